@@ -1,0 +1,1 @@
+"""Bundles on removable media: a source that lives in a folder."""

@@ -1,0 +1,1 @@
+"""The Python API: a small HTTP client of a node. Imports nothing heavy."""

@@ -1,0 +1,1 @@
+"""What to do next: state machines for fetching, serving and announcing. Pure; time is an argument."""
