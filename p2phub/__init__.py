@@ -1,0 +1,1 @@
+"""A peer-to-peer hub for machine-learning models."""
