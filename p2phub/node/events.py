@@ -1,0 +1,81 @@
+"""What a node reports while something long goes on: one small frozen value an event.
+
+Each kind has a fixed `event` name; the fields are the keys of the JSON line that the gateway
+streams and the command line prints (`values.as_json`). Sizes are bytes, rates bytes a second. Events tell,
+they never decide: whoever misses one still gets the result or the error at the end.
+
+>>> Progress(bytes_done=5, bytes_total=10).event
+'progress'
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The reference names this release, and this is what its signatures are worth."""
+
+    event: ClassVar[str] = "resolved"
+    ref: str
+    commit: str
+    publisher_id: str
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What has to be done before the first byte moves."""
+
+    event: ClassVar[str] = "plan"
+    files: int
+    bytes_total: int
+    bytes_linked: int
+    """Already on this disk."""
+    bytes_to_fetch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far it is; sent a few times a second at most."""
+
+    event: ClassVar[str] = "progress"
+    bytes_done: int
+    bytes_total: int
+    rate: float = 0.0
+    """Bytes a second, over the last seconds."""
+    sources: int = 0
+    """Sources in use now; 0 for work on this disk only."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDone:
+    """A file is whole, verified and kept."""
+
+    event: ClassVar[str] = "file"
+    path: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something a person should know that stops nothing."""
+
+    event: ClassVar[str] = "warning"
+    message: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """Bytes on this disk are being read and checked."""
+
+    event: ClassVar[str] = "verifying"
+    ref: str
+    path: str = ""
+    """The file, where it is one file."""
+
+
+Event = Resolved | Planned | Progress | FileDone | Warned | Verifying
+Report = Callable[[Event], None]
