@@ -1,13 +1,15 @@
-"""Certificates that say which peer stands behind a TLS socket, as libp2p's TLS specification defines them.
+"""Certificates that say which peer stands behind a TLS socket (libp2p's TLS specification).
 
-A fresh P-256 key signs the TLS handshake; an extension of its certificate carries the peer's public key and that
-key's signature over the P-256 key. No authority, no host name and no second identity is involved.
+A fresh P-256 key signs the TLS handshake; an extension of its certificate carries the peer's public
+key and that key's signature over the P-256 key. No authority, no host name and no second identity
+is involved.
 
 Rules it keeps
-- A certificate has no end and no date that matters: a clock that is wrong by a day must not cut a node off, and
-  what is checked is the key, not the calendar.
-- Everything is checked before the peer id is returned: the self-signature, the one extension, the peer's
-  signature, and that no critical extension was skipped. Whatever is wrong becomes `GarbageError`.
+- A certificate has no end and no date that matters: a clock that is wrong by a day must not cut a
+  node off, and what is checked is the key, not the calendar.
+- Everything is checked before the peer id is returned: the self-signature, the one extension, the
+  peer's signature, and that no critical extension was skipped. Whatever is wrong becomes
+  `GarbageError`.
 - The libp2p extension comes first: js-libp2p looks at the first extension only.
 
 It leaves TLS itself, and the comparison with the peer id that was expected, to the data plane.
@@ -48,7 +50,7 @@ _SEQUENCE, _OCTET_STRING = 0x30, 0x04
 
 
 def make_certificate(seed: bytes) -> tuple[bytes, bytes]:
-    """A fresh certificate of the node with this seed, and the private key that goes with it, both PEM."""
+    """A fresh certificate of the node with this seed and the private key to go with it, as PEM."""
     peer_key = Ed25519PrivateKey.from_private_bytes(seed)
     tls_key = ec.generate_private_key(ec.SECP256R1())
     signature = peer_key.sign(SIGNED_PREFIX + _public_info(tls_key.public_key()))
@@ -64,7 +66,8 @@ def make_certificate(seed: bytes) -> tuple[bytes, bytes]:
         .not_valid_before(_FIRST_DAY)
         .not_valid_after(_NO_END)
         .add_extension(
-            x509.UnrecognizedExtension(EXTENSION, bytes([_SEQUENCE, len(body)]) + body), critical=False
+            x509.UnrecognizedExtension(EXTENSION, bytes([_SEQUENCE, len(body)]) + body),
+            critical=False,
         )
         .sign(tls_key, hashes.SHA256())
     )
@@ -75,13 +78,15 @@ def make_certificate(seed: bytes) -> tuple[bytes, bytes]:
 def peer_of_certificate(der: bytes) -> str:
     """The peer id this certificate proves. Raises `GarbageError` if it proves none."""
     if len(der) > MAX_CERTIFICATE:
-        raise GarbageError(f"the peer showed a certificate of {len(der)} bytes, more than {MAX_CERTIFICATE}")
+        raise GarbageError(
+            f"the peer showed a certificate of {len(der)} bytes, more than {MAX_CERTIFICATE}"
+        )
     try:
         return _verified_peer(x509.load_der_x509_certificate(der))
     except GarbageError:
         raise
     except Exception as error:
-        # One door: the parser and the signature checks raise a dozen types, all mean the same to us.
+        # One door: parser and signature checks raise a dozen types, all mean the same to us.
         raise GarbageError("the peer showed a certificate that proves no peer id") from error
 
 
@@ -94,7 +99,10 @@ def _verified_peer(certificate: x509.Certificate) -> str:
         raise GarbageError("the peer's certificate is signed over a digest that is too weak")
     tls_key.verify(certificate.signature, certificate.tbs_certificate_bytes, ec.ECDSA(digest))
     public, signature = _signed_key(_extension_bytes(certificate))
-    if not public.startswith(ED25519_PROTOBUF) or len(public) != len(ED25519_PROTOBUF) + PUBLIC_LENGTH:
+    if (
+        not public.startswith(ED25519_PROTOBUF)
+        or len(public) != len(ED25519_PROTOBUF) + PUBLIC_LENGTH
+    ):
         raise GarbageError("the peer's certificate names a key that is not an Ed25519 key")
     raw = public[len(ED25519_PROTOBUF) :]
     Ed25519PublicKey.from_public_bytes(raw).verify(signature, SIGNED_PREFIX + _public_info(tls_key))
@@ -107,14 +115,16 @@ def _extension_bytes(certificate: x509.Certificate) -> bytes:
         if extension.oid == EXTENSION and isinstance(extension.value, x509.UnrecognizedExtension):
             found = extension.value.value
         elif extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
-            raise GarbageError("the peer's certificate has a critical extension that we do not know")
+            raise GarbageError(
+                "the peer's certificate has a critical extension that we do not know"
+            )
     if not found:
         raise GarbageError("the peer's certificate lacks the libp2p extension")
     return found
 
 
 def _signed_key(data: bytes) -> tuple[bytes, bytes]:
-    """SEQUENCE { OCTET STRING public key, OCTET STRING signature }, short lengths only, nothing after it."""
+    """SEQUENCE { OCTET STRING public key, OCTET STRING signature } and nothing after it."""
     public_length = data[3]
     public = data[4 : 4 + public_length]
     signature = data[6 + public_length :]

@@ -1,11 +1,13 @@
 """Peer ids without libp2p: the 32-byte Ed25519 seed of `node.key` in, the text people see out.
 
 Rules it keeps
-- A peer id is the identity multihash of the protobuf of an Ed25519 public key, in base58 (libp2p's "peer ids"
-  specification). Peers of this network have Ed25519 keys and no others, so a peer id *is* the public key.
+- A peer id is the identity multihash of the protobuf of an Ed25519 public key, in base58 (libp2p's
+  "peer ids" specification). Peers of this network have Ed25519 keys and no others, so a peer id
+  *is* the public key.
 - Nothing here imports libp2p: a command that only shows the peer id stays quick.
 
-It leaves keeping the seed to the store and proving a peer id to the host (Noise) and to `libp2p_certificate`.
+It leaves keeping the seed to the store and proving a peer id to the host (Noise) and to
+`libp2p_certificate`.
 
 >>> peer_id_of_seed(bytes(32))
 '12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN'
@@ -34,7 +36,9 @@ _BASE58: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
 def peer_id_of_seed(seed: bytes) -> str:
     """The peer id of the node whose key has this seed."""
-    return peer_id_of_public(Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw())
+    return peer_id_of_public(
+        Ed25519PrivateKey.from_private_bytes(seed).public_key().public_bytes_raw()
+    )
 
 
 def peer_id_of_public(public: bytes) -> str:
@@ -49,7 +53,7 @@ def public_of_peer_id(text: str) -> bytes:
     if not raw.startswith(header) or len(raw) != len(header) + PUBLIC_LENGTH:
         raise UsageError(
             f"{text[:MAX_PEER_ID_TEXT]!r} is not the peer id of a p2phub node",
-            remedy="Peer ids look like 12D3KooW… and are printed by `p2phub id` on the other machine.",
+            remedy="Peer ids look like 12D3KooW…; `p2phub id` prints the one of a machine.",
         )
     return raw[len(header) :]
 

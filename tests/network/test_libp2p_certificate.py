@@ -53,7 +53,9 @@ def forged(
     return certificate.public_bytes(Encoding.DER)
 
 
-def binding(seed: bytes, tls_key, *, public: bytes | None = None, prefix: bytes | None = None) -> bytes:
+def binding(
+    seed: bytes, tls_key, *, public: bytes | None = None, prefix: bytes | None = None
+) -> bytes:
     key = Ed25519PrivateKey.from_private_bytes(seed)
     info = tls_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     signature = key.sign((door.SIGNED_PREFIX if prefix is None else prefix) + info)
@@ -79,7 +81,9 @@ def test_libp2p_itself_accepts_our_certificate():
     from libp2p.security.tls.certificate import verify_certificate_chain
 
     certificate = x509.load_pem_x509_certificate(make_certificate(SEED)[0])
-    assert ID.from_pubkey(verify_certificate_chain([certificate])).to_string() == peer_id_of_seed(SEED)
+    assert ID.from_pubkey(verify_certificate_chain([certificate])).to_string() == peer_id_of_seed(
+        SEED
+    )
 
 
 def test_we_accept_a_certificate_made_by_libp2p():
@@ -122,7 +126,10 @@ def test_the_binding_of_another_certificate_is_refused():
 
 def test_another_peers_name_under_our_signature_is_refused():
     key = new_key()
-    public = ED25519_PROTOBUF + Ed25519PrivateKey.from_private_bytes(OTHER).public_key().public_bytes_raw()
+    public = (
+        ED25519_PROTOBUF
+        + Ed25519PrivateKey.from_private_bytes(OTHER).public_key().public_bytes_raw()
+    )
     with pytest.raises(GarbageError):
         peer_of_certificate(forged(binding(SEED, key, public=public), tls_key=key))
 
@@ -142,7 +149,9 @@ def test_a_copied_certificate_signed_by_another_key_is_refused():
 def test_a_peer_key_of_another_kind_is_refused():
     key = new_key()
     with pytest.raises(GarbageError, match="not an Ed25519 key"):
-        peer_of_certificate(forged(binding(SEED, key, public=b"\x08\x02\x12\x20" + b"k" * 32), tls_key=key))
+        peer_of_certificate(
+            forged(binding(SEED, key, public=b"\x08\x02\x12\x20" + b"k" * 32), tls_key=key)
+        )
 
 
 def test_an_rsa_certificate_is_refused():
@@ -163,7 +172,9 @@ def test_a_critical_libp2p_extension_is_fine():
     assert peer_of_certificate(der) == peer_id_of_seed(SEED)
 
 
-@pytest.mark.parametrize("extension", [b"", b"\x30", b"\x30\x02\x04", b"\x30\x80" * 40, b"\x04" * 106])
+@pytest.mark.parametrize(
+    "extension", [b"", b"\x30", b"\x30\x02\x04", b"\x30\x80" * 40, b"\x04" * 106]
+)
 def test_a_malformed_extension_is_refused(extension):
     with pytest.raises(GarbageError):
         peer_of_certificate(forged(extension))
