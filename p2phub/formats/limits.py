@@ -1,0 +1,136 @@
+"""Every numeric limit on what comes from outside, with its unit. One table, so that it can be read
+in one sitting.
+
+A length from outside meets its limit here before memory is spent on it. Sizes are bytes unless a
+line says otherwise; a text is measured in bytes of UTF-8. Raising a number is a change of format:
+an older p2phub refuses what it allows. Limits of time and rate are the network's
+(`p2phub.network.limits`).
+
+>>> MAX_ROOTS * MAX_ROOT < MAX_HEAD
+True
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# Fixed lengths
+DIGEST: Final = 32
+GIT_DIGEST: Final = 20
+KEY: Final = 32
+SIGNATURE: Final = 64
+
+# Numbers
+MAX_INTEGER: Final = 2**53 - 1
+"""The largest integer in a document: what SQLite, JSON and JavaScript all hold exactly."""
+MAX_TIME: Final = 253_402_300_799
+"""Unix seconds: the end of the year 9999."""
+
+# Canonical msgpack
+MAX_DEPTH: Final = 16
+"""Maps and lists inside one another."""
+MAX_ITEMS: Final = 4_000_000
+"""List items and map pairs of one document, all together."""
+MAX_LIST: Final = 1_000_000
+"""Items of one list, pairs of one map."""
+
+# Files and pieces
+MAX_PIECE: Final = 1 * MIB
+"""Also the size up to which a file is one piece and has no table."""
+MAX_FILE: Final = 1024 * GIB
+MAX_TABLE: Final = 256 * MIB
+MIN_BIG_FILE: Final = 16 * MIB
+"""A file over this gets a provider record of its own."""
+MAX_HEADER: Final = 100_000_000
+"""Of a safetensors or GGUF file."""
+MAX_TENSORS: Final = 1_000_000
+"""Tensors in one file."""
+
+# Documents: the payload, without its signatures
+MAX_ROOT: Final = 1 * KIB
+MAX_DELEGATION: Final = 1536
+MAX_HEAD: Final = 10 * KIB
+"""The whole DHT record: payload and signature."""
+MAX_HEAD_PAYLOAD: Final = MAX_HEAD - 256
+MAX_INDEX: Final = 32 * KIB
+MAX_PAGE: Final = 64 * KIB
+MAX_RELEASE: Final = 32 * MIB
+
+# Envelopes
+MAX_SIGNATURES: Final = 16
+"""Signatures on one document."""
+MAX_ENVELOPE_OVERHEAD: Final = 3 * KIB
+"""What an envelope may add to its payload."""
+
+# Lists in documents: entries
+MAX_ROLE_KEYS: Final = 5
+MAX_ROOTS: Final = 8
+"""Roots that a head has room for whatever they hold; more are allowed as long as they fit."""
+MAX_ROOT_CHAIN: Final = 64
+MAX_RELEASE_KEYS: Final = 16
+MAX_KEY_REPOS: Final = 16
+"""Repos one release key is limited to."""
+MAX_PARENTS: Final = 8
+MAX_PROFILE: Final = 16
+MAX_REFS: Final = 128
+"""Refs of one repo in an index."""
+MAX_FAN_OUT: Final = 1024
+"""Repos or child pages on one page."""
+MAX_PAGE_LEVEL: Final = 8
+MAX_FILES: Final = 100_000
+"""Files of one release."""
+MAX_SEEDS: Final = 8
+"""Web seeds of one file."""
+MAX_LINEAGE: Final = 16
+MAX_LANGUAGES: Final = 256
+MAX_TAGS: Final = 128
+MAX_BASES: Final = 16
+MAX_DATASETS: Final = 64
+MAX_REQUIRES: Final = 16
+
+# Texts in documents
+MAX_NAME: Final = 96
+"""A repo's name."""
+MAX_ALIAS: Final = 39
+MAX_REF: Final = 100
+MAX_MESSAGE_TEXT: Final = 4 * KIB
+"""What a publisher says about a release."""
+MAX_PROFILE_NAME: Final = 64
+MAX_PROFILE_TEXT: Final = 1 * KIB
+MAX_SEED: Final = 1 * KIB
+"""A web seed's URL."""
+MAX_ENDPOINT: Final = 256
+MAX_REVISION: Final = 100
+MAX_WORD: Final = 96
+"""A licence, a task, a library, a tag, a relation, the name of a requirement."""
+MAX_LANGUAGE: Final = 32
+MAX_FOREIGN_NAME: Final = 160
+"""A model or dataset of another hub."""
+
+# Paths
+MAX_PATH_PART: Final = 255
+MAX_PATH_PARTS: Final = 32
+"""Parts of one path."""
+MAX_PATH: Final = 1000
+"""All parts of a path and the slashes between them."""
+
+# Model cards
+MAX_README: Final = 8 * MIB
+MAX_FRONT_MATTER: Final = 1 * MIB
+MAX_FRONT_MATTER_EVENTS: Final = 500_000
+"""YAML events: scalars, and beginnings and ends of lists and maps."""
+
+# Control messages
+MAX_MESSAGE: Final = 1 * MIB
+MAX_MESSAGE_DIGESTS: Final = 1024
+"""Digests or content ids in one request."""
+MAX_RANGES: Final = 8192
+"""Byte ranges in one answer to `have`."""
+MAX_ADDRESSES: Final = 32
+MAX_ADDRESS: Final = 256
+MAX_TICKET: Final = 256
+MAX_AGENT: Final = 128
+MAX_CAPABILITIES: Final = 32
+MAX_ERROR_TEXT: Final = 1 * KIB
