@@ -45,8 +45,30 @@ MIN_BIG_FILE: Final = 16 * MIB
 """A file over this gets a provider record of its own."""
 MAX_HEADER: Final = 100_000_000
 """Of a safetensors or GGUF file."""
-MAX_TENSORS: Final = 1_000_000
-"""Tensors in one file."""
+
+# Pieces and the weights files they are cut from
+MIN_CUT: Final = 64 * KIB
+"""The shortest piece that content-defined cuts make; a tensor of this size starts a piece."""
+AVERAGE_CUT: Final = 256 * KIB
+MANY_PIECES: Final = 4096
+"""Pieces that a file may always have, however small it is."""
+MAX_TENSORS: Final = 262_144
+"""Tensors in one file; a file with more is cut like any other file."""
+MIN_TENSOR_INFO: Final = 24
+"""Bytes that a tensor takes in a header, at the very least."""
+MAX_TENSOR_NAME: Final = 64 * KIB - 1
+MAX_DIMENSIONS: Final = 64
+"""Dimensions of one tensor."""
+MAX_TENSOR_ELEMENTS: Final = 2**53
+"""The length of one dimension of a tensor: elements."""
+MAX_HEADER_ITEMS: Final = 16 * MAX_TENSORS
+"""Commas in a safetensors header."""
+MAX_METADATA: Final = 65_536
+"""Key-value pairs in a GGUF header."""
+MAX_ARRAY_DEPTH: Final = 4
+"""GGUF arrays inside one another."""
+MAX_ALIGNMENT: Final = 1 * MIB
+"""Of the tensors in a GGUF file."""
 
 # Documents: the payload, without its signatures
 MAX_ROOT: Final = 1 * KIB
