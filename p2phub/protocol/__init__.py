@@ -1,1 +1,1 @@
-"""What to do next: state machines for fetching, serving and announcing. Pure; time is an argument."""
+"""What to do next: state machines for fetching, serving, announcing. Pure; time is an argument."""

@@ -1,12 +1,11 @@
 """What the core needs from the outside, and nothing more: sources, sinks, peers and records.
 
-A *source* is anything that has pieces: a peer, a web mirror, a bundle on a stick. It writes verified runs of
-pieces straight into a *sink* from its own threads, so that bulk bytes never pass through trio. The sink checks
-every piece; a source cannot make it keep a wrong one. Fakes of all of these ship in `p2phub.testing` and are
-held to the same conformance suites as the real ones.
-"""
+A *source* is anything that has pieces: a peer, a web mirror, a bundle on a stick. It writes
+verified runs of pieces straight into a *sink* from its own threads, so that bulk bytes never pass
+through trio. The sink checks every piece; a source cannot make it keep a wrong one. Fakes of all
+of these ship in `p2phub.testing` and are held to the same conformance suites as the real ones."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,14 +19,14 @@ class Sink(Protocol):
     def accept(self, index: int, data: memoryview) -> None:
         """Check piece `index` against the table and keep it.
 
-        Raises `WrongBytesError` if the bytes are not that piece, `NoSpaceError` if the disk is full.
-        """
+        Raises `WrongBytesError` if the bytes are not that piece, `NoSpaceError` if the disk is
+        full."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a source has of one file: everything, or the byte ranges [start, stop) it has verified."""
+    """What a source has of one file: everything, or verified byte ranges [start, stop)."""
 
     complete: bool
     ranges: tuple[tuple[int, int], ...] = ()
@@ -36,10 +35,9 @@ class Holding:
 class Source(Protocol):
     """Anything that has the pieces of files.
 
-    Every method raises `RemoteError` (or a child: `TooSlowError`, `NoSourceError`) when the source misbehaves or
-    goes away, `NotFoundError` when it lacks the thing, `WrongBytesError` when what it sent is wrong or when it says
-    that its own copy is damaged.
-    """
+    Every method raises `RemoteError` (or a child: `TooSlowError`, `NoSourceError`) when the source
+    misbehaves or goes away, `NotFoundError` when it lacks the thing, `WrongBytesError` when what
+    it sent is wrong or when it says that its own copy is damaged."""
 
     name: str
     connections: int
@@ -50,7 +48,9 @@ class Source(Protocol):
         ...
 
     async def document(self, digest: bytes, limit: int) -> bytes:
-        """The bytes of a document, page or piece table, at most `limit` of them. Not yet checked by anyone."""
+        """The bytes of a document, page or piece table, at most `limit` of them. Not yet checked
+        by anyone.
+        """
         ...
 
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
@@ -69,7 +69,9 @@ class PeerAddress:
 
 
 class Stream(Protocol):
-    """One bidirectional stream to a peer. A stream whose write was cancelled is reset, never reused."""
+    """One bidirectional stream to a peer. A stream whose write was cancelled is reset, never
+    reused.
+    """
 
     async def read(self, limit: int) -> bytes:
         """At most `limit` bytes; empty when the peer has closed its side. Raises `RemoteError`."""
@@ -109,7 +111,9 @@ class ControlNetwork(Protocol):
         ...
 
     async def open_stream(self, peer_id: str, protocol: str) -> Stream:
-        """A fresh stream. Raises `RemoteError` when the peer is gone or does not speak the protocol."""
+        """A fresh stream. Raises `RemoteError` when the peer is gone or does not speak the
+        protocol.
+        """
         ...
 
 
@@ -121,7 +125,9 @@ class Records(Protocol):
         ...
 
     async def get_heads(self, key: str) -> tuple[bytes, ...]:
-        """Every distinct valid record found, best last. Empty if none; raises `RemoteError` if nobody answered."""
+        """Every distinct valid record found, best last. Empty if none; raises `RemoteError` if
+        nobody answered.
+        """
         ...
 
     async def provide(self, digest: bytes) -> int:
@@ -129,5 +135,5 @@ class Records(Protocol):
         ...
 
     async def providers(self, digest: bytes, enough: int) -> tuple[PeerAddress, ...]:
-        """Distinct peers that say they have `digest`, ourselves left out; stops early at `enough`."""
+        """Distinct peers that say they have `digest`, ourselves left out; stops at `enough`."""
         ...
