@@ -27,7 +27,7 @@ from p2phub.errors import MalformedError
 from p2phub.formats.limits import MAX_DEPTH, MAX_ITEMS, MAX_LIST
 
 Value = None | bool | int | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
-"""What canonical msgpack can say. Decoded, it holds `list` and `dict`; a tuple is encoded as a list."""
+"""What canonical msgpack can say. `decode` gives `list` and `dict`; `encode` takes tuples too."""
 
 
 def encode(value: Value) -> bytes:

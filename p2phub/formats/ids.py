@@ -38,7 +38,7 @@ _PREFIX = re.compile(rf"[0-9a-f]{{{MIN_COMMIT_PREFIX},{COMMIT_ID_LENGTH}}}", re.
 
 @dataclass(frozen=True, slots=True, order=True)
 class ContentId:
-    """Names every byte of a file: its size, and the digest of its piece table or, if small, of itself."""
+    """Names every byte of a file: its size, and the digest of its table or, if small, of itself."""
 
     size: int
     digest: bytes
