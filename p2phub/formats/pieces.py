@@ -167,7 +167,7 @@ class PieceTable:
         return (blake3(data) if self.content_id.has_table else sha256(data)) == digest
 
     def pieces_covering(self, start: int, stop: int) -> tuple[int, int]:
-        """The pieces that hold the bytes [start, stop): the first, and how many; 0 if start is stop.
+        """The pieces that hold the bytes [start, stop): the first, and how many.
 
         >>> table = PieceTable.build([1 << 20, 5, 6], [bytes(32)] * 3)
         >>> table.pieces_covering(1 << 20, (1 << 20) + 6)
