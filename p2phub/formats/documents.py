@@ -46,8 +46,10 @@ KNOWN_REQUIREMENTS: Final[frozenset[str]] = frozenset()
 """What a document may require of this version. Nothing yet."""
 
 _REQUIREMENT = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII)
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-_CONTROL_BUT_LINES = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL_BUT_LINES = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class Document(ABC):
@@ -116,6 +118,14 @@ def joined(fields: Mapping[str, Value], extra: Extra) -> dict[str, Value]:
             raise MalformedError(f"{name!r} is among the unknown keys, but it is a known one")
         result[name] = value
     return result
+
+
+def has_control(text: str, *, lines: bool = False) -> bool:
+    """Whether `text` could move a terminal's cursor or turn its reading direction.
+
+    `lines` allows line ends and tabs.
+    """
+    return (_CONTROL_BUT_LINES if lines else _CONTROL).search(text) is not None
 
 
 class Fields:
@@ -298,8 +308,7 @@ class Fields:
             raise self.wrong(name, "is not text")
         if not value or len(value.encode()) > limit:
             raise self.wrong(name, f"is not 1 to {limit} bytes long")
-        control = _CONTROL_BUT_LINES if lines else _CONTROL
-        if control.search(value):
+        if has_control(value, lines=lines):
             raise self.wrong(name, "has a control character in it")
 
     def _check_data(self, name: str, value: Value, limit: int, length: int | None) -> None:
