@@ -53,7 +53,7 @@ def public_of_peer_id(text: str) -> bytes:
     if not raw.startswith(header) or len(raw) != len(header) + PUBLIC_LENGTH:
         raise UsageError(
             f"{text[:MAX_PEER_ID_TEXT]!r} is not the peer id of a p2phub node",
-            remedy="Peer ids look like 12D3KooW…; `p2phub id` prints the one of a machine.",
+            remedy="Peer ids look like 12D3KooW…; `p2phub id` prints that of a machine.",
         )
     return raw[len(header) :]
 
