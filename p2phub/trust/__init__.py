@@ -1,1 +1,1 @@
-"""Who may say what: keys, signatures, identities, policy, and the set of statements we accepted. Pure."""
+"""Who may say what: keys, signatures, identities, policy, and what we accepted. Pure."""
