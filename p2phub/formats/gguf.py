@@ -54,7 +54,7 @@ _TEXT, _ARRAY, _UINT32 = 8, 9, 4
 _FIXED = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 """Value type → bytes, of the types that all have one length."""
 
-_TYPES = {
+TYPES = {
     0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20),
     6: ("Q5_0", 32, 22), 7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34),
     10: ("Q2_K", 256, 84), 11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144),
@@ -234,10 +234,10 @@ def _tensors(infos: list[_Info], base: int, size: int, alignment: int) -> list[T
         if offset % alignment:
             raise MalformedError(f"tensor {name!r} is not aligned to {alignment} bytes")
         count = elements(name, shape)
-        dtype, block, block_bytes = _TYPES.get(kind, (f"type {kind}", 1, 0))
+        dtype, block, block_bytes = TYPES.get(kind, (f"type {kind}", 1, 0))
         if count % block or (shape and shape[0] % block):
             raise MalformedError(f"tensor {name!r} of {dtype} is not made of whole blocks")
         start = base + offset
-        stop = start + count // block * block_bytes if kind in _TYPES else next_start[start]
+        stop = start + count // block * block_bytes if kind in TYPES else next_start[start]
         tensors.append(Tensor(name, dtype, shape, start, stop))
     return tensors

@@ -31,7 +31,7 @@ from p2phub.formats.tensors import (
     in_order,
 )
 
-_BITS = {
+DTYPE_BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
     "F64": 64, "F32": 32, "F16": 16, "BF16": 16, "C64": 64,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8,
@@ -113,8 +113,8 @@ def _tensor(name: str, entry: object, header: int) -> Tensor:
         raise MalformedError(f"tensor {name!r} lacks a proper dtype, shape or data_offsets")
     if len(offsets) != 2 or offsets[0] > offsets[1]:
         raise MalformedError(f"tensor {name!r} has the offsets {offsets}")
-    bits = elements(name, shape) * _BITS.get(dtype, 0)
-    if dtype in _BITS and bits != 8 * (offsets[1] - offsets[0]):
+    bits = elements(name, shape) * DTYPE_BITS.get(dtype, 0)
+    if dtype in DTYPE_BITS and bits != 8 * (offsets[1] - offsets[0]):
         raise MalformedError(f"tensor {name!r} of {dtype} {shape} does not fill its bytes")
     return Tensor(name, dtype, tuple(shape), header + offsets[0], header + offsets[1])
 
