@@ -1,0 +1,245 @@
+"""The only way the store changes a disk: small operations, each of which fails with our own error.
+
+Rules it keeps:
+ * every `OSError` becomes one of ours here and nowhere else: a full disk is `NoSpaceError`, a disk
+   or folder we may not write is `RefusedError`, the rest is a `P2PHubError` that names the path;
+ * a write is whole or an error, however little the system takes at a time;
+ * every change goes through `_about_to` first, so that a test can fail or cut the power before any
+   one of them (`p2phub.testing.disks`).
+
+In which order things are written, and what that promises, is for `adoption`, `partial` and
+`snapshot` to say.
+
+>>> with disk_errors(Path("/tmp/x")):
+...     raise OSError(errno.ENOSPC, "No space left on device")
+Traceback (most recent call last):
+...
+p2phub.errors.NoSpaceError: the disk is full: /tmp/x
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from p2phub.errors import NoSpaceError, P2PHubError, QuotaError, RefusedError
+
+Progress = Callable[[int], None]
+"""Told how many more bytes are done, from whatever thread does the work."""
+
+FICLONE = 0x40049409
+PRIVATE = 0o600
+READ_ONLY = 0o444
+READ_BLOCK = 8 << 20
+"""Bytes read at a time where a whole file is gone through."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}
+_BROKEN = {errno.EIO, errno.ENXIO, errno.ENODEV}
+
+
+def no_progress(count: int) -> None:
+    """For callers that do not want to know."""
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn what the system says about `path` into an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise _ours(error, path) from error
+
+
+def _ours(error: OSError, path: Path) -> P2PHubError:
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        return NoSpaceError(
+            f"the disk is full: {path}", remedy="free some space, then run the command again"
+        )
+    if error.errno == errno.EDQUOT:
+        return QuotaError(
+            f"your disk quota is used up: {path}",
+            remedy="free some space or ask who runs this machine, then run the command again",
+        )
+    if error.errno in _REFUSED:
+        return RefusedError(
+            f"this disk or folder cannot be written or read by you: {path} ({reason})",
+            remedy="check who owns it and whether the disk is mounted read-only",
+        )
+    if error.errno in _TOO_MANY:
+        return P2PHubError(
+            f"too many open files: {path}", remedy="raise the limit, for example `ulimit -n 8192`"
+        )
+    if error.errno in _BROKEN:
+        return P2PHubError(
+            f"the disk fails: {path} ({reason})",
+            remedy="look at the system log; copy what you need to another disk",
+        )
+    return P2PHubError(f"{path}: {reason}")
+
+
+class Disk:
+    """The changes a store makes to a disk. Thread-safe: it holds no state."""
+
+    def _about_to(self, action: str, path: Path) -> None:
+        """Called before every change; the fakes fail here."""
+
+    def make_folder(self, path: Path) -> None:
+        """Create `path` and what leads to it; fine if it exists."""
+        self._about_to("make_folder", path)
+        with disk_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+
+    def make_private_folder(self, path: Path) -> None:
+        """The same, for its owner only, also if it existed."""
+        self.make_folder(path)
+        with disk_errors(path):
+            if path.stat().st_mode & 0o777 != 0o700:
+                path.chmod(0o700)
+
+    def create(self, path: Path, mode: int = PRIVATE) -> int:
+        """A new file, open for reading and writing. An existing one is an error."""
+        self._about_to("create", path)
+        with disk_errors(path):
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+    def open_file(self, path: Path) -> int:
+        """A file that may exist, open for reading and writing."""
+        self._about_to("open_file", path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        with disk_errors(path):
+            return os.open(path, flags, PRIVATE)
+
+    def touch(self, path: Path) -> None:
+        """An empty file; fine if it exists."""
+        self._about_to("touch", path)
+        with disk_errors(path):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, PRIVATE))
+
+    def resize(self, fd: int, size: int, path: Path) -> None:
+        """Cut or stretch with a hole."""
+        self._about_to("resize", path)
+        with disk_errors(path):
+            os.ftruncate(fd, size)
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int, path: Path) -> None:
+        """All of `data` at `offset`."""
+        self._about_to("write", path)
+        with disk_errors(path):
+            done = os.pwrite(fd, data, offset)
+            while done < len(data):
+                done += os.pwrite(fd, memoryview(data)[done:], offset + done)
+
+    def clone(self, source: int, target: int) -> bool:
+        """Let `target` share the blocks of `source`, where the file system can; False elsewhere."""
+        try:
+            fcntl.ioctl(target, FICLONE, source)
+        except OSError:
+            return False
+        return True
+
+    def sync(self, fd: int, path: Path) -> None:
+        """Return once the bytes of this file would survive a power cut."""
+        self._about_to("sync", path)
+        with disk_errors(path):
+            os.fsync(fd)
+
+    def sync_path(self, path: Path) -> None:
+        """The same for a folder (the names in it), or for a file that is not open."""
+        self._about_to("sync_path", path)
+        with disk_errors(path):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def sync_all(self, folder: Path) -> None:
+        """The same for everything on the file system that holds `folder`."""
+        self._about_to("sync_all", folder)
+        with disk_errors(folder):
+            fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                _syncfs(fd)
+            finally:
+                os.close(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Give the file or folder its new name, in place of whatever file had it."""
+        self._about_to("rename", target)
+        with disk_errors(target):
+            source.rename(target)
+
+    def rename_new(self, source: Path, target: Path) -> bool:
+        """Give the file its new name unless somebody has it: then False."""
+        self._about_to("rename_new", target)
+        with disk_errors(target):
+            try:
+                os.link(source, target)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_HARD_LINKS or target.exists():
+                    raise
+                source.rename(target)
+                return True
+            source.unlink()
+        return True
+
+    def set_mode(self, path: Path, mode: int) -> None:
+        self._about_to("set_mode", path)
+        with disk_errors(path):
+            path.chmod(mode)
+
+    def link(self, target: str, path: Path) -> None:
+        """A symbolic link at `path` that says `target`."""
+        self._about_to("link", path)
+        with disk_errors(path):
+            path.symlink_to(target)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file or link; fine if it is gone."""
+        self._about_to("remove", path)
+        with disk_errors(path), contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+    def remove_tree(self, path: Path) -> None:
+        """Remove a folder and what is in it; fine if it is gone. Follows no link."""
+        self._about_to("remove_tree", path)
+        with disk_errors(path), contextlib.suppress(FileNotFoundError):
+            for folder, _, _ in os.walk(path):
+                Path(folder).chmod(0o700)
+            shutil.rmtree(path)
+
+    def free_bytes(self, folder: Path) -> int:
+        """What an ordinary user may still write there."""
+        with disk_errors(folder):
+            found = os.statvfs(folder)
+        return found.f_bavail * found.f_frsize
+
+
+def read_into(fd: int, buffer: memoryview, offset: int, path: Path) -> int:
+    """Fill `buffer` from `offset` on; fewer bytes only where the file ends."""
+    done = 0
+    with disk_errors(path):
+        while done < len(buffer):
+            count = os.preadv(fd, [buffer[done:]], offset + done)
+            if count == 0:
+                break
+            done += count
+    return done
+
+
+def _syncfs(fd: int) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(fd) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
