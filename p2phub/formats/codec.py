@@ -63,7 +63,7 @@ def decode(data: bytes, *, limit: int) -> Value:
             max_ext_len=0,
         )
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise MalformedError(f"not msgpack: {error or type(error).__name__}") from error
+        raise MalformedError(f"not msgpack: {str(error) or type(error).__name__}") from error
     _check(value, 0)
     if msgpack.packb(value, use_bin_type=True) != data:
         raise MalformedError("not canonical: the same value has a shorter spelling")

@@ -18,7 +18,7 @@ True
 import re
 from collections.abc import Iterable
 from typing import Final
-from unicodedata import category, is_normalized, normalize
+from unicodedata import is_normalized, normalize
 
 from p2phub.errors import UnsafePathError
 from p2phub.formats.limits import MAX_PATH, MAX_PATH_PART, MAX_PATH_PARTS
@@ -32,10 +32,9 @@ _WINDOWS_DEVICE = re.compile(
     r" *(\..*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_UNPRINTABLE: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_REORDERING: Final = frozenset(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-)
+_SEPARATOR = re.compile(r"[/\\:]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_REORDERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 def parse_path(text: str) -> FilePath:
@@ -61,9 +60,11 @@ def check_unique(paths: Iterable[FilePath]) -> None:
     """Raise `UnsafePathError` if two paths are one where case is ignored, or a file is a folder."""
     files: dict[FilePath, FilePath] = {}
     for path in paths:
-        other = files.setdefault(_folded(path), path)
-        if other is not path:
-            raise _unsafe(path, f"it is the same file as {'/'.join(other)!r} where case is ignored")
+        folded = _folded(path)
+        if folded in files:
+            other = "/".join(files[folded])
+            raise _unsafe(path, f"it is the same file as {other!r} where case is ignored")
+        files[folded] = path
     for folded, path in files.items():
         for length in range(1, len(folded)):
             other_file = files.get(folded[:length])
@@ -82,11 +83,11 @@ def _why_not(part: str) -> str:
         return "it has an empty part"
     if part == "..":
         return "'..' leads out of the folder"
-    if any(character in part for character in "/\\:"):
+    if _SEPARATOR.search(part):
         return "a part has a slash, a backslash or a colon in it"
-    if any(category(character) in _UNPRINTABLE for character in part):
+    if _CONTROL.search(part):
         return "it has a control character in it"
-    if not _REORDERING.isdisjoint(part):
+    if _REORDERING.search(part):
         return "it has a character in it that changes the reading direction"
     if len(part.encode()) > MAX_PATH_PART:
         return f"a part is longer than {MAX_PATH_PART} bytes"
