@@ -1,8 +1,8 @@
 """What a node reports while something long goes on: one small frozen value an event.
 
 Each kind has a fixed `event` name; the fields are the keys of the JSON line that the gateway
-streams and the command line prints (`values.as_json`). Sizes are bytes, rates bytes a second. Events tell,
-they never decide: whoever misses one still gets the result or the error at the end.
+streams and the command line prints (`values.as_json`). Sizes are bytes, rates bytes a second.
+Events tell, they never decide: whoever misses one still gets the result or the error at the end.
 
 >>> Progress(bytes_done=5, bytes_total=10).event
 'progress'
@@ -34,6 +34,7 @@ class Planned:
     bytes_linked: int
     """Already on this disk."""
     bytes_to_fetch: int
+    """What sources have to give."""
 
 
 @dataclass(frozen=True, slots=True)

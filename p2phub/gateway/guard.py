@@ -1,0 +1,170 @@
+"""Who may speak to the gateway: the token, the Host and Origin headers, the size of a body.
+
+A browser can be made to send requests to loopback by any page it shows, so loopback alone proves
+nothing. The rules, in the order they are checked:
+
+1. `Host` must be an address of ours, never a name that a stranger's DNS can point at us (DNS
+   rebinding): where we listen on loopback that address, `127.0.0.1`, `[::1]` or `localhost` with
+   our port; elsewhere any IP address, `localhost` or the name of this machine.
+2. `Origin`, where a browser sends one, must be ours too. CORS is off: nothing allows another.
+3. Anywhere but on loopback every request needs the token. On loopback the operations that are not
+   marked open do (`require_token`).
+4. A body may have at most `MAX_BODY` bytes, counted as they come.
+
+>>> host_of("[::1]:8642"), host_of("localhost"), host_of("a:b:c")
+(('::1', '8642'), ('localhost', ''), None)
+"""
+
+import hmac
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from p2phub.config import Endpoint
+from p2phub.errors import P2PHubError, RefusedError, UsageError
+
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
+MAX_BODY: Final = 1 << 20
+"""Bytes of a request body; control requests are small."""
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
+
+
+def host_of(text: str) -> tuple[str, str] | None:
+    """Host and port of a `Host` header; None if it is none."""
+    found = _HOST.fullmatch(text)
+    return ((found[1] or found[2]).lower(), found[3] or "") if found else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address.
+
+    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0")
+    (True, True, False)
+    """
+    address = _address(host)
+    return host == "localhost" if address is None else address.is_loopback
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+class HttpError(Exception):
+    """One of our errors, where HTTP has a status that says it more exactly than the tree does."""
+
+    def __init__(self, error: P2PHubError, status: int) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a request is measured against."""
+
+    listen: Endpoint
+    """Where we really listen, port included."""
+    tokens: tuple[str, ...]
+    """Each opens everything."""
+    machine: str = ""
+    """The host name of this machine."""
+
+    @property
+    def local(self) -> bool:
+        return is_loopback(self.listen.host)
+
+    def check_host(self, headers: Headers) -> None:
+        """Rules 1 and 2. Raises `RefusedError`."""
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            raise RefusedError(
+                f'this gateway does not answer to the name "{host[:100]}"',
+                remedy=f"Call it http://{self.listen}.",
+            )
+        origin = headers.get("origin")
+        ours = (f"http://{host}".lower(), f"https://{host}".lower())
+        if origin is not None and origin.lower() not in ours:
+            raise RefusedError(
+                f'a web page of "{origin[:100]}" may not use this gateway',
+                remedy="Only pages that this gateway serves itself may call it from a browser.",
+            )
+
+    def _is_ours(self, text: str) -> bool:
+        found = host_of(text)
+        if found is None or (found[1] or "80") != str(self.listen.port):
+            return False
+        host = found[0]
+        if self.local:
+            return host == self.listen.host or host in _LOOPBACK
+        named = {"localhost", self.machine.lower(), f"{self.machine.lower()}.local"}
+        return _address(host) is not None or host in named
+
+    def check_token(self, headers: Headers) -> None:
+        """Raises `RefusedError` as a 401 unless the request shows a token of ours."""
+        scheme, _, shown = headers.get("authorization", "").partition(" ")
+        given = shown.strip().encode()
+        # Every token is compared, so that the time taken tells nothing.
+        fits = [hmac.compare_digest(each.encode(), given) for each in self.tokens]
+        if scheme.lower() != "bearer" or not any(fits):
+            error = RefusedError(
+                "the token given is wrong" if shown else "this call needs the token of the node",
+                remedy='Send "Authorization: Bearer <token>"; the token is in the file run/token'
+                " under the home folder of the node.",
+            )
+            raise HttpError(error, 401)
+
+
+class Guard:
+    """ASGI middleware: the four rules for every request, before anything is routed."""
+
+    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+        self._app = app
+        self._gate = gate
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+            return
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            self._gate.check_host(headers)
+            if not self._gate.local:
+                self._gate.check_token(headers)
+            _check_length(headers.get("content-length", "0"))
+            receive = _counted(receive)
+        await self._app(scope, receive, send)
+
+
+def _check_length(claimed: str) -> None:
+    if not claimed.isdigit() or len(claimed) > 18 or int(claimed) > MAX_BODY:
+        raise _too_large()
+
+
+def _counted(receive: Receive) -> Receive:
+    """`receive`, which stops at a body that is larger than its header said or may be."""
+    taken = 0
+
+    async def counted() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        if taken > MAX_BODY:
+            raise _too_large()
+        return message
+
+    return counted
+
+
+def _too_large() -> HttpError:
+    error = UsageError(
+        f"the body of a request may have at most {MAX_BODY} bytes",
+        remedy="Files never travel in a request; name their folder instead.",
+    )
+    return HttpError(error, 413)

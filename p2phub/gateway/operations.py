@@ -1,0 +1,264 @@
+"""The control API as one table: what can be asked of a node, how, and who may ask.
+
+`OPERATIONS` is the only list of routes. `control` serves it, `openapi` describes it, and the client
+calls it by name. An operation needs the token unless it says that it is open, and only reading
+public knowledge is: who this node talks to and whom it trusts is private, and whatever changes a
+state or keeps the machine busy is not for every page that a browser has open.
+
+>>> {each.method for each in OPERATIONS if each.open}
+{'GET'}
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from p2phub.errors import UsageError
+from p2phub.gateway.ports import NodeApi
+from p2phub.node.values import (
+    FileDone,
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Planned,
+    Progress,
+    Published,
+    PublishRequest,
+    Pulled,
+    PullRequest,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Report,
+    Resolved,
+    SearchQuery,
+    Status,
+    Verification,
+    Verifying,
+    Warned,
+)
+
+PREFIX: Final = "/control/v1/"
+EVENTS: Final = (Resolved, Planned, Progress, FileDone, Warned, Verifying)
+_ID: Final = "a" * 52
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """A call without arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneRelease:
+    """A call about one release."""
+
+    reference: str
+    """`[publisher/]name[@revision]` or `p2p://…`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OneOrAll:
+    """A call about one release, or about all that are on this disk."""
+
+    reference: str | None = None
+    """`[publisher/]name[@revision]` or `p2p://…`; null means all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """A peer to connect to."""
+
+    address: str
+    """A full multiaddr, `/p2p/<peer id>` included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpin:
+    """An alias to forget."""
+
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One thing that can be asked of a node."""
+
+    name: str
+    """The path below `/control/v1/`."""
+    summary: str
+    takes: type
+    """The dataclass of the request: a query string for GET, a JSON body for POST."""
+    gives: type
+    """The dataclass of the answer, or of each item of it."""
+    call: Callable[[NodeApi, Any, Report], Awaitable[Any]]
+    under: str = ""
+    """The key that holds the list, where the answer is one."""
+    method: str = "POST"
+    open: bool = False
+    """Whether anyone on loopback may ask without a token."""
+    streams: bool = False
+    """Whether the answer is lines of JSON: events, then one `done` or one `error`."""
+    example: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def path(self) -> str:
+        return PREFIX + self.name
+
+
+async def _identity(node: NodeApi, _: Nothing, report: Report) -> Identity:
+    return node.identity
+
+
+async def _publish(node: NodeApi, request: PublishRequest, report: Report) -> Published:
+    if not request.folder.is_absolute():
+        raise UsageError(
+            f'"folder" must be an absolute path, not {request.folder}',
+            remedy="The node has a working directory of its own; name the folder in full.",
+        )
+    return await node.publish(request, report)
+
+
+async def _pull(node: NodeApi, request: PullRequest, report: Report) -> Pulled:
+    if request.to is not None and not request.to.is_absolute():
+        raise UsageError(
+            f'"to" must be an absolute path, not {request.to}',
+            remedy="The node has a working directory of its own; name the folder in full.",
+        )
+    return await node.pull(request, report)
+
+
+OPERATIONS: Final = (
+    Operation("id", "Who this node is", Nothing, Identity, _identity, method="GET", open=True),
+    Operation(
+        "status",
+        "What the node is doing now",
+        Nothing,
+        Status,
+        lambda node, request, report: node.status(),
+        method="GET",
+        open=True,
+    ),
+    Operation(
+        "peers",
+        "Who is connected",
+        Nothing,
+        PeerInfo,
+        lambda node, request, report: node.peers(),
+        under="peers",
+        method="GET",
+    ),
+    Operation(
+        "connect",
+        "Connect to a peer",
+        Dial,
+        PeerInfo,
+        lambda node, request, report: node.connect(request.address),
+        example={"address": "/ip4/192.0.2.1/tcp/4042/p2p/12D3KooWExample"},
+    ),
+    Operation(
+        "publish",
+        "Sign a folder as a release and announce it. A client that goes away cancels it",
+        PublishRequest,
+        Published,
+        _publish,
+        streams=True,
+        example={"folder": "/data/minilm", "name": "minilm", "message": "first"},
+    ),
+    Operation(
+        "pull",
+        "Fetch and verify a release. A client that goes away cancels it; what was verified so far"
+        " stays on this disk and the next pull goes on from there",
+        PullRequest,
+        Pulled,
+        _pull,
+        streams=True,
+        example={"reference": "lab/minilm", "include": ["*.safetensors"]},
+    ),
+    Operation(
+        "search",
+        "Search the local catalog",
+        SearchQuery,
+        Hit,
+        lambda node, request, report: node.search(request),
+        under="hits",
+        method="GET",
+        open=True,
+        example={"text": "embedding", "task": "feature-extraction", "limit": 10},
+    ),
+    Operation(
+        "info",
+        "What is known about a release",
+        OneRelease,
+        RepoInfo,
+        lambda node, request, report: node.info(request.reference),
+        method="GET",
+        open=True,
+        example={"reference": "lab/minilm"},
+    ),
+    Operation(
+        "repos",
+        "The repos on this disk",
+        Nothing,
+        RepoRow,
+        lambda node, request, report: node.ls(None),
+        under="repos",
+        method="GET",
+        open=True,
+    ),
+    Operation(
+        "files",
+        "The files of a release",
+        OneRelease,
+        FileRow,
+        lambda node, request, report: node.ls(request.reference),
+        under="files",
+        method="GET",
+        open=True,
+        example={"reference": "lab/minilm@main"},
+    ),
+    Operation(
+        "verify",
+        "Read every byte of one release, or of all on this disk, and check it",
+        OneOrAll,
+        Verification,
+        lambda node, request, report: node.verify(request.reference, report),
+        under="results",
+        streams=True,
+        example={"reference": "lab/minilm"},
+    ),
+    Operation(
+        "rm",
+        "Drop a release from this disk",
+        OneRelease,
+        Removed,
+        lambda node, request, report: node.remove(request.reference),
+        example={"reference": "lab/minilm@0123456789abcdef"},
+    ),
+    Operation(
+        "trust",
+        "Which alias names which publisher on this machine",
+        Nothing,
+        Pin,
+        lambda node, request, report: node.trust_list(),
+        under="pins",
+        method="GET",
+    ),
+    Operation(
+        "trust/add",
+        "Pin an alias to a publisher",
+        Pin,
+        Pin,
+        lambda node, request, report: node.trust_add(request.alias, request.publisher_id),
+        example={"alias": "lab", "publisher_id": _ID},
+    ),
+    Operation(
+        "trust/rm",
+        "Forget an alias",
+        Unpin,
+        Pin,
+        lambda node, request, report: node.trust_remove(request.alias),
+        example={"alias": "lab"},
+    ),
+)

@@ -1,0 +1,62 @@
+"""What the gateway needs from a node. The real one is `node.node.Node`, the fake `testing.nodes`.
+
+Every call raises errors of `p2phub.errors` and nothing else that a caller should expect. `report`
+may be called from any thread, any number of times, until the call it was given to has returned.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from p2phub.node.values import (
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Published,
+    PublishRequest,
+    Pulled,
+    PullRequest,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Report,
+    SearchQuery,
+    Status,
+    Verification,
+)
+
+
+class NodeApi(Protocol):
+    """One method per use case."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    async def status(self) -> Status: ...
+
+    async def peers(self) -> Sequence[PeerInfo]: ...
+
+    async def connect(self, multiaddr: str) -> PeerInfo: ...
+
+    async def publish(self, request: PublishRequest, report: Report) -> Published: ...
+
+    async def pull(self, request: PullRequest, report: Report) -> Pulled: ...
+
+    async def search(self, query: SearchQuery) -> Sequence[Hit]: ...
+
+    async def info(self, reference: str) -> RepoInfo: ...
+
+    async def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:
+        """The repos on this disk, or the files of the one that is named."""
+        ...
+
+    async def verify(self, reference: str | None, report: Report) -> Sequence[Verification]: ...
+
+    async def remove(self, reference: str) -> Removed: ...
+
+    async def trust_list(self) -> Sequence[Pin]: ...
+
+    async def trust_add(self, alias: str, publisher_id: str) -> Pin: ...
+
+    async def trust_remove(self, alias: str) -> Pin: ...

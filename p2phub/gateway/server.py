@@ -1,0 +1,169 @@
+"""The gateway: HTTP in front of one node, from the first request to the last.
+
+`open_gateway` puts the pieces together: routes (`control`), the guard before them, the boundary
+around both, hypercorn's trio worker on a socket of ours, and the two files by which other programs
+find it. When its block ends, streams under way are told so and end; then the socket closes.
+
+This is one of the few places where any exception is caught: a bug in the answer to one request
+costs that request a 500 (or a stream its last line), a traceback in the log, and nothing else.
+Tests hand in `on_bug`, so that no bug hides here.
+"""
+
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import trio
+from hypercorn.config import Config as HypercornConfig
+from hypercorn.trio import serve
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from p2phub.config import Config
+from p2phub.errors import NotFoundError, P2PHubError, UsageError, plain_errors
+from p2phub.gateway.answers import error_body, line, refusal, stopped
+from p2phub.gateway.control import Control
+from p2phub.gateway.guard import Gate, Guard, HttpError
+from p2phub.gateway.listener import endpoint_of, listen_on, url_of
+from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.whereabouts import announced, keep_token
+
+log = logging.getLogger(__name__)
+BugHook = Callable[[Exception], None]
+STOP_PATIENCE = 3.0
+"""Seconds that answers under way get to end once the gateway stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that answers."""
+
+    url: str
+    token: str
+    control: Control
+
+
+@asynccontextmanager
+async def open_gateway(
+    node: NodeApi,
+    config: Config,
+    home: Path,
+    *,
+    listener: socket.socket | None = None,
+    on_bug: BugHook | None = None,
+) -> AsyncIterator[Gateway]:
+    """Serve for as long as the block runs; streams still under way at its end are told and end.
+
+    `listener` is a socket from `listen_on` that somebody took early; without one the configured
+    address is taken here, which raises `PortInUseError` if somebody else has it.
+    """
+    with listener or listen_on(config.gateway.listen) as taken:
+        endpoint = endpoint_of(taken)
+        token = keep_token(home / "run" / "token")
+        tokens = (token, config.gateway.token) if config.gateway.token else (token,)
+        gate = Gate(endpoint, tokens, socket.gethostname())
+        gateway = Gateway(url_of(endpoint), token, Control(node, gate))
+        application = _application(gateway.control, gate, on_bug)
+        with announced(home / "run" / "gateway", gateway.url), plain_errors():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_serve, application, taken, gateway.control.stopping)
+                yield gateway
+                gateway.control.stopping.set()
+
+
+async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.Event) -> None:
+    settings = HypercornConfig()
+    # Hypercorn closes what it serves on; it gets a copy, so that ours closes with our block.
+    settings.bind = [f"fd://{listener.dup().detach()}"]
+    settings.accesslog = None
+    settings.errorlog = log
+    settings.include_server_header = False
+    settings.graceful_timeout = STOP_PATIENCE
+    # The spelling of the ASGI types differs between Starlette and hypercorn.
+    framework = cast(Any, application)
+    await serve(framework, settings, shutdown_trigger=stopping.wait, mode="asgi")
+
+
+def _application(control: Control, gate: Gate, on_bug: BugHook | None) -> ASGIApp:
+    async def healthy(request: Request) -> Response:
+        return JSONResponse({"ok": True})
+
+    async def ready(request: Request) -> Response:
+        if control.stopping.is_set():
+            return refusal(stopped(), 503)
+        return JSONResponse({"ok": True})
+
+    return Starlette(
+        routes=[Route("/healthz", healthy), Route("/readyz", ready), *control.routes()],
+        middleware=[Middleware(Boundary, on_bug=on_bug), Middleware(Guard, gate=gate)],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+
+
+async def _no_such_route(request: Request, error: Exception) -> Response:
+    """What Starlette's router refuses by itself: an unknown path, or a method it does not have."""
+    remedy = "The calls there are stand in /control/openapi.json."
+    path = request.url.path[:200]
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        told = UsageError(f"{path} does not take {request.method}", remedy=remedy)
+        return refusal(told, 405)
+    return refusal(NotFoundError(f"there is no {path} here", remedy=remedy))
+
+
+class Boundary:
+    """ASGI middleware: whatever goes wrong in answering one request becomes its answer."""
+
+    def __init__(self, app: ASGIApp, on_bug: BugHook | None = None) -> None:
+        self._app = app
+        self._on_bug = on_bug
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            told, status = self._told(error)
+            if begun:
+                await send({"type": "http.response.body", "body": line(error_body(told))})
+            else:
+                await refusal(told, status)(scope, receive, send)
+
+    def _told(self, error: Exception) -> tuple[P2PHubError, int]:
+        if isinstance(error, HttpError):
+            return error.error, error.status
+        if isinstance(error, P2PHubError):
+            return error, error.http
+        log.error("a bug in the answer to a request", exc_info=error)
+        if self._on_bug is not None:
+            self._on_bug(error)
+        return InternalError(), 500
+
+
+class InternalError(P2PHubError):
+    """What a client is told of a bug: nothing but that it was one."""
+
+    code = "internal"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the node met a bug of its own while it answered this call",
+            remedy="The traceback is in the node's log; please report it.",
+        )

@@ -1,0 +1,193 @@
+"""A node without disk or network: what the gateway, the client and the command line are tested on.
+
+`FakeNode` knows one release, answers every use case from memory, and can be told to fail (`fails`),
+to work until it is let go (`hold`), or to report given events. It keeps what it was asked.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from p2phub.errors import NotFoundError, P2PHubError
+from p2phub.node.values import (
+    Event,
+    FileDone,
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Planned,
+    Progress,
+    Published,
+    PublishRequest,
+    Pulled,
+    PullRequest,
+    RefInfo,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Report,
+    Resolved,
+    SearchQuery,
+    SourceShare,
+    Status,
+    StepTaken,
+    Verification,
+    Verifying,
+)
+
+PUBLISHER = "b" * 52
+PEER = "12D3KooWFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+REF = "lab/minilm"
+SIZE = 1000
+EVENTS: tuple[Event, ...] = (
+    Resolved(f"{REF}@main", COMMIT, PUBLISHER, "verified"),
+    Planned(files=1, bytes_total=SIZE, bytes_linked=0, bytes_to_fetch=SIZE),
+    Progress(bytes_done=SIZE, bytes_total=SIZE, rate=500.0, sources=1),
+    FileDone("model.safetensors", SIZE),
+)
+
+
+class FakeNode:
+    """Answers like a node that holds `lab/minilm`, whole and verified."""
+
+    def __init__(self, snapshot: Path = Path("/snapshots/minilm")) -> None:
+        self.snapshot = snapshot
+        self.identity = Identity(PEER, PUBLISHER, "lab", (f"/ip4/127.0.0.1/tcp/4042/p2p/{PEER}",))
+        self.asked: list[object] = []
+        """Every request, in order."""
+        self.fails: BaseException | None = None
+        """Raised by the next calls, as long as it is set."""
+        self.events: Sequence[Event] = EVENTS
+        self.hold = trio.Event()
+        """Long work waits for this; it is set unless a test replaces it."""
+        self.hold.set()
+        self.working = trio.Event()
+        """Set when long work has begun."""
+        self.cancelled = trio.Event()
+        """Set when long work was cancelled."""
+        self.pins = {"lab": PUBLISHER}
+        self.verdict = "verified"
+
+    async def _ask(self, request: object) -> None:
+        await trio.lowlevel.checkpoint()
+        self.asked.append(request)
+        if self.fails is not None:
+            raise self.fails
+
+    async def _work(self, request: object, report: Report) -> None:
+        self.working.set()
+        for event in self.events:
+            report(event)
+        try:
+            await self.hold.wait()
+        except trio.Cancelled:
+            self.cancelled.set()
+            raise
+        await self._ask(request)
+
+    def _known(self, reference: str) -> None:
+        if reference.partition("@")[0] != REF:
+            raise NotFoundError(
+                f"there is no {reference} here", remedy="Try `p2phub search` to see what there is."
+            )
+
+    async def status(self) -> Status:
+        await self._ask("status")
+        return Status(1, 1, SIZE, 0, 0.0, 0.0, 0.0, peer_id=PEER)
+
+    async def peers(self) -> Sequence[PeerInfo]:
+        await self._ask("peers")
+        return (PeerInfo("12D3KooWOther", ("/ip4/127.0.0.1/tcp/5000",), "p2phub/0.1", True),)
+
+    async def connect(self, multiaddr: str) -> PeerInfo:
+        await self._ask(multiaddr)
+        address, _, peer = multiaddr.partition("/p2p/")
+        return PeerInfo(peer, (address,))
+
+    async def publish(self, request: PublishRequest, report: Report) -> Published:
+        await self._work(request, report)
+        ref = f"lab/{request.name}@main"
+        return Published(ref, COMMIT, COMMIT + "89" * 12, PUBLISHER, 1, SIZE, SIZE)
+
+    async def pull(self, request: PullRequest, report: Report) -> Pulled:
+        await self._work(request, report)
+        self._known(request.reference)
+        path = request.to or self.snapshot
+        shares = (SourceShare("12D3KooWOther", SIZE),)
+        ref = f"{REF}@main"
+        return Pulled(ref, COMMIT, path, self.verdict, SIZE, SIZE, 0, 0.5, 1, shares)
+
+    async def search(self, query: SearchQuery) -> Sequence[Hit]:
+        await self._ask(query)
+        task = "feature-extraction"
+        hit = Hit(REF, COMMIT, task, "apache-2.0", "sentence-transformers", SIZE, self.verdict)
+        return (hit,) if query.text in REF and query.task in (None, task) else ()
+
+    async def info(self, reference: str) -> RepoInfo:
+        await self._ask(reference)
+        self._known(reference)
+        return RepoInfo(
+            ref=f"{REF}@main",
+            commit=COMMIT,
+            digest=COMMIT + "89" * 12,
+            publisher_id=PUBLISHER,
+            kind="model",
+            verdict=self.verdict,
+            stale_since=None,
+            created=1_700_000_000,
+            message="first",
+            files=1,
+            bytes=SIZE,
+            here="complete",
+            path=self.snapshot,
+            refs=(RefInfo("main", COMMIT),),
+            commits=(COMMIT,),
+        )
+
+    async def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:
+        await self._ask(reference)
+        if reference is None:
+            return (RepoRow(REF, COMMIT, "model", self.verdict, "complete", 1, SIZE, SIZE),)
+        self._known(reference)
+        digest = "cd" * 32
+        file = FileRow("model.safetensors", SIZE, digest, True, f"{SIZE}-{digest}", "complete")
+        return (file,)
+
+    async def verify(self, reference: str | None, report: Report) -> Sequence[Verification]:
+        report(Verifying(reference or REF, "model.safetensors"))
+        await self._work(reference, report)
+        self._known(reference or REF)
+        good = self.verdict == "verified"
+        step = StepTaken("files", good, "1 file" if good else "model.safetensors: piece 0 is wrong")
+        return (Verification(f"{REF}@main", self.verdict, None, (step,)),)
+
+    async def remove(self, reference: str) -> Removed:
+        await self._ask(reference)
+        self._known(reference)
+        return Removed(reference, SIZE)
+
+    async def trust_list(self) -> Sequence[Pin]:
+        await self._ask("trust")
+        return [Pin(alias, publisher) for alias, publisher in sorted(self.pins.items())]
+
+    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
+        await self._ask((alias, publisher_id))
+        self.pins[alias] = publisher_id
+        return Pin(alias, publisher_id)
+
+    async def trust_remove(self, alias: str) -> Pin:
+        await self._ask(alias)
+        if alias not in self.pins:
+            raise NotFoundError(f'no publisher is pinned as "{alias}"')
+        return Pin(alias, self.pins.pop(alias))
+
+
+def failing(error: P2PHubError) -> FakeNode:
+    """A node that answers everything with `error`."""
+    node = FakeNode()
+    node.fails = error
+    return node
