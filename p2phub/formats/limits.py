@@ -148,6 +148,8 @@ MAX_FRONT_MATTER_EVENTS: Final = 500_000
 MAX_MESSAGE: Final = 1 * MIB
 MAX_MESSAGE_DIGESTS: Final = 1024
 """Digests or content ids in one request."""
+MAX_MESSAGE_HEADS: Final = 64
+"""Heads in one message; so many of the largest fit."""
 MAX_RANGES: Final = 8192
 """Byte ranges in one answer to `have`."""
 MAX_ADDRESSES: Final = 32
