@@ -107,23 +107,31 @@ class Trail:
         self.passed(name, detail)
 
     def refuse(
-        self, name: str, detail: str, verdict: Verdict, kind: type[Refusal] | None = None
+        self,
+        name: str,
+        detail: str,
+        verdict: Verdict,
+        kind: type[Refusal] | None = None,
+        remedy: str = "",
     ) -> NoReturn:
         """Raise the refusal of step `name`; `kind` where a closer class than the verdict's fits."""
         self._steps.append(Step(name, False, detail))
-        usual, remedy = _REFUSALS[verdict]
+        usual, advice = _REFUSALS[verdict]
         message = f"{self.subject}: {name}? No: {detail}"
-        raise (kind or usual)(message, verdict=verdict, steps=self.steps, remedy=remedy)
+        raise (kind or usual)(message, verdict=verdict, steps=self.steps, remedy=remedy or advice)
 
     @contextmanager
-    def parsing(self, name: str, detail: str = "") -> Iterator[None]:
-        """Step `name` is that the body does not raise `MalformedError`."""
+    def step(self, name: str, detail: str = "") -> Iterator[None]:
+        """Step `name` is that the body raises no `UntrustedError`."""
         try:
             yield
         except NewerVersionError as error:
-            self.refuse(name, error.message, Verdict.CORRUPT, NewerVersionRefusal)
+            verdict = Verdict.CORRUPT
+            self.refuse(name, error.message, verdict, NewerVersionRefusal, error.remedy)
         except MalformedError as error:
-            self.refuse(name, error.message, Verdict.CORRUPT, MalformedRefusal)
+            self.refuse(name, error.message, Verdict.CORRUPT, MalformedRefusal, error.remedy)
+        except UntrustedError as error:
+            self.refuse(name, error.message, verdict_of(error), remedy=error.remedy)
         self.passed(name, detail)
 
 

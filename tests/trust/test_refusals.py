@@ -63,7 +63,7 @@ def test_a_refusal_tells_which_step_failed_and_which_held():
 @pytest.mark.parametrize("kind", [MalformedError, NewerVersionError])
 def test_a_document_that_does_not_parse_keeps_its_class(kind):
     trail = Trail("this head")
-    with pytest.raises(kind) as caught, trail.parsing("parses"):
+    with pytest.raises(kind) as caught, trail.step("parses"):
         raise kind("depth 17")
     assert isinstance(caught.value, Refusal)
     assert caught.value.verdict is Verdict.CORRUPT
@@ -73,9 +73,17 @@ def test_a_document_that_does_not_parse_keeps_its_class(kind):
 
 def test_parsing_that_succeeds_is_a_step():
     trail = Trail("this head")
-    with trail.parsing("parses", "a head"):
+    with trail.step("parses", "a head"):
         pass
     assert trail.steps == (Step("parses", True, "a head"),)
+
+
+def test_a_step_that_refuses_keeps_the_verdict_and_the_remedy_of_what_was_wrong():
+    trail = Trail("this head")
+    with pytest.raises(RolledBackError) as caught, trail.step("the roots form a chain"):
+        raise RolledBackError("root 1 after root 2", remedy="update")
+    assert caught.value.verdict is Verdict.ROLLED_BACK
+    assert caught.value.remedy == "update"
 
 
 @pytest.mark.parametrize(
