@@ -1,0 +1,86 @@
+"""How benchmarks measure and report: CPU and memory of a process, medians, one line a result."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One measured thing beside its baseline, both medians over the same interleaved rounds."""
+
+    benchmark: str
+    """The line of the budgets, such as T6."""
+    what: str
+    value: float
+    baseline: float
+    unit: str
+    budget: float
+    """The most `value` may be: a multiple of the baseline if `relative`, else in `unit`."""
+    relative: bool
+    rounds: int
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        return self.value / self.baseline if self.baseline else 0.0
+
+    @property
+    def within(self) -> bool:
+        return (self.ratio if self.relative else self.value) <= self.budget
+
+
+def show(results: Sequence[Result], as_json: bool) -> None:
+    """Print each result: as one JSON object a line, or for people."""
+    for each in results:
+        if as_json:
+            print(json.dumps(asdict(each) | {"ratio": each.ratio, "within": each.within}))
+            continue
+        budget = f"{each.budget:g} ×" if each.relative else f"{each.budget:g} {each.unit}"
+        print(
+            f"{each.benchmark:3} {each.what:<44} {each.value:9.3f} {each.unit:<6}"
+            f" baseline {each.baseline:9.3f}  {each.ratio:6.2f} ×  budget {budget:<9}"
+            f" {'ok' if each.within else 'OVER'}{'  ' + each.note if each.note else ''}",
+            flush=True,
+        )
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system CPU seconds a process has used so far, all its threads together."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / TICK
+
+
+def resident_mib(pid: int) -> float:
+    """MiB of memory a process holds now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+def wall_of(command: Sequence[str]) -> float:
+    """Wall seconds a command takes, from start to exit."""
+    started = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def cpu_of(work: Callable[[], object]) -> float:
+    """CPU seconds this process spends on `work`, all threads together."""
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    work()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
