@@ -7,7 +7,8 @@ the library to that.
 
 Rules it keeps:
  * the same bytes are cut alike, in however many parts they arrive;
- * less than 1 MiB is ever kept; the rest of what is fed is cut where it lies, without a copy.
+ * at most 1 MiB is ever kept; the rest of what is fed is cut where it lies, without a copy. Parts
+   of 4 MiB or more cost little more than all at once; smaller ones are scanned up to twice.
 
 >>> cuts = ContentCuts()
 >>> cuts.feed(bytes(1_500_000)) + cuts.finish() == cut_all(bytes(1_500_000)) == [1048576, 451424]
@@ -30,15 +31,10 @@ class ContentCuts:
     """Cuts one run of bytes as it arrives. Not for two threads at once."""
 
     def __init__(self) -> None:
-        self._chunker = FastCDC(
-            AVERAGE_CUT,
-            min_size=MIN_CUT,
-            max_size=MAX_PIECE,
-            normalized_chunking=NORMALISATION,
-            seed=SEED,
-        )
-        self._kept = bytearray()
-        """The bytes since the last cut that is certain."""
+        self._chunker = _chunker()
+        self._buffer = memoryview(bytearray(MAX_PIECE))
+        self._kept = 0
+        """The bytes since the last cut that is certain, at the start of the buffer."""
 
     def feed(self, data: Data) -> list[int]:
         """The lengths of the pieces that are certain now."""
@@ -48,43 +44,54 @@ class ContentCuts:
             if self._kept:
                 rest = self._cut_kept(rest, lengths)
             else:
-                certain = self._cut(rest)[:-1]
+                certain = _cut(self._chunker, rest)[:-1]
                 lengths += certain
-                self._kept += rest[sum(certain) :]
-                break
+                rest = self._keep(rest[sum(certain) :])
         return lengths
 
     def finish(self) -> list[int]:
         """The lengths of the pieces that were waiting for more."""
-        lengths = self._cut(memoryview(bytes(self._kept)))
-        self._kept.clear()
+        lengths = _cut(self._chunker, self._buffer[: self._kept])
+        self._kept = 0
         return lengths
 
+    def _keep(self, data: memoryview) -> memoryview:
+        """Put as much of `data` in the buffer as there is room for; the rest of it."""
+        taken = min(len(data), MAX_PIECE - self._kept)
+        self._buffer[self._kept : self._kept + taken] = data[:taken]
+        self._kept += taken
+        return data[taken:]
+
     def _cut_kept(self, data: memoryview, lengths: list[int]) -> memoryview:
-        """Cut one piece that begins in what was kept; what of `data` is still to be cut."""
-        before = len(self._kept)
-        taken = MAX_PIECE - before
-        self._kept += data[:taken]
-        if len(self._kept) < MAX_PIECE:
-            return data[taken:]
-        with memoryview(self._kept) as view:
-            length = self._first(view)
+        """Cut a piece that begins in the buffer, if certain; what of `data` is left."""
+        before = self._kept
+        rest = self._keep(data)
+        if self._kept < MAX_PIECE:
+            return rest
+        length: int = next(iter(self._chunker.cut_buf(self._buffer))).length
         lengths.append(length)
-        if length < before:
-            del self._kept[:length]
-            return data[taken:]
-        self._kept.clear()
-        return data[length - before :]
-
-    def _cut(self, data: memoryview) -> list[int]:
-        return [chunk.length for chunk in self._chunker.cut_buf(data)] if len(data) else []
-
-    def _first(self, data: memoryview) -> int:
-        length: int = next(iter(self._chunker.cut_buf(data))).length
-        return length
+        if length >= before:
+            self._kept = 0
+            return data[length - before :]
+        self._kept -= length
+        self._buffer[: self._kept] = self._buffer[length:]
+        return rest
 
 
 def cut_all(data: Data) -> list[int]:
     """The lengths of the pieces of `data`, which is all there is."""
-    cuts = ContentCuts()
-    return cuts.feed(data) + cuts.finish()
+    return _cut(_chunker(), memoryview(data))
+
+
+def _chunker() -> FastCDC:
+    return FastCDC(
+        AVERAGE_CUT,
+        min_size=MIN_CUT,
+        max_size=MAX_PIECE,
+        normalized_chunking=NORMALISATION,
+        seed=SEED,
+    )
+
+
+def _cut(chunker: FastCDC, data: memoryview) -> list[int]:
+    return [chunk.length for chunk in chunker.cut_buf(data)] if len(data) else []
