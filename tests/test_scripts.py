@@ -1,0 +1,127 @@
+"""scripts/setup and its siblings fail with a sentence that names what is missing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PLAIN = ("sh", "cat", "cksum", "dirname", "id", "uname", "tail", "rm", "mkdir", "mv")
+OLD_PYTHON = '#!/bin/sh\ncase "$*" in *version_info*) exit 1 ;; esac\n'
+NEW_PYTHON = (
+    '#!/bin/sh\ncase "$*" in *ensurepip*) exit 1 ;; *--version*) echo Python 3.12 ;; esac\n'
+)
+USER = "#!/bin/sh\necho 1000\n"
+APT = '#!/bin/sh\necho "apt-get $*" >>"$0.log"\n'
+
+
+class Machine:
+    """A copy of the scripts, on a machine that has only the commands it is given."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.commands = folder / "clone", folder / "bin"
+        shutil.copytree(ROOT / "scripts", self.folder / "scripts")
+        shutil.copy(ROOT / "pyproject.toml", self.folder)
+        self.commands.mkdir()
+        for name in PLAIN:
+            (self.commands / name).symlink_to(shutil.which(name))
+
+    def has(self, name: str, text: str) -> None:
+        (self.commands / name).unlink(missing_ok=True)
+        (self.commands / name).write_text(text)
+        (self.commands / name).chmod(0o755)
+
+    def run(self, script: str, *words: str, **environ: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [self.folder / "scripts" / script, *words],
+            env={"PATH": str(self.commands), **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def installed(self) -> list[str]:
+        log = self.commands / "apt-get.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path)
+
+
+def test_no_python_and_no_debian(machine):
+    run = machine.run("setup")
+    assert run.returncode == 1
+    assert "no Python 3.11 or newer" in run.stderr
+    assert "python3-venv" in run.stderr
+
+
+def test_old_python_and_no_right_to_install(machine):
+    machine.has("python3", OLD_PYTHON)
+    machine.has("apt-get", APT)
+    machine.has("id", USER)
+    run = machine.run("setup")
+    assert run.returncode == 1
+    assert 'Run "sudo apt-get install python3 python3-venv"' in run.stderr
+    assert not machine.installed()
+
+
+def test_root_gets_the_debian_packages_installed(machine):
+    machine.has("python3", NEW_PYTHON)
+    machine.has("apt-get", APT)
+    machine.has("id", "#!/bin/sh\necho 0\n")
+    run = machine.run("setup")
+    assert run.returncode == 1
+    assert machine.installed() == ["apt-get install -y -qq python3-venv"]
+    assert "cannot make virtual environments" in run.stderr
+
+
+def test_an_interpreter_that_does_not_run_is_named(machine):
+    run = machine.run("setup", P2PHUB_PYTHON="/nowhere/python")
+    assert run.returncode == 1
+    assert "P2PHUB_PYTHON=/nowhere/python does not run" in run.stderr
+
+
+def test_an_interpreter_that_was_named_is_used_as_it_is(machine):
+    run = machine.run("setup", P2PHUB_PYTHON=sys.executable)
+    assert run.returncode == 0
+    assert not (machine.folder / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "word", "said"),
+    [
+        ("setup", "--with-everything", "--without-inference"),
+        ("bench", "swimming", "transfer, idle, publish"),
+    ],
+)
+def test_a_word_it_does_not_know(machine, script, word, said):
+    run = machine.run(script, word)
+    assert run.returncode == 1
+    assert word in run.stderr
+    assert said in run.stderr
+
+
+@pytest.mark.parametrize("script", ["check", "bench"])
+def test_before_setup_it_names_setup(machine, script):
+    run = machine.run(script)
+    assert run.returncode == 1
+    assert "scripts/setup" in run.stderr
+
+
+@pytest.mark.parametrize("benchmark", ["idle", "publish", "transfer"])
+@pytest.mark.slow
+def test_benchmarks_run(benchmark):
+    run = subprocess.run(
+        [ROOT / "scripts" / "bench", "--small", "--json", benchmark],
+        env={**os.environ, "P2PHUB_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert '"baseline"' in run.stdout
