@@ -1,0 +1,86 @@
+"""Files cut into pieces of one length, and places to put them: what the tests of sources stand on.
+
+>>> sample = make_sample(2_000_000, piece=1_000_000)
+>>> sample.table.count, sample.table.check(1, sample.piece(1))
+(2, True)
+>>> sink = MemorySink(sample.table)
+>>> sink.accept(0, memoryview(sample.piece(1)))
+Traceback (most recent call last):
+...
+p2phub.errors.WrongBytesError: piece 0 is wrong
+"""
+
+import threading
+from dataclasses import dataclass, field
+
+from p2phub.errors import NoSpaceError, WrongBytesError
+from p2phub.formats.digest import blake3, sha256
+from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MAX_PIECE
+from p2phub.formats.pieces import PieceTable, Run
+from p2phub.testing.files import random_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A file with its table."""
+
+    table: PieceTable
+    data: bytes = field(repr=False)
+
+    @property
+    def content(self) -> ContentId:
+        return self.table.content_id
+
+    @property
+    def all(self) -> Run:
+        """Every piece."""
+        return Run(0, self.table.count)
+
+    def piece(self, index: int) -> bytes:
+        start = self.table.offset(index)
+        return self.data[start : start + self.table.length(index)]
+
+
+def make_sample(size: int, *, seed: int | str = 0, piece: int = 64 * 1024) -> Sample:
+    """A file of `size` bytes; over 1 MiB it is cut every `piece` bytes."""
+    data = random_bytes(seed, size)
+    if size <= MAX_PIECE:
+        return Sample(PieceTable.for_small(ContentId(size, sha256(data))), data)
+    parts = [data[start : start + piece] for start in range(0, size, piece)]
+    return Sample(PieceTable.build([len(part) for part in parts], map(blake3, parts)), data)
+
+
+class MemorySink:
+    """Checks and keeps pieces in memory. `order` says in which order they came."""
+
+    def __init__(self, table: PieceTable) -> None:
+        self._table = table
+        self._lock = threading.Lock()
+        self.pieces: dict[int, bytes] = {}
+        self.order: list[int] = []
+
+    def accept(self, index: int, data: memoryview) -> None:
+        if not self._table.check(index, data):
+            raise WrongBytesError(f"piece {index} is wrong")
+        with self._lock:
+            self.pieces[index] = bytes(data)
+            self.order.append(index)
+
+    @property
+    def data(self) -> bytes:
+        """What came, in the order of the file."""
+        return b"".join(self.pieces[index] for index in sorted(self.pieces))
+
+
+class FullSink(MemorySink):
+    """A disk that is full after `room` pieces."""
+
+    def __init__(self, table: PieceTable, room: int = 3) -> None:
+        super().__init__(table)
+        self._room = room
+
+    def accept(self, index: int, data: memoryview) -> None:
+        if len(self.pieces) >= self._room:
+            raise NoSpaceError("the disk is full")
+        super().accept(index, data)
