@@ -4,6 +4,7 @@
 to work until it is let go (`hold`), or to report given events. It keeps what it was asked.
 """
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,8 @@ class FakeNode:
         """Set when long work has begun."""
         self.cancelled = trio.Event()
         """Set when long work was cancelled."""
+        self.gave_up = threading.Event()
+        """The same, for a test in another thread."""
         self.pins = {"lab": PUBLISHER}
         self.verdict = "verified"
 
@@ -86,6 +89,7 @@ class FakeNode:
             await self.hold.wait()
         except trio.Cancelled:
             self.cancelled.set()
+            self.gave_up.set()
             raise
         await self._ask(request)
 

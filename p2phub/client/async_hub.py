@@ -1,0 +1,206 @@
+"""`AsyncHub`: `Hub` for code under asyncio or trio. The same calls, awaited."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+import anyio.to_thread
+
+from p2phub.client import calls
+from p2phub.client.calls import Call
+from p2phub.client.connection import AsyncConnection
+from p2phub.client.embedded import EmbeddedNode, reach
+from p2phub.client.hub import OnProgress, given_node, heard
+from p2phub.client.results import (
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Published,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Status,
+    Verification,
+)
+from p2phub.client.running import RunningNode, home_folder
+
+T = TypeVar("T")
+
+
+class AsyncHub:
+    """Like `Hub`, whose methods tell arguments, results and errors; every one is awaited here.
+
+    `async with AsyncHub() as hub:` closes it, and stops a node that was started for it. Cancelling
+    a pull or a publication cancels it in the node too.
+
+    >>> hub = AsyncHub("/nowhere")          # nothing is started before the first call
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self._home = home_folder(home, os.environ)
+        self._given = given_node(self._home, url, token)
+        self._lock: anyio.Lock | None = None
+        self._connection: AsyncConnection | None = None
+        self._embedded: EmbeddedNode | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connection and stop the node that was started for it, if one was."""
+        connection, self._connection = self._connection, None
+        embedded, self._embedded = self._embedded, None
+        with anyio.CancelScope(shield=True):
+            if connection is not None:
+                await connection.aclose()
+            if embedded is not None:
+                await anyio.to_thread.run_sync(embedded.stop)
+
+    async def pull(
+        self,
+        reference: str,
+        *,
+        to: Path | str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        progress: OnProgress | None = None,
+    ) -> Path:
+        """Fetch and verify a release; return the folder with its files. See `Hub.pull`."""
+        target = Path(to) if to is not None else None
+        call = calls.pull(reference, to=target, include=include, exclude=exclude)
+        return (await self._run(call, progress)).path
+
+    async def publish(
+        self,
+        folder: Path | str,
+        name: str,
+        *,
+        message: str = "",
+        tag: str | None = None,
+        kind: str = "model",
+        sign_with: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> Published:
+        """Sign the files of `folder` as a release and announce it. See `Hub.publish`."""
+        call = calls.publish(
+            Path(folder), name, message=message, tag=tag, kind=kind, sign_with=sign_with
+        )
+        return await self._run(call, progress)
+
+    async def search(
+        self,
+        text: str = "",
+        *,
+        task: str | None = None,
+        library: str | None = None,
+        license: str | None = None,
+        language: str | None = None,
+        publisher: str | None = None,
+        max_size: int | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> list[Hit]:
+        """Search the local catalog; no network is used. See `Hub.search`."""
+        return await self._run(
+            calls.search(
+                text,
+                task=task,
+                library=library,
+                license=license,
+                language=language,
+                publisher=publisher,
+                max_size=max_size,
+                sort=sort,
+                limit=limit,
+            )
+        )
+
+    async def info(self, reference: str) -> RepoInfo:
+        """What is known about a release. Raises `NotFoundError`."""
+        return await self._run(calls.info(reference))
+
+    async def ls(self) -> list[RepoRow]:
+        """The repos on the node's disk."""
+        return await self._run(calls.repos())
+
+    async def files(self, reference: str) -> list[FileRow]:
+        """The files of a release. Raises `NotFoundError`."""
+        return await self._run(calls.files(reference))
+
+    async def verify(
+        self, reference: str | None = None, *, progress: OnProgress | None = None
+    ) -> list[Verification]:
+        """Read every byte of a release, or of all, and check it. See `Hub.verify`."""
+        return await self._run(calls.verify(reference), progress)
+
+    async def remove(self, reference: str) -> Removed:
+        """Drop a release from the node's disk. Raises `NotFoundError`."""
+        return await self._run(calls.remove(reference))
+
+    async def trust_list(self) -> list[Pin]:
+        """Which alias names which publisher."""
+        return await self._run(calls.trust_list())
+
+    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
+        """Pin `alias` to a publisher. Raises `AliasTakenError` if it names another."""
+        return await self._run(calls.trust_add(alias, publisher_id))
+
+    async def trust_remove(self, alias: str) -> Pin:
+        """Forget an alias. Raises `NotFoundError`."""
+        return await self._run(calls.trust_remove(alias))
+
+    async def status(self) -> Status:
+        """What the node is doing now."""
+        return await self._run(calls.status())
+
+    async def peers(self) -> list[PeerInfo]:
+        """Who the node is connected to."""
+        return await self._run(calls.peers())
+
+    async def connect(self, address: str) -> PeerInfo:
+        """Connect to a peer by its full multiaddr. Raises `RemoteError`."""
+        return await self._run(calls.connect(address))
+
+    async def id(self) -> Identity:
+        """Who the node is."""
+        return await self._run(calls.identity())
+
+    async def _run(self, call: Call[T], progress: OnProgress | None = None) -> T:
+        connection = await self._connected()
+        if not call.streams:
+            return call.read(await connection.answer(call))
+        last: Mapping[str, Any] = {}
+        async with aclosing(connection.events(call)) as events:
+            async for last in events:
+                heard(last, progress)
+        return call.read(last)
+
+    async def _connected(self) -> AsyncConnection:
+        self._lock = self._lock or anyio.Lock()  # made here: it belongs to the running loop
+        async with self._lock:
+            if self._connection is None:
+                self._connection = AsyncConnection(self._given or await self._reach())
+            return self._connection
+
+    async def _reach(self) -> RunningNode:
+        node, self._embedded = await anyio.to_thread.run_sync(reach, self._home)
+        return node

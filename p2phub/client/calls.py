@@ -1,0 +1,151 @@
+"""Every call of the control API, as a value: what to send, and how to read the answer.
+
+`Hub` and `AsyncHub` differ only in how they wait; what they ask stands here, once.
+
+>>> call = pull("lab/minilm", include=["*.json"])
+>>> call.name, call.body
+('pull', {'reference': 'lab/minilm', 'include': ['*.json']})
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from p2phub.client.results import (
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Published,
+    Pulled,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Status,
+    Verification,
+    read,
+    read_list,
+)
+
+T = TypeVar("T")
+Answer = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One request to a node."""
+
+    name: str
+    """The path below `/control/v1/`."""
+    read: Callable[[Answer], T]
+    query: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    """None makes it a GET."""
+    streams: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/control/v1/{self.name}"
+
+
+def _one(shape: type[T]) -> Callable[[Answer], T]:
+    return lambda answer: read(shape, answer)
+
+
+def _many(key: str, shape: type[T]) -> Callable[[Answer], list[T]]:
+    return lambda answer: read_list(shape, answer.get(key))
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    """The arguments that say something."""
+    return {
+        key: list(value) if isinstance(value, tuple | list) else value
+        for key, value in arguments.items()
+        if value not in (None, (), [])
+    }
+
+
+def identity() -> Call[Identity]:
+    return Call("id", _one(Identity))
+
+
+def status() -> Call[Status]:
+    return Call("status", _one(Status))
+
+
+def peers() -> Call[list[PeerInfo]]:
+    return Call("peers", _many("peers", PeerInfo))
+
+
+def connect(address: str) -> Call[PeerInfo]:
+    return Call("connect", _one(PeerInfo), body={"address": address})
+
+
+def publish(
+    folder: Path,
+    name: str,
+    *,
+    message: str = "",
+    tag: str | None = None,
+    kind: str = "model",
+    sign_with: str | None = None,
+) -> Call[Published]:
+    options = _given(message=message or None, tag=tag, kind=kind, sign_with=sign_with)
+    body = {"folder": str(_absolute(folder)), "name": name} | options
+    return Call("publish", _one(Published), body=body, streams=True)
+
+
+def pull(
+    reference: str,
+    *,
+    to: Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+) -> Call[Pulled]:
+    target = str(_absolute(to)) if to is not None else None
+    body = {"reference": reference} | _given(to=target, include=include, exclude=exclude)
+    return Call("pull", _one(Pulled), body=body, streams=True)
+
+
+def search(text: str = "", **filters: Any) -> Call[list[Hit]]:
+    return Call("search", _many("hits", Hit), query=_given(text=text or None, **filters))
+
+
+def info(reference: str) -> Call[RepoInfo]:
+    return Call("info", _one(RepoInfo), query={"reference": reference})
+
+
+def repos() -> Call[list[RepoRow]]:
+    return Call("repos", _many("repos", RepoRow))
+
+
+def files(reference: str) -> Call[list[FileRow]]:
+    return Call("files", _many("files", FileRow), query={"reference": reference})
+
+
+def verify(reference: str | None = None) -> Call[list[Verification]]:
+    body = _given(reference=reference)
+    return Call("verify", _many("results", Verification), body=body, streams=True)
+
+
+def remove(reference: str) -> Call[Removed]:
+    return Call("rm", _one(Removed), body={"reference": reference})
+
+
+def trust_list() -> Call[list[Pin]]:
+    return Call("trust", _many("pins", Pin))
+
+
+def trust_add(alias: str, publisher_id: str) -> Call[Pin]:
+    return Call("trust/add", _one(Pin), body={"alias": alias, "publisher_id": publisher_id})
+
+
+def trust_remove(alias: str) -> Call[Pin]:
+    return Call("trust/rm", _one(Pin), body={"alias": alias})
+
+
+def _absolute(path: Path) -> Path:
+    """The node has a working directory of its own."""
+    return Path(path).expanduser().absolute()

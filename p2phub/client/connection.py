@@ -1,0 +1,104 @@
+"""One node, spoken to over HTTP: blocking for `Hub`, awaiting for `AsyncHub`.
+
+Proxies of the environment are ignored: a node is near. An answer is one JSON object; a stream is
+events and then its last line, and one that ends without it was cut off. Streams are read to their
+end, not to their last line, so that the connection can be used again.
+"""
+
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from typing import Any, Final
+
+import httpx
+
+from p2phub.client.calls import Call
+from p2phub.client.running import RunningNode
+from p2phub.client.wire import answer_of, as_ours, ended, is_last, parsed
+
+CONNECT_PATIENCE: Final = 10.0
+"""Seconds to wait for a connection."""
+ANSWER_PATIENCE: Final = 300.0
+"""Seconds to wait for an answer that is no stream; it may need the network."""
+_STREAM: Final = httpx.Timeout(None, connect=CONNECT_PATIENCE)
+_ANSWER: Final = httpx.Timeout(ANSWER_PATIENCE, connect=CONNECT_PATIENCE)
+
+
+def _how(node: RunningNode) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {node.token}"} if node.token else {}
+    return {"base_url": node.url, "headers": headers, "trust_env": False}
+
+
+def _request(call: Call[Any]) -> dict[str, Any]:
+    if call.body is None:
+        return {"method": "GET", "url": call.path, "params": call.query}
+    return {"method": "POST", "url": call.path, "json": call.body}
+
+
+class Connection:
+    """A node, for code that blocks. Safe to use from several threads."""
+
+    def __init__(self, node: RunningNode) -> None:
+        self._url = node.url
+        with as_ours(node.url):
+            self._http = httpx.Client(**_how(node))
+
+    def answer(self, call: Call[Any]) -> Mapping[str, Any]:
+        """The answer of a call that is no stream. Raises the error it tells of."""
+        with as_ours(self._url):
+            response = self._http.request(**_request(call), timeout=_ANSWER)
+            return answer_of(self._url, response.status_code, response.content)
+
+    def events(self, call: Call[Any]) -> Iterator[Mapping[str, Any]]:
+        """Every line of a stream, last the one with the event `done`, or raises the error it tells.
+
+        Closing the iterator early cancels the work.
+        """
+        with (
+            as_ours(self._url),
+            self._http.stream(**_request(call), timeout=_STREAM) as response,
+        ):
+            if response.status_code >= 400:
+                answer_of(self._url, response.status_code, response.read())
+            last: Mapping[str, Any] | None = None
+            for line in response.iter_lines():
+                event = parsed(self._url, line.encode())
+                if is_last(event):
+                    last = event
+                else:
+                    yield event
+        yield ended(self._url, last)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+class AsyncConnection:
+    """A node, for code under asyncio or trio."""
+
+    def __init__(self, node: RunningNode) -> None:
+        self._url = node.url
+        with as_ours(node.url):
+            self._http = httpx.AsyncClient(**_how(node))
+
+    async def answer(self, call: Call[Any]) -> Mapping[str, Any]:
+        """The answer of a call that is no stream. Raises the error it tells of."""
+        with as_ours(self._url):
+            response = await self._http.request(**_request(call), timeout=_ANSWER)
+            return answer_of(self._url, response.status_code, response.content)
+
+    async def events(self, call: Call[Any]) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Like `Connection.events`."""
+        with as_ours(self._url):
+            async with self._http.stream(**_request(call), timeout=_STREAM) as response:
+                if response.status_code >= 400:
+                    answer_of(self._url, response.status_code, await response.aread())
+                last: Mapping[str, Any] | None = None
+                async for line in response.aiter_lines():
+                    event = parsed(self._url, line.encode())
+                    if is_last(event):
+                        last = event
+                    else:
+                        yield event
+        yield ended(self._url, last)
+
+    async def aclose(self) -> None:
+        await self._http.aclose()

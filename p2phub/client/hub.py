@@ -1,0 +1,269 @@
+"""`Hub`: everything a node can do, for programs that block."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from p2phub.client import calls
+from p2phub.client.calls import Call
+from p2phub.client.connection import Connection
+from p2phub.client.embedded import EmbeddedNode, reach
+from p2phub.client.results import (
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Progress,
+    Published,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Status,
+    Verification,
+    read,
+)
+from p2phub.client.running import RunningNode, find_running, home_folder
+
+T = TypeVar("T")
+OnProgress = Callable[[Progress], None]
+log = logging.getLogger("p2phub")
+
+
+class Hub:
+    """A hub for models: the node that runs on this machine, or one of its own.
+
+    The first call looks for the node that runs for `home`. If none does, a node is started as a
+    child process on free ports; it stops at `close()`, at the end of a `with` block, or with this
+    process. A `Hub` may be used from several threads.
+
+    Args:
+        home: the node's home folder; `P2PHUB_HOME` or `~/.p2phub` by default.
+        url: the URL of a gateway, instead of a home folder.
+        token: the token for that URL; found by itself for a node of this machine.
+
+    Every method may raise any error of `p2phub.errors`, each with a `message` and a `remedy`. The
+    usual ones are `RemoteError` (no node answers, the network failed), `NotFoundError`,
+    `UntrustedError` (what came is not believed) and `UsageError`.
+
+    >>> hub = Hub("/nowhere")          # nothing is started before the first call
+    >>> hub.close()
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+    ) -> None:
+        self._home = home_folder(home, os.environ)
+        self._given = given_node(self._home, url, token)
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._embedded: EmbeddedNode | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and stop the node that was started for it, if one was."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            embedded, self._embedded = self._embedded, None
+        if connection is not None:
+            connection.close()
+        if embedded is not None:
+            embedded.stop()
+
+    def pull(
+        self,
+        reference: str,
+        *,
+        to: Path | str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        progress: OnProgress | None = None,
+    ) -> Path:
+        """Fetch and verify a release; return the folder with its files.
+
+        Args:
+            reference: `[publisher/]name[@revision]` or `p2p://…`.
+            to: a folder that gets writable copies; by default the read-only snapshot is returned.
+            include: glob patterns; only files that match one are fetched. Pickles must be named.
+            exclude: glob patterns; files that match one are left out.
+            progress: called now and then with bytes done and in all, and bytes a second.
+
+        Raises `NotFoundError`, `UntrustedError` (and its kinds, such as `WrongBytesError`),
+        `NoSpaceError`, `NoSourceError`. What was verified stays: the next pull goes on from there.
+        """
+        target = Path(to) if to is not None else None
+        call = calls.pull(reference, to=target, include=include, exclude=exclude)
+        return self._run(call, progress).path
+
+    def publish(
+        self,
+        folder: Path | str,
+        name: str,
+        *,
+        message: str = "",
+        tag: str | None = None,
+        kind: str = "model",
+        sign_with: str | None = None,
+        progress: OnProgress | None = None,
+    ) -> Published:
+        """Sign the files of `folder` as a new release of the repo `name` and announce it.
+
+        Args:
+            folder: read once, file by file; nothing in it is changed.
+            name: the repo, without a publisher: one publishes as oneself.
+            message: what changed, for people.
+            tag: a tag that names this release from now on.
+            kind: `model`, `dataset` or `space`.
+            sign_with: the name of a release key; by default the node's own.
+            progress: called now and then with bytes done and in all.
+
+        Raises `UsageError` (missing or empty folder, a path that must not reach a disk),
+        `FileChangedError` (a file changed meanwhile), `NoSpaceError`.
+        """
+        call = calls.publish(
+            Path(folder), name, message=message, tag=tag, kind=kind, sign_with=sign_with
+        )
+        return self._run(call, progress)
+
+    def search(
+        self,
+        text: str = "",
+        *,
+        task: str | None = None,
+        library: str | None = None,
+        license: str | None = None,
+        language: str | None = None,
+        publisher: str | None = None,
+        max_size: int | None = None,
+        sort: str | None = None,
+        limit: int | None = None,
+    ) -> list[Hit]:
+        """Search the local catalog; no network is used.
+
+        Args:
+            text: words to find in names, tags and descriptions; empty lists everything.
+            task, library, license, language: what the card of a repo says.
+            publisher: an alias or a full publisher id.
+            max_size: bytes; larger releases are left out.
+            sort: `relevance`, `name`, `size` or `updated`.
+            limit: at most this many hits.
+        """
+        return self._run(
+            calls.search(
+                text,
+                task=task,
+                library=library,
+                license=license,
+                language=language,
+                publisher=publisher,
+                max_size=max_size,
+                sort=sort,
+                limit=limit,
+            )
+        )
+
+    def info(self, reference: str) -> RepoInfo:
+        """What is known about a release. Raises `NotFoundError`."""
+        return self._run(calls.info(reference))
+
+    def ls(self) -> list[RepoRow]:
+        """The repos on the node's disk."""
+        return self._run(calls.repos())
+
+    def files(self, reference: str) -> list[FileRow]:
+        """The files of a release, with sizes in bytes and digests. Raises `NotFoundError`."""
+        return self._run(calls.files(reference))
+
+    def verify(
+        self, reference: str | None = None, *, progress: OnProgress | None = None
+    ) -> list[Verification]:
+        """Read every byte of a release, or of all, and check it.
+
+        What is wrong is told in the answer (`ok`, `verdict`, `steps`), not raised.
+        """
+        return self._run(calls.verify(reference), progress)
+
+    def remove(self, reference: str) -> Removed:
+        """Drop a release from the node's disk; tells the bytes freed. Raises `NotFoundError`."""
+        return self._run(calls.remove(reference))
+
+    def trust_list(self) -> list[Pin]:
+        """Which alias names which publisher."""
+        return self._run(calls.trust_list())
+
+    def trust_add(self, alias: str, publisher_id: str) -> Pin:
+        """Pin `alias` to a publisher. Raises `AliasTakenError` if it names another."""
+        return self._run(calls.trust_add(alias, publisher_id))
+
+    def trust_remove(self, alias: str) -> Pin:
+        """Forget an alias. Raises `NotFoundError`."""
+        return self._run(calls.trust_remove(alias))
+
+    def status(self) -> Status:
+        """What the node is doing now."""
+        return self._run(calls.status())
+
+    def peers(self) -> list[PeerInfo]:
+        """Who the node is connected to."""
+        return self._run(calls.peers())
+
+    def connect(self, address: str) -> PeerInfo:
+        """Connect to a peer by its full multiaddr. Raises `RemoteError`."""
+        return self._run(calls.connect(address))
+
+    def id(self) -> Identity:
+        """Who the node is."""
+        return self._run(calls.identity())
+
+    def _run(self, call: Call[T], progress: OnProgress | None = None) -> T:
+        connection = self._connected()
+        if not call.streams:
+            return call.read(connection.answer(call))
+        last: Mapping[str, Any] = {}
+        for last in connection.events(call):
+            heard(last, progress)
+        return call.read(last)
+
+    def _connected(self) -> Connection:
+        with self._lock:
+            if self._connection is None:
+                node = self._given
+                if node is None:
+                    node, self._embedded = reach(self._home)
+                self._connection = Connection(node)
+            return self._connection
+
+
+def given_node(home: Path, url: str | None, token: str | None) -> RunningNode | None:
+    """The node that `url` names. The token of `home` is sent to the node of `home` only."""
+    if url is None:
+        return None
+    running = find_running(home) if token is None else None
+    if running is not None and running.url == url.rstrip("/"):
+        return running
+    return RunningNode(url.rstrip("/"), token or "")
+
+
+def heard(event: Mapping[str, Any], progress: OnProgress | None) -> None:
+    """Hand a progress to who wants it; log a warning of the node."""
+    if event.get("event") == "progress" and progress is not None:
+        progress(read(Progress, event))
+    elif event.get("event") == "warning":
+        log.warning("%s", event.get("message", ""))
