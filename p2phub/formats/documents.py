@@ -73,7 +73,12 @@ class Document(ABC):
     @classmethod
     def from_payload(cls, data: bytes) -> Self:
         """The document that `data` spells. Raises `MalformedError` or `NewerVersionError`."""
-        fields = Fields(decode(data, limit=TYPES[cls.TYPE]), f"this {cls.TYPE}")
+        limit = TYPES[cls.TYPE]
+        if len(data) > limit:
+            raise MalformedError(
+                f"this {cls.TYPE} has {len(data)} bytes; at most {limit} are allowed"
+            )
+        fields = Fields(decode(data, limit=limit), f"this {cls.TYPE}")
         found = fields.text("type", limits.MAX_WORD)
         if found != cls.TYPE:
             raise MalformedError(f"a document of type {found!r}, where {cls.TYPE!r} was expected")

@@ -89,7 +89,7 @@ MAX_ENVELOPE_OVERHEAD: Final = 3 * KIB
 # Lists in documents: entries
 MAX_ROLE_KEYS: Final = 5
 MAX_ROOTS: Final = 8
-"""Roots that a head has room for whatever they hold; more are allowed as long as they fit."""
+"""Roots (3 of 5 keys, 5 recovery keys) that a head has room for; more are fine if they fit."""
 MAX_ROOT_CHAIN: Final = 64
 MAX_RELEASE_KEYS: Final = 16
 MAX_KEY_REPOS: Final = 16

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-from p2phub.errors import UnsafePathError
+from p2phub.errors import MalformedError, UnsafePathError
 from p2phub.formats import limits
 from p2phub.formats.codec import Value
 from p2phub.formats.documents import Document, Extra, Fields, joined
@@ -118,6 +118,8 @@ class FileEntry:
         )
 
     def write(self) -> Mapping[str, Value]:
+        if self.content.size != self.size:
+            raise MalformedError(f"{'/'.join(self.path)!r}: its content id is of another size")
         fields: dict[str, Value] = {
             "path": self.path,
             "size": self.size,

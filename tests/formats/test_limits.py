@@ -3,9 +3,6 @@
 from p2phub.formats import limits
 from p2phub.formats.documents import TYPES
 
-WORST_ROOT_ENVELOPE = 490 + 5 * 115 + 65
-"""5 keys, 5 recovery keys, 5 signatures, as the envelope writes them."""
-
 
 def test_every_limit_is_a_positive_whole_number():
     named = {name: value for name, value in vars(limits).items() if name.isupper()}
@@ -13,18 +10,6 @@ def test_every_limit_is_a_positive_whole_number():
     for name, value in named.items():
         assert type(value) is int, name
         assert value > 0, name
-
-
-def test_a_head_has_room_for_eight_of_the_largest_roots():
-    small_delegation, own_fields = 300, 300
-    roots = limits.MAX_ROOTS * WORST_ROOT_ENVELOPE
-    assert roots + small_delegation + own_fields < limits.MAX_HEAD_PAYLOAD
-
-
-def test_a_head_has_room_for_eight_ordinary_roots_and_the_largest_delegation():
-    ordinary_root = 500
-    taken = limits.MAX_ROOTS * ordinary_root + limits.MAX_DELEGATION + 16 * 115
-    assert taken < limits.MAX_HEAD_PAYLOAD
 
 
 def test_every_document_but_a_head_fits_one_control_message_or_is_a_release():
