@@ -6,10 +6,10 @@ that a README can neither run nor swell anything. A card that cannot be read is 
 warning, never an error: a model with an untidy README is still a model. Plain `no` stays Norwegian:
 values are taken as they are written.
 
->>> card = card_from_readme("---\\nlicense: mit\\nlanguage: [en, no]\\n---\\n# Hello")
+>>> card, warning = card_from_readme("---\\nlicense: mit\\nlanguage: [en, no]\\n---\\n# Hello")
 >>> card.license, card.languages
 ('mit', ('en', 'no'))
->>> read_card("---\\nlicense: [mit\\n---\\n")[1]
+>>> card_from_readme("---\\nlicense: [mit\\n---\\n")[1]
 'the front matter of the README is not valid YAML (line 3); nothing of it is used'
 """
 
@@ -68,12 +68,7 @@ _WISHES: Final = {
 }
 
 
-def card_from_readme(text: str) -> Card:
-    """The card in a README; an empty one if there is none that can be read."""
-    return read_card(text)[0]
-
-
-def read_card(text: str) -> tuple[Card, str]:
+def card_from_readme(text: str) -> tuple[Card, str]:
     """The card in a README, and a warning for its author; the warning is empty if all is well."""
     try:
         found = _collect(_front_matter(text))

@@ -1,7 +1,7 @@
 import pytest
 
 from p2phub.formats import limits
-from p2phub.formats.card import card_from_readme, read_card
+from p2phub.formats.card import card_from_readme
 from p2phub.formats.manifest import Card
 
 REAL = """---
@@ -40,7 +40,7 @@ def yaml(text):
 
 
 def test_a_real_card_is_read_as_hugging_face_reads_it():
-    assert read_card(REAL) == (
+    assert card_from_readme(REAL) == (
         Card(
             license="apache-2.0",
             task="sentence-similarity",
@@ -74,17 +74,17 @@ def test_a_real_card_is_read_as_hugging_face_reads_it():
     ],
 )
 def test_no_card_is_no_warning(text):
-    assert read_card(text) == (Card(), "")
+    assert card_from_readme(text) == (Card(), "")
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_line_ends_of_every_system_are_read(end):
     text = "---\nlicense: mit\ntags:\n- a\n---\n# x".replace("\n", end)
-    assert card_from_readme(text) == Card(license="mit", tags=("a",))
+    assert card_from_readme(text)[0] == Card(license="mit", tags=("a",))
 
 
 def test_a_byte_order_mark_and_blank_lines_before_it_do_not_hide_a_card():
-    assert card_from_readme("\ufeff\n\n---\nlicense: mit\n---").license == "mit"
+    assert card_from_readme("\ufeff\n\n---\nlicense: mit\n---")[0].license == "mit"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_byte_order_mark_and_blank_lines_before_it_do_not_hide_a_card():
     ],
 )
 def test_values_are_taken_as_they_are_written(text, card):
-    assert read_card(yaml(text)) == (card, "")
+    assert card_from_readme(yaml(text)) == (card, "")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_values_are_taken_as_they_are_written(text, card):
     ],
 )
 def test_a_broken_card_is_an_empty_card_and_a_warning(text):
-    card, warning = read_card(yaml(text))
+    card, warning = card_from_readme(yaml(text))
     assert card == Card()
     assert warning.endswith("nothing of it is used")
 
@@ -140,30 +140,30 @@ def test_a_broken_card_is_an_empty_card_and_a_warning(text):
 def test_a_bomb_of_aliases_is_refused_unexploded():
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 60)]
-    assert "alias" in read_card(yaml("\n".join(lines)))[1]
+    assert "alias" in card_from_readme(yaml("\n".join(lines)))[1]
 
 
 def test_nothing_in_a_card_is_executed():
-    card, _ = read_card(
+    card, _ = card_from_readme(
         yaml("license: !!python/object/apply:sys.exit [1]\ntags: !!python/name:x y")
     )
     assert card == Card(license="1", tags=("y",))
 
 
 def test_a_warning_names_the_line():
-    assert "(line 3)" in read_card("---\nlicense: mit\n\tx: y\n---\n")[1]
+    assert "(line 3)" in card_from_readme("---\nlicense: mit\n\tx: y\n---\n")[1]
 
 
 def test_a_card_without_end_is_given_up_at_its_limit():
     text = "---\n" + "# x\n" * (limits.MAX_FRONT_MATTER // 4) + "---\n"
-    card, warning = read_card(text)
+    card, warning = card_from_readme(text)
     assert card == Card()
     assert "longer than" in warning
 
 
 def test_what_does_not_fit_is_left_out_and_said():
     long, many = "x" * 97, ", ".join(f"t{n}" for n in range(limits.MAX_TAGS + 2))
-    card, warning = read_card(yaml(f"license: {long}\ntags: [{long}, {many}]\nlanguage: en"))
+    card, warning = card_from_readme(yaml(f"license: {long}\ntags: [{long}, {many}]\nlanguage: en"))
     assert card.license == ""
     assert len(card.tags) == limits.MAX_TAGS
     assert card.languages == ("en",)
@@ -172,12 +172,12 @@ def test_what_does_not_fit_is_left_out_and_said():
 
 
 def test_two_licences_are_one_and_a_warning():
-    card, warning = read_card(yaml("license: [mit, gpl]"))
+    card, warning = card_from_readme(yaml("license: [mit, gpl]"))
     assert card.license == "mit"
     assert "license is cut" in warning
 
 
 def test_a_value_that_could_steer_a_terminal_is_left_out():
-    card, warning = read_card(yaml('tags: ["\\e[2J", ok, "a\\nb"]'))
+    card, warning = card_from_readme(yaml('tags: ["\\e[2J", ok, "a\\nb"]'))
     assert card.tags == ("ok", "a b")
     assert warning

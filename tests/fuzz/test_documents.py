@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2phub.errors import MalformedError, P2PHubError, UsageError
-from p2phub.formats.card import read_card
+from p2phub.formats.card import card_from_readme
 from p2phub.formats.codec import decode, encode
 from p2phub.formats.digest import sha256
 from p2phub.formats.documents import KNOWN_REQUIREMENTS, TYPES
@@ -233,7 +233,7 @@ yaml_like = st.lists(st.sampled_from(yaml_tokens)).map("".join)
 @example("license: !!python/object/apply:os.system [ls]", False)
 @example("? [a]\n: b", False)
 def test_any_readme_has_a_card_that_can_be_signed(text, bare):
-    card, warning = read_card(text if bare else f"---\n{text}\n---\n")
+    card, warning = card_from_readme(text if bare else f"---\n{text}\n---\n")
     assert isinstance(warning, str)
     entry = FileEntry(("a",), 0, sha256(b""), ContentId(0, sha256(b"")))
     release = Release(

@@ -18,7 +18,7 @@ CLASSES: dict[str, type[Document]] = {
     made.TYPE: made for made in (Root, Delegation, Index, Page, Head, Release)
 }
 FOLDERS = sorted(Path(__file__).parent.glob("v*"))
-FILES = [file for folder in FOLDERS for file in sorted(folder.glob("*-*.bin"))]
+FILES = [f for folder in FOLDERS for name in CLASSES for f in sorted(folder.glob(f"{name}-*.bin"))]
 
 
 def recorded(folder: Path) -> dict:
