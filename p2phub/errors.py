@@ -1,33 +1,33 @@
 """Every error p2phub raises, in one tree.
 
     P2PHubError                   exit  http  wire  code
-    ├── UsageError                   2   400     -  usage            the caller asked for something meaningless
-    │   ├── UnsafePathError          2   400     -  unsafe_path      a file name that must not reach a disk
-    │   └── ConfigError              2   400     -  config           node.toml says something we cannot read
-    ├── NotFoundError                3   404     1  not_found        there is no such thing
-    ├── UntrustedError               4   403     2  untrusted        bytes arrived; we refuse to believe them
-    │   ├── MalformedError           4   502     2  malformed        a document that does not parse or breaks a limit
-    │   │   └── NewerVersionError    4   502     2  newer_version    a document that needs a newer p2phub
-    │   ├── WrongBytesError          4   502     2  wrong_bytes      bytes do not match their digest
-    │   │   └── DamagedBlobError     4   500     2  damaged_blob     our own copy does not match its digest any more
-    │   ├── RolledBackError          4   409     2  rolled_back      older than what we have already seen
-    │   ├── RevokedError             4   410     2  revoked          taken back by who may
-    │   ├── ForkedError              4   409     2  forked           its publisher said two different things
-    │   └── AliasTakenError          4   409     -  alias_taken      the name is pinned to somebody else
-    ├── NoSpaceError                 5   507     4  no_space         our disk is full
-    │   └── QuotaError               5   507     4  quota            our quota is used up
-    ├── RemoteError                  6   502     3  remote           the other side misbehaved or went away
-    │   ├── GarbageError             6   502     3  garbage          an answer that is not our protocol
-    │   ├── TooSlowError             6   504     3  too_slow         no progress within the time allowed
-    │   └── NoSourceError            6   503     3  no_source        nobody we can reach has it
-    ├── RefusedError                 7   403     5  refused          not allowed: permission, a full queue
-    │   └── StoreLockedError         7   423     -  store_locked     another process holds this store
-    ├── FileChangedError             1   409     -  file_changed     a file changed while it was read
-    └── PortInUseError               1   500     -  port_in_use      somebody else listens there
+    ├── UsageError                   2   400     -  usage          asked for something meaningless
+    │   ├── UnsafePathError          2   400     -  unsafe_path    a name that must not reach a disk
+    │   └── ConfigError              2   400     -  config         node.toml cannot be read
+    ├── NotFoundError                3   404     1  not_found      there is no such thing
+    ├── UntrustedError               4   403     2  untrusted      we refuse to believe these bytes
+    │   ├── MalformedError           4   502     2  malformed      does not parse, or breaks a limit
+    │   │   └── NewerVersionError    4   502     2  newer_version  needs a newer p2phub
+    │   ├── WrongBytesError          4   502     2  wrong_bytes    bytes do not match their digest
+    │   │   └── DamagedBlobError     4   500     2  damaged_blob   our own copy is not what it was
+    │   ├── RolledBackError          4   409     2  rolled_back    older than what we have seen
+    │   ├── RevokedError             4   410     2  revoked        taken back by who may
+    │   ├── ForkedError              4   409     2  forked         its publisher said two things
+    │   └── AliasTakenError          4   409     -  alias_taken    the name is somebody else's
+    ├── NoSpaceError                 5   507     4  no_space       our disk is full
+    │   └── QuotaError               5   507     4  quota          our quota is used up
+    ├── RemoteError                  6   502     3  remote         the other side failed, or left
+    │   ├── GarbageError             6   502     3  garbage        what came is not our protocol
+    │   ├── TooSlowError             6   504     3  too_slow       no progress in the time allowed
+    │   └── NoSourceError            6   503     3  no_source      nobody we can reach has it
+    ├── RefusedError                 7   403     5  refused        no permission, or a full queue
+    │   └── StoreLockedError         7   423     -  store_locked   another process holds this store
+    ├── FileChangedError             1   409     -  file_changed   a file changed while it was read
+    └── PortInUseError               1   500     -  port_in_use    somebody else listens there
 
-`exit`, `http`, `wire` and `code` are where an error meets the command line, the gateway, the network and the
-JSON a program reads; nothing else translates errors. `message` is for the person who reads it: what happened to
-which thing. `remedy` is what to do next, one sentence.
+`exit`, `http`, `wire` and `code` are where an error meets the command line, the gateway, the
+network and the JSON a program reads; nothing else translates errors. `message` is for the person
+who reads it: what happened to which thing. `remedy` is what to do next, one sentence.
 
 >>> str(NotFoundError("there is no repo lab/minilm"))
 'there is no repo lab/minilm'
