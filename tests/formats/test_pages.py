@@ -62,6 +62,16 @@ def test_a_new_repo_leaves_pages_far_from_it_alone():
     assert len(set(after) - set(before)) <= 4
 
 
+def test_names_chosen_to_end_every_page_cannot_make_a_tower():
+    """Each of these ends its page on levels 0 and 1; pages above the repos hold two all the same."""
+    names = (f"x{number}" for number in range(200_000))
+    chosen = [n for n in names if all(sha256(b"%d:" % at + n.encode())[0] < 4 for at in (0, 1))]
+    assert len(chosen) > 20
+    _, pages = build_pages(map(entry, chosen))
+    above = [page for page in map(Page.from_payload, pages.values()) if page.level]
+    assert sum(len(page.children) < 2 for page in above) <= max(page.level for page in above)
+
+
 def find(root, pages, name):
     page = Page.from_payload(pages[root])
     while isinstance(found := find_in_page(page, name), bytes):
