@@ -18,7 +18,8 @@ Rules it keeps:
  * it holds the header of a weights file while that is incomplete, else less than 1 MiB;
  * after the header of a weights file it looks at no byte: the cost is that of counting pieces.
 
-It answers with lengths; to keep and to hash the bytes is the caller's business.
+It answers with lengths; to keep and to hash the bytes is the caller's business. Parts of 8 MiB
+cost the least: cutting by content then adds a third to the cost of SHA-256 and BLAKE3.
 
 >>> planner = PiecePlanner(2_000_000)
 >>> planner.feed(bytes(1_500_000)), planner.feed(bytes(500_000)), planner.finish()
