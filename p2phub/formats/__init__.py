@@ -1,1 +1,1 @@
-"""The bytes p2phub reads and writes: ids, digests, signed documents, piece tables, messages. Pure."""
+"""The bytes p2phub reads and writes: ids, digests, documents, piece tables, messages. Pure."""

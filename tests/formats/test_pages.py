@@ -63,7 +63,7 @@ def test_a_new_repo_leaves_pages_far_from_it_alone():
 
 
 def test_names_chosen_to_end_every_page_cannot_make_a_tower():
-    """Each of these ends its page on levels 0 and 1; pages above the repos hold two all the same."""
+    """Each of these ends its page on levels 0 and 1; yet every page above them holds two."""
     names = (f"x{number}" for number in range(200_000))
     chosen = [n for n in names if all(sha256(b"%d:" % at + n.encode())[0] < 4 for at in (0, 1))]
     assert len(chosen) > 20
