@@ -35,6 +35,7 @@ from p2phub.formats.publisher import Head
 from p2phub.trust.envelope import Envelope, unpack
 from p2phub.trust.identity import Comparison, Identity, compare, verify_chain, verify_identity
 from p2phub.trust.refusals import Refusal, Trail
+from p2phub.trust.signers import require_signers
 from p2phub.trust.verdict import Verdict
 
 
@@ -118,24 +119,6 @@ def read_head(record: bytes, trail: Trail, key: str | None = None) -> HeadRecord
         Verdict.UNTRUSTED_KEY,
     )
     return HeadRecord(envelope.only(release_keys), envelope.digest, head, identity)
-
-
-def require_signers(envelope: Envelope, trail: Trail) -> frozenset[bytes]:
-    """The signers, who may be anybody: there is one, and every signature verifies.
-
-    A signature that does not verify is never the publisher's doing: somebody damaged the bytes or
-    stuffed them.
-    """
-    count = len(envelope.signatures)
-    trail.require(count > 0, "signed", f"{count} signatures", Verdict.UNSIGNED)
-    signers = envelope.signed_by()
-    trail.require(
-        len(signers) == count,
-        "every signature verifies",
-        f"{len(signers)} of {count}",
-        Verdict.CORRUPT,
-    )
-    return signers
 
 
 def newer(first: HeadRecord, second: HeadRecord) -> bool:

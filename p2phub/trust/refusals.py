@@ -96,6 +96,12 @@ class Trail:
     def steps(self) -> tuple[Step, ...]:
         return tuple(self._steps)
 
+    def branch(self) -> "Trail":
+        """Another trail that has come this far too."""
+        other = Trail(self.subject)
+        other._steps = list(self._steps)
+        return other
+
     def passed(self, name: str, detail: str = "") -> None:
         """Write down that step `name` held."""
         self._steps.append(Step(name, True, detail))

@@ -1,0 +1,299 @@
+"""The gate: the one way for a foreign document to be believed.
+
+`TrustedCatalog.offer(bytes, now)` takes a head, an index, a page or a release, checks it in
+numbered steps, and answers what it is and which digests are wanted next, or raises a `Refusal`
+that names the step. Roots and delegations travel inside heads. What is on our own disk passes the
+same gate as what a stranger sends.
+
+    head ──names──▶ index ──▶ root page ──▶ pages ──▶ releases
+    signed by       signed by   each named by digest    signed by the threshold
+    a release key   its writer  from above, unsigned    of release keys
+
+Rules it keeps:
+ * a length meets its limit before memory is spent, and a digest is wanted before it is parsed;
+ * nothing is taken that an accepted document did not name, except heads;
+ * of what was seen, nothing older is taken again (rolled back), and of two things said where one
+   may be said, neither (forked);
+ * expiry makes a verdict stale and refuses nothing: what a key signed before it expired stays
+   signed. A document that says itself that it is younger than its key is refused;
+ * a refused document changes nothing, except that a fork is remembered;
+ * the policy can let a release through that is not signed as it should be, with that verdict; it
+   changes nothing for heads, indexes and pages, or where bytes are not what was named.
+
+It is not thread-safe, keeps nothing on disk, and forgets publishers it has not heard of for long:
+the node offers what the store has whenever it needs a publisher whose `state` is None.
+
+A release key that is limited to some repos cannot release others, nor point their refs anywhere in
+the index it signs. It could still leave others out, or repeat an older release of them: the next
+index of an unlimited writer merges that away.
+
+>>> catalog = TrustedCatalog()
+>>> catalog.is_wanted(bytes(32)), catalog.state(PublisherId(bytes(32)))
+(False, None)
+>>> catalog.offer(b"anything", now=0)
+Traceback (most recent call last):
+...
+p2phub.trust.refusals.WrongBytesRefusal: this page: wanted? No: no accepted document names it
+"""
+
+from dataclasses import dataclass
+
+from p2phub.errors import MalformedError
+from p2phub.formats import limits
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import Kind, PublisherId, commit_id
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Head, Index, Page
+from p2phub.trust.envelope import Envelope, claimed_type, is_envelope
+from p2phub.trust.history import Histories, PublisherState
+from p2phub.trust.identity import Identity
+from p2phub.trust.policy import DEFAULT, Policy, decide
+from p2phub.trust.recent import RecentReleases
+from p2phub.trust.records import read_head
+from p2phub.trust.refusals import Refusal, Trail
+from p2phub.trust.signers import require_release_keys, require_signers
+from p2phub.trust.steps import (
+    open_envelope,
+    require_asked,
+    require_own,
+    require_size,
+    require_wanted,
+    require_writable,
+)
+from p2phub.trust.verdict import Judgement, Verdict
+from p2phub.trust.wants import Listing, WantedIndex, WantedPage, WantedRelease, Wants
+
+__all__ = ["Accepted", "PublisherState", "TrustedCatalog"]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A document that passed the gate."""
+
+    type: str
+    digest: bytes
+    document: Head | Index | Page | Release
+    data: bytes
+    """The bytes to keep and to give on: without signatures that do not count."""
+    publisher: PublisherId
+    judgement: Judgement
+    wants: tuple[bytes, ...]
+    """The digests it names, which may be offered next."""
+
+
+class TrustedCatalog:
+    """What this node believes, and the gate to it."""
+
+    def __init__(self, policy: Policy = DEFAULT) -> None:
+        self._policy: Policy = policy
+        self._histories = Histories()
+        self._wants = Wants()
+        self._recent = RecentReleases()
+
+    def offer(self, data: bytes, now: int, publisher: PublisherId | None = None) -> Accepted:
+        """Believe a document and say what it names, or raise `Refusal`.
+
+        `now` is unix seconds and decides about stale only. With a `publisher`, one of anybody else
+        is refused.
+        """
+        if not is_envelope(data):
+            return self._page(data, now, publisher, Trail("this page"))
+        trail = Trail("this document")
+        with trail.step("of a known type"):
+            type = claimed_type(data)
+        trail.subject = f"this {type}"
+        match type:
+            case Head.TYPE:
+                return self._head(data, now, publisher, trail)
+            case Index.TYPE:
+                return self._index(data, now, publisher, trail)
+            case Release.TYPE:
+                return self._release(data, now, publisher, trail)
+        with trail.step("offered alone"):
+            raise MalformedError(f"a {type} is offered inside a head")
+
+    def state(self, publisher: PublisherId) -> PublisherState | None:
+        """What is believed of a publisher; None if no head of it was accepted."""
+        return self._histories.state(publisher)
+
+    def is_wanted(self, digest: bytes) -> bool:
+        """Whether an accepted document, or `expect`, named `digest`."""
+        return digest in self._wants
+
+    def expect(self, digest: bytes, publisher: PublisherId) -> None:
+        """Let a release be offered that somebody named by its commit id, listed or not."""
+        if publisher not in self._wants.get(digest, WantedRelease):
+            self._wants.add(publisher, digest, WantedRelease())
+
+    def forget_wants(self, publisher: PublisherId) -> None:
+        """Want nothing of `publisher` until its documents are offered again."""
+        self._wants.forget(publisher)
+
+    def release(self, publisher: PublisherId, digest: bytes) -> Release | None:
+        """A release that was accepted lately; None if it was not, or not lately."""
+        return self._recent.get(publisher, digest)
+
+    def _head(self, data: bytes, now: int, asked: PublisherId | None, trail: Trail) -> Accepted:
+        # 1. to 8. It holds by itself: roots, delegation, signature.
+        record = read_head(data, trail)
+        publisher, head = record.publisher, record.head
+        trail.subject = f"the head of {publisher.short}"
+        # 9. It is of the publisher that was asked for.
+        require_asked(asked, publisher, trail)
+        # 10. It does not contradict what was seen, nor is it older.
+        forgotten = self._histories.take(record, trail)
+        if forgotten is not None:
+            self._wants.forget(forgotten)
+        self._wants.add(publisher, head.index, WantedIndex(head.seq))
+        return self._accept(record.envelope, head, publisher, trail, now, (head.index,))
+
+    def _index(self, data: bytes, now: int, asked: PublisherId | None, trail: Trail) -> Accepted:
+        # 1. It is an envelope no larger than that of an index may be.
+        envelope = open_envelope(data, trail)
+        # 2. An accepted head named it.
+        named_by = require_wanted(self._wants, envelope.digest, WantedIndex, asked, trail)
+        # 3. It parses, and every number in it is within its limit.
+        with trail.step("parses as an index"):
+            index = Index.from_payload(envelope.payload)
+        # 4. It is of the publisher whose head named it, and that one has not forked.
+        publisher, want = require_own(index.publisher, named_by, trail)
+        history = self._histories.believed(publisher, trail)
+        # 5. Its writer has signed it, and is a release key in force.
+        identity, signers = history.state.identity, require_signers(envelope, trail)
+        writer = index.writer.hex()[:16]
+        signed = index.writer in signers
+        trail.require(signed, "signed by its writer", writer, Verdict.UNTRUSTED_KEY)
+        require_release_keys(identity, frozenset({index.writer}), 1, None, index.created, trail)
+        # 6. Its seq is the one that the head gave it.
+        seqs = f"seq {index.seq}, the head says {want.seq}"
+        trail.require(index.seq == want.seq, "as its head says", seqs, Verdict.CORRUPT)
+        # 7. It counts on from its parents, and is the only one with its writer's number.
+        history.take_index(index, envelope.digest, trail)
+        key = identity.release_key(index.writer)
+        assert key is not None, "its signature counted above"
+        self._wants.add(publisher, index.pages, WantedPage(Listing(index.seq, key)))
+        kept = envelope.only([index.writer])
+        return self._accept(kept, index, publisher, trail, now, (index.pages,))
+
+    def _page(self, data: bytes, now: int, asked: PublisherId | None, trail: Trail) -> Accepted:
+        # 1. It is no larger than a page may be.
+        require_size(data, limits.MAX_PAGE, trail)
+        # 2. An accepted index or page named it.
+        digest = sha256(data)
+        named_by = require_wanted(self._wants, digest, WantedPage, asked, trail)
+        # 3. It parses, and every number in it is within its limit.
+        with trail.step("parses as a page"):
+            page = Page.from_payload(data)
+        # 4. It may stand where it was named. Several publishers may have named it: a stranger who
+        #    names somebody's page cannot take it away.
+        refusal: Refusal | None = None
+        placed: list[Accepted] = []
+        for publisher, want in named_by.items():
+            try:
+                placed.append(self._place(page, data, digest, publisher, want, trail.branch(), now))
+            except Refusal as error:
+                refusal = refusal or error
+        if refusal is not None and not placed:
+            raise refusal
+        return placed[0]
+
+    def _place(
+        self,
+        page: Page,
+        data: bytes,
+        digest: bytes,
+        publisher: PublisherId,
+        want: WantedPage,
+        trail: Trail,
+        now: int,
+    ) -> Accepted:
+        # 1. Its publisher has not forked.
+        self._histories.believed(publisher, trail)
+        # 2. It is the page that its parent says it is.
+        with trail.step("where its parent says"):
+            if want.parent is not None:
+                want.parent.check_child(digest, page)
+        # 3. It says nothing that its index could not, nor what its writer may not write.
+        require_writable(page, want.listing, trail)
+        names = self._want_below(page, publisher, want.listing)
+        judgement = self._judgement(publisher, trail, now)
+        return Accepted(Page.TYPE, digest, page, data, publisher, judgement, names)
+
+    def _release(self, data: bytes, now: int, asked: PublisherId | None, trail: Trail) -> Accepted:
+        # 1. It is an envelope no larger than that of a release may be.
+        envelope = open_envelope(data, trail)
+        # 2. An accepted page listed it, or somebody named its commit.
+        digest = envelope.digest
+        named_by = require_wanted(self._wants, digest, WantedRelease, asked, trail)
+        # 3. It parses: every path is safe, every number within its limit.
+        with trail.step("parses as a release"):
+            release = Release.from_payload(envelope.payload)
+        # 4. It is of the publisher who listed it, and that one has not forked.
+        publisher, want = require_own(release.publisher, named_by, trail)
+        trail.subject = f"release {commit_id(digest)[:16]} of {publisher.short}/{release.name}"
+        history = self._histories.believed(publisher, trail)
+        # 5. It is of the repo it is listed under.
+        listed = not want.listed or (release.name, release.kind) in want.listed
+        where = ", ".join(sorted(f"{kind} {name}" for name, kind in want.listed)) or "not listed"
+        trail.require(listed, "of the repo that lists it", where, Verdict.UNTRUSTED_KEY)
+        # 6. Enough release keys in force, which may write this repo, have signed it.
+        verdict, kept = self._signed(envelope, release, history.state.identity, trail)
+        self._recent.keep(publisher, digest, release, len(envelope.payload))
+        return self._accept(kept, release, publisher, trail, now, (), verdict)
+
+    def _signed(
+        self, envelope: Envelope, release: Release, identity: Identity, trail: Trail
+    ) -> tuple[Verdict, Envelope]:
+        """The verdict on a release's signatures, and the release with those that count.
+
+        Too few are a refusal, unless the policy lets it through.
+        """
+        needed = identity.delegation.threshold
+        try:
+            signers = require_signers(envelope, trail)
+            counted = require_release_keys(
+                identity, signers, needed, release.name, release.created, trail
+            )
+        except Refusal as error:
+            if decide(self._policy, error.verdict) == "refuse":
+                raise
+            return error.verdict, envelope
+        return Verdict.VERIFIED, envelope.only(counted)
+
+    def _accept(
+        self,
+        envelope: Envelope,
+        document: Head | Index | Release,
+        publisher: PublisherId,
+        trail: Trail,
+        now: int,
+        names: tuple[bytes, ...],
+        verdict: Verdict = Verdict.VERIFIED,
+    ) -> Accepted:
+        if verdict is Verdict.VERIFIED:
+            judgement = self._judgement(publisher, trail, now)
+        else:
+            judgement = Judgement(verdict, None, trail.steps)
+        return Accepted(
+            envelope.type, envelope.digest, document, envelope.pack(), publisher, judgement, names
+        )
+
+    def _judgement(self, publisher: PublisherId, trail: Trail, now: int) -> Judgement:
+        state = self._histories.state(publisher)
+        return Judgement.of(trail.steps, state.fresh_until if state else None, now)
+
+    def _want_below(
+        self, page: Page, publisher: PublisherId, listing: Listing
+    ) -> tuple[bytes, ...]:
+        """Want what an accepted page names."""
+        for _, child in page.children:
+            self._wants.add(publisher, child, WantedPage(listing, page))
+        releases: dict[bytes, frozenset[tuple[str, Kind]]] = {}
+        for entry in page.entries:
+            for ref in entry.refs.values():
+                listed = releases.get(ref.release, frozenset())
+                releases[ref.release] = listed | {(entry.name, entry.kind)}
+        for digest, listed in releases.items():
+            before = self._wants.get(digest, WantedRelease).get(publisher, WantedRelease())
+            self._wants.add(publisher, digest, WantedRelease(before.listed | listed))
+        return (*(child for _, child in page.children), *releases)
