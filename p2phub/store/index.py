@@ -14,8 +14,8 @@ be written is read as it lies there. What is asked stands in `sql/`; what it mea
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -56,7 +56,7 @@ class Statements:
         with sql_errors(self._path):
             return self._connection.execute(query(name), values).fetchall()
 
-    def compose(self, names: Sequence[str], values: dict[str, Value]) -> list[Row]:
+    def compose(self, names: Sequence[str], values: Mapping[str, Value]) -> list[Row]:
         """Every row of a query that is put together from named parts, with named values."""
         text = "\n".join(query(name) for name in names)
         with sql_errors(self._path):
@@ -82,12 +82,15 @@ class Index:
         `P2PHubError` for one that is damaged.
         """
         index = cls(path, read_only=read_only, in_memory=read_only and not path.exists())
-        try:
+        with ExitStack() as undo:
+            undo.callback(index.close)
             index._prepare()
-        except BaseException:
-            index.close()
-            raise
+            undo.pop_all()
         return index
+
+    @property
+    def read_only(self) -> bool:
+        return self._read_only
 
     @contextmanager
     def write(self) -> Iterator[Statements]:
@@ -145,19 +148,17 @@ class Index:
         connection.close()
 
     def _connect(self, reader: bool = False) -> sqlite3.Connection:
-        with sql_errors(self._path):
+        with sql_errors(self._path), ExitStack() as undo:
             connection = self._open_read_only() if self._read_only else self._open_uri("rwc")
-            try:
-                if self._in_memory:
-                    connection.executescript(schema())
-                elif not self._read_only and not reader:
-                    connection.execute(query("index.journal")).fetchall()
-                connection.executescript(query("index.pragmas"))
-                if reader:
-                    connection.executescript(query("index.read_only"))
-            except BaseException:
-                connection.close()
-                raise
+            undo.callback(connection.close)
+            if self._in_memory:
+                connection.executescript(schema())
+            elif not self._read_only and not reader:
+                connection.execute(query("index.journal")).fetchall()
+            connection.executescript(query("index.pragmas"))
+            if reader:
+                connection.executescript(query("index.read_only"))
+            undo.pop_all()
         return connection
 
     def _open_read_only(self) -> sqlite3.Connection:

@@ -25,13 +25,12 @@ class StoreLock:
     def acquire(cls, layout: Layout, disk: Disk) -> Self:
         """Take the lock now or raise `StoreLockedError`; never waits."""
         fd = disk.open_file(layout.lock)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(os.close, fd)
             _lock(fd, layout)
             disk.resize(fd, 0, layout.lock)
             disk.write(fd, str(os.getpid()).encode(), 0, layout.lock)
-        except BaseException:
-            os.close(fd)
-            raise
+            undo.pop_all()
         return cls(fd)
 
     def release(self) -> None:

@@ -16,7 +16,7 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-_NAME = re.compile(r"^-- name: ([a-z_]+)\n", re.MULTILINE)
+_NAME = re.compile(r"^-- name: ([a-z0-9_]+)\n", re.MULTILINE)
 
 
 def query(name: str) -> str:

@@ -77,7 +77,7 @@ def test_only_the_index_knows_sqlite():
 
 def names_used():
     text = "\n".join(path.read_text() for path in sources())
-    return set(re.findall(r'"([a-z]+\.[a-z_]+)"', text))
+    return set(re.findall(r'"([a-z]+\.[a-z0-9_]+)"', text))
 
 
 def test_every_named_statement_is_used_by_somebody():

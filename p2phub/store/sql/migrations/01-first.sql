@@ -95,9 +95,9 @@ CREATE TABLE repos (
     publisher TEXT NOT NULL,
     name TEXT NOT NULL,
     kind TEXT NOT NULL,
-    task TEXT NOT NULL DEFAULT '',
-    license TEXT NOT NULL DEFAULT '',
-    library TEXT NOT NULL DEFAULT '',
+    task TEXT NOT NULL DEFAULT '' COLLATE NOCASE,
+    license TEXT NOT NULL DEFAULT '' COLLATE NOCASE,
+    library TEXT NOT NULL DEFAULT '' COLLATE NOCASE,
     languages TEXT NOT NULL DEFAULT '[]',
     tags TEXT NOT NULL DEFAULT '[]',
     summary TEXT NOT NULL DEFAULT '',
@@ -114,7 +114,7 @@ CREATE INDEX repos_by_license ON repos (license, created) WHERE license <> '';
 CREATE INDEX repos_by_library ON repos (library, created) WHERE library <> '';
 
 CREATE TABLE repo_languages (
-    language TEXT NOT NULL,
+    language TEXT NOT NULL COLLATE NOCASE,
     repo INTEGER NOT NULL REFERENCES repos (id) ON DELETE CASCADE,
     PRIMARY KEY (language, repo)
 ) STRICT, WITHOUT ROWID;
@@ -153,11 +153,12 @@ CREATE TABLE release_contents (
 
 CREATE INDEX releases_by_content ON release_contents (digest, size);
 
--- Releases whose files are kept on this disk. An empty verdict: the pull has not finished.
+-- Releases whose files are kept on this disk: nothing that they need is dropped. done: the pull or
+-- publish has finished; before, it is on its way.
 CREATE TABLE held (
     release BLOB PRIMARY KEY REFERENCES releases (digest),
     ref TEXT NOT NULL,
-    verdict TEXT NOT NULL,
+    done INTEGER NOT NULL CHECK (done IN (0, 1)),
     since INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -191,6 +192,15 @@ AFTER UPDATE OF name, task, library, license, languages, tags, summary ON repos 
     VALUES (new.id, new.name, new.publisher, new.task, new.library, new.license, new.languages,
             new.tags, new.summary);
 END;
+-- Where peers were met, for the next start.
+
+CREATE TABLE peers (
+    peer_id TEXT PRIMARY KEY,
+    addresses TEXT NOT NULL,
+    seen INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX peers_by_seen ON peers (seen);
 -- The version of this schema: the number of the last migration.
 
 PRAGMA user_version = 1;

@@ -1,0 +1,185 @@
+"""How a file becomes a blob, and how it stops being one.
+
+In: fsync the data, rename it into `blobs/`, fsync the folder, make it read-only, and only then
+write the row that says it is there (with its table and pieces, in one transaction). Many small
+files share one `syncfs` and one transaction. Out: the row first, then the file. The journal stands
+around both (`journal`), `recovery` reads it after a crash.
+
+Rules it keeps:
+ * a row means a whole, verified, durable file; a file without a row is nothing;
+ * our own error (a full disk, say) puts everything back where it came from;
+ * what a held release needs is never dropped.
+
+It trusts its caller that the bytes are right: `partial` has checked every piece, `ingest` has
+computed the content id from the very bytes.
+"""
+
+import contextlib
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2phub.errors import P2PHubError, UntrustedError
+from p2phub.formats.ids import ContentId
+from p2phub.formats.pieces import PieceTable
+from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors
+from p2phub.store.index import Index, Statements
+from p2phub.store.journal import Journal
+from p2phub.store.layout import Layout
+from p2phub.store.stamp import Stamp
+
+FEW = 8
+"""Up to so many files or folders are fsynced one by one; for more, the file system is synced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A complete, verified file that is to become a blob."""
+
+    path: Path
+    """Where it lies now, on the store's own file system."""
+    content: ContentId
+    table: PieceTable
+    sha256: bytes | None = None
+    """Of the whole file, if this node has hashed it."""
+
+
+class Adopter:
+    """Puts blobs in and takes them out. Thread-safe."""
+
+    def __init__(self, index: Index, layout: Layout, disk: Disk) -> None:
+        self._index, self._layout, self._disk = index, layout, disk
+        self._journal = Journal(layout, disk)
+        self._moving = threading.Lock()
+
+    def put(self, arrivals: Sequence[Arrival]) -> list[ContentId]:
+        """Make blobs of them, all or none; those that were not there before.
+
+        What is a blob already stays where it lies: its owner removes it.
+        """
+        fresh = list({arrival.content: arrival for arrival in arrivals}.values())
+        fresh = [arrival for arrival in fresh if not self.known(arrival.content)]
+        contents = [arrival.content for arrival in fresh]
+        self._journal.begin("put", contents)
+        try:
+            self._sync_each([arrival.path for arrival in fresh])
+            with self._moving:
+                late = [arrival for arrival in fresh if not self.known(arrival.content)]
+                self._place_all(late)
+        except P2PHubError:
+            with contextlib.suppress(P2PHubError):
+                self._end_put(contents)
+            raise
+        self._journal.end("put", contents)
+        return [arrival.content for arrival in late]
+
+    def known(self, content: ContentId) -> bool:
+        """Whether there is a row."""
+        with self._index.read() as statements:
+            return statements.one("blobs.find", content.digest, content.size) is not None
+
+    def drop(self, content: ContentId) -> bool:
+        """Remove a blob and what is known of it; False if a held release needs it or it is gone."""
+        with self._moving:
+            self._journal.begin("drop", [content])
+            with self._index.write() as statements:
+                needed = statements.one("blobs.referenced", content.digest, content.size)
+                dropped = not needed and _drop_row(statements, content)
+                if dropped and content.has_table:
+                    statements.run("blobs.drop_table", content.digest, content.size)
+            if dropped:
+                self._disk.remove(self._layout.blob(content))
+            self._journal.end("drop", [content])
+        return dropped
+
+    def quarantine(self, content: ContentId) -> None:
+        """Take a damaged blob out of use; its bytes stay in `quarantine/`."""
+        with self._moving:
+            path = self._layout.blob(content)
+            if os.path.lexists(path):
+                self._disk.rename(path, self._layout.quarantine / str(content))
+            self._forget(content)
+
+    def forget(self, content: ContentId) -> None:
+        """Drop the row of a file that is gone."""
+        with self._moving:
+            self._forget(content)
+
+    def _forget(self, content: ContentId) -> None:
+        with self._index.write() as statements:
+            _drop_row(statements, content)
+
+    def _place_all(self, arrivals: Sequence[Arrival]) -> None:
+        moved: list[Arrival] = []
+        try:
+            self._rename_all(arrivals, moved)
+            for arrival in arrivals:
+                self._disk.set_mode(self._layout.blob(arrival.content), READ_ONLY)
+            with self._index.write() as statements:
+                for arrival in arrivals:
+                    self._add_row(statements, arrival)
+        except P2PHubError:
+            for arrival in moved:
+                with contextlib.suppress(P2PHubError):
+                    self._disk.rename(self._layout.blob(arrival.content), arrival.path)
+                    self._disk.set_mode(arrival.path, PRIVATE)
+            raise
+
+    def _rename_all(self, arrivals: Sequence[Arrival], moved: list[Arrival]) -> None:
+        folders = {self._layout.blob(arrival.content).parent for arrival in arrivals}
+        for folder in [folder for folder in folders if not folder.exists()]:
+            self._disk.make_folder(folder)
+            folders.add(self._layout.blobs)
+        for arrival in arrivals:
+            self._disk.rename(arrival.path, self._layout.blob(arrival.content))
+            moved.append(arrival)
+        self._sync_each(sorted(folders))
+
+    def _sync_each(self, paths: Sequence[Path]) -> None:
+        if len(paths) > FEW:
+            self._disk.sync_all(self._layout.blobs)
+            return
+        for path in paths:
+            self._disk.sync_path(path)
+
+    def _add_row(self, statements: Statements, arrival: Arrival) -> None:
+        content, table = arrival.content, arrival.table
+        path = self._layout.blob(content)
+        with disk_errors(path):
+            stamp = Stamp.of(path.stat(follow_symlinks=False))
+        digest = arrival.sha256 if content.has_table else content.digest
+        row = statements.one("blobs.add", content.digest, content.size, digest, *stamp.row)
+        assert row is not None
+        if not content.has_table:
+            return
+        statements.run("blobs.put_table", content.digest, content.size, table.pack())
+        statements.many(
+            "blobs.add_piece",
+            (
+                (table.digest(index), row[0], table.offset(index), table.length(index))
+                for index in range(table.count)
+            ),
+        )
+
+    def _end_put(self, contents: Sequence[ContentId]) -> None:
+        """Unmark those that were put back; what could not be is left to `recovery`."""
+        back = [content for content in contents if not self._layout.blob(content).exists()]
+        self._journal.end("put", back)
+
+
+def _drop_row(statements: Statements, content: ContentId) -> bool:
+    """Remove the row of a blob and its pieces; whether there was one."""
+    row = statements.one("blobs.find", content.digest, content.size)
+    if row is None:
+        return False
+    packed = statements.one("blobs.table", content.digest, content.size)
+    if packed is not None:
+        # A table that rotted leaves pieces behind: whoever finds them finds wrong bytes, no more.
+        with contextlib.suppress(UntrustedError):
+            table = PieceTable.unpack(packed[0], content)
+            digests = ((table.digest(index), row[0]) for index in range(table.count))
+            statements.many("blobs.drop_piece", digests)
+    statements.run("blobs.drop", row[0])
+    return True

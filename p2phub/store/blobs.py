@@ -1,0 +1,360 @@
+"""Whole files by content id: written once, checked before each use, never believed on their name.
+
+`blobs/<xx>/<size>-<hex>` and a row make a blob (`adoption`). Before one is read, its stamp is
+compared with the one recorded when its bytes were right; another stamp means that every piece is
+hashed again, and wrong bytes mean quarantine and `DamagedBlobError`.
+
+Rules it keeps:
+ * a file is offered under its SHA-256 only after this node has hashed the whole of it, and has
+   checked its pieces in the same pass;
+ * what is found by piece digest is a hint: who uses it verifies it again;
+ * what a held release needs is not removed.
+
+How a file gets here piece by piece is in `partial`; read-only folders of links, in `snapshot`.
+"""
+
+import contextlib
+import hashlib
+import itertools
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from p2phub.errors import DamagedBlobError, NotFoundError, P2PHubError
+from p2phub.formats.ids import ContentId
+from p2phub.formats.pieces import PieceTable
+from p2phub.store.adoption import Adopter, Arrival
+from p2phub.store.disk import READ_ONLY, Disk, Progress, disk_errors, no_progress
+from p2phub.store.index import Index, Row
+from p2phub.store.ingest import Ingested, ingest
+from p2phub.store.layout import Layout
+from p2phub.store.space import Space
+from p2phub.store.stamp import Stamp
+from p2phub.store.verification import Take, bad_pieces, ignore
+
+_PULL_AGAIN = "pull or publish the repo again: only what is missing is fetched"
+RECHECKS = 3
+"""How often a blob is read again because it changed while it was read."""
+BATCH_FILES, BATCH_BYTES = 256, 64 << 20
+"""Ingested files wait for each other up to this, to be made durable together."""
+
+
+class Blobs:
+    """The whole files of one store. Thread-safe."""
+
+    def __init__(self, index: Index, layout: Layout, disk: Disk, space: Space) -> None:
+        self._index, self._layout, self._disk, self._space = index, layout, disk, space
+        self._adopter = Adopter(index, layout, disk)
+        self._rechecking = threading.Lock()
+        self._numbers = itertools.count()
+
+    # ------------------------------------------------------------ looking
+
+    def known(self, content: ContentId) -> bool:
+        """Whether there is a row, whatever became of the file."""
+        return self._row(content) is not None
+
+    def has(self, content: ContentId) -> bool:
+        """Whether the whole file is here. A file that somebody has removed is forgotten."""
+        if self._row(content) is None:
+            return False
+        if os.path.lexists(self.path(content)):
+            return True
+        self._forget(content)
+        return False
+
+    def path(self, content: ContentId) -> Path:
+        """Where it lies, or would lie. To read it, use `open_verified`."""
+        return self._layout.blob(content)
+
+    def open_verified(self, content: ContentId) -> int:
+        """An open file descriptor of bytes that match `content`; the caller closes it.
+
+        Raises `NotFoundError` if it is not here, `DamagedBlobError` if it no longer matches.
+        """
+        row = self._row(content)
+        if row is None:
+            raise NotFoundError(f"there is no blob {content} in this store")
+        fd = self._open(content)
+        with ExitStack() as undo:
+            undo.callback(os.close, fd)
+            if Stamp.of(os.fstat(fd)) != _stamp(row, content):
+                self._recheck(content, fd)
+            undo.pop_all()
+        return fd
+
+    @contextmanager
+    def opened(self, content: ContentId) -> Iterator[int]:
+        """The same, closed at the end."""
+        fd = self.open_verified(content)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def table(self, content: ContentId) -> PieceTable | None:
+        """Its piece table, if it is known; a small file's always is."""
+        if not content.has_table:
+            return PieceTable.for_small(content)
+        with self._index.read() as statements:
+            row = statements.one("blobs.table", content.digest, content.size)
+        return PieceTable.unpack(row[0], content) if row else None
+
+    def put_table(self, content: ContentId, data: bytes) -> PieceTable:
+        """Keep the packed table of a file. Raises `WrongBytesError` if it is not that."""
+        table = PieceTable.unpack(data, content)
+        if content.has_table:
+            with self._index.write() as statements:
+                statements.run("blobs.put_table", content.digest, content.size, data)
+        return table
+
+    def packed_table(self, digest: bytes) -> bytes | None:
+        """The bytes of the piece table with this SHA-256: how tables travel."""
+        with self._index.read() as statements:
+            row = statements.one("blobs.packed_table", digest)
+        return row[0] if row else None
+
+    def sha256(self, content: ContentId) -> bytes | None:
+        """The SHA-256 of the whole file, if this node has hashed it."""
+        row = self._row(content)
+        return row[5] if row else None
+
+    def by_sha256(self, digest: bytes) -> list[ContentId]:
+        """The blobs that this node hashed whole and found to have this SHA-256."""
+        with self._index.read() as statements:
+            rows = statements.all("blobs.by_sha256", digest)
+        return [ContentId(size, name) for size, name in rows]
+
+    def unhashed(self) -> list[ContentId]:
+        """The blobs whose SHA-256 is not known yet, oldest first."""
+        with self._index.read() as statements:
+            return [ContentId(*row) for row in statements.all("blobs.not_hashed")]
+
+    def big_files(self, least: int) -> list[bytes]:
+        """The SHA-256 of every file of more than `least` bytes that was hashed whole here."""
+        with self._index.read() as statements:
+            return [digest for (digest,) in statements.all("blobs.big_files", least)]
+
+    def every(self) -> list[ContentId]:
+        """Every blob, oldest first."""
+        with self._index.read() as statements:
+            return [ContentId(*row) for row in statements.all("blobs.every")]
+
+    def find_pieces(self, digests: Iterable[bytes]) -> dict[bytes, tuple[ContentId, int, int]]:
+        """Where pieces with these BLAKE3 digests lie: (blob, offset, length)."""
+        found = {}
+        with self._index.read() as statements:
+            for digest in digests:
+                row = statements.one("blobs.find_piece", digest)
+                if row is not None:
+                    found[digest] = (ContentId(row[0], row[1]), row[2], row[3])
+        return found
+
+    def total_bytes(self) -> int:
+        """The bytes of all blobs."""
+        return self.totals()[1]
+
+    def totals(self) -> tuple[int, int]:
+        """How many blobs there are, and their bytes. Costs the same for any number."""
+        with self._index.read() as statements:
+            row = statements.one("blobs.totals")
+        return (row[0], row[1]) if row else (0, 0)
+
+    # ------------------------------------------------------------ checking
+
+    def hash_whole(self, content: ContentId, progress: Progress = no_progress) -> bytes:
+        """The SHA-256 of the whole file, remembered from now on.
+
+        Raises `NotFoundError`, or `DamagedBlobError` if a piece is wrong.
+        """
+        known = self.sha256(content)
+        if known is not None:
+            return known
+        whole = hashlib.sha256()
+        with self.opened(content) as fd:
+            bad = self._bad_pieces(fd, content, lambda _, data: whole.update(data), progress)
+        if bad:
+            self._adopter.quarantine(content)
+            raise _damaged(content, bad)
+        with self._index.write() as statements:
+            statements.run("blobs.set_sha256", whole.digest(), content.digest, content.size)
+        return whole.digest()
+
+    def verify(self, content: ContentId, progress: Progress = no_progress) -> list[int]:
+        """Read the whole file; the indexes of the pieces that are wrong.
+
+        A blob with a wrong piece is put in quarantine. Raises `NotFoundError` if it is not here.
+        """
+        if self._row(content) is None:
+            raise NotFoundError(f"there is no blob {content} in this store")
+        fd = self._open(content)
+        try:
+            before = Stamp.of(os.fstat(fd))
+            bad = self._bad_pieces(fd, content, ignore, progress)
+        finally:
+            os.close(fd)
+        if bad:
+            self._quarantine(content)
+        else:
+            self._set_stamp(content, before)
+        return bad
+
+    # ------------------------------------------------------------ putting and dropping
+
+    def adopt(
+        self, path: Path, content: ContentId, table: PieceTable, sha256: bytes | None = None
+    ) -> None:
+        """Make a blob of a complete file whose bytes the caller has verified."""
+        self.adopt_many([Arrival(path, content, table, sha256)])
+
+    def adopt_many(self, arrivals: Sequence[Arrival]) -> None:
+        """The same for several, all or none, made durable together."""
+        self._adopter.put(arrivals)
+
+    def remove(self, content: ContentId) -> bool:
+        """Remove a blob unless a held release needs it; whether it went."""
+        return self._adopter.drop(content)
+
+    def ingest(self, source: Path, progress: Progress = no_progress) -> Ingested:
+        """Take in a file of a person: see `ingest_many`."""
+        return self.ingest_many([source], progress)[0]
+
+    def ingest_many(
+        self, sources: Iterable[Path], progress: Progress = no_progress
+    ) -> list[Ingested]:
+        """Read each file once, keep a copy, and say what it is.
+
+        Raises `FileChangedError`, `QuotaError`, `NoSpaceError`; then nothing of these files stays
+        that was not here before.
+        """
+        done: list[Ingested] = []
+        batch: list[Arrival] = []
+        new: list[ContentId] = []
+        with ExitStack() as undo:
+            undo.callback(self._drop_all, new)
+            undo.callback(self._discard, batch)
+            for source in sources:
+                done.append(self._take_in(source, batch, progress))
+                size = sum(waiting.content.size for waiting in batch)
+                if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
+                    new += self._flush(batch)
+            new += self._flush(batch)
+            undo.pop_all()
+        return done
+
+    def _take_in(self, source: Path, batch: list[Arrival], progress: Progress) -> Ingested:
+        copy = self._layout.temp / f"ingest-{os.getpid()}-{next(self._numbers)}"
+        with disk_errors(source):
+            size = source.stat().st_size if source.exists() else 0
+        self._space.claim(copy, size)
+        with ExitStack() as undo:
+            undo.callback(self._remove_copy, copy)
+            ingested = ingest(source, copy, self._disk, progress)
+            undo.pop_all()
+        batch.append(Arrival(copy, ingested.content, ingested.table, ingested.sha256))
+        return ingested
+
+    def _flush(self, batch: list[Arrival]) -> list[ContentId]:
+        """Make blobs of a batch and empty it; those that were not there before."""
+        new = self._adopter.put(batch)
+        for arrival in batch:
+            if arrival.sha256 is not None and self.sha256(arrival.content) is None:
+                with self._index.write() as statements:
+                    content = arrival.content
+                    statements.run("blobs.set_sha256", arrival.sha256, content.digest, content.size)
+        self._discard(batch)
+        return new
+
+    def _discard(self, batch: list[Arrival]) -> None:
+        for arrival in batch:
+            self._remove_copy(arrival.path)
+        batch.clear()
+
+    def _remove_copy(self, copy: Path) -> None:
+        self._space.release(copy)
+        with contextlib.suppress(P2PHubError):
+            self._disk.remove(copy)
+
+    def _drop_all(self, contents: Iterable[ContentId]) -> None:
+        for content in contents:
+            with contextlib.suppress(P2PHubError):
+                self._adopter.drop(content)
+
+    # ------------------------------------------------------------ one blob's file and row
+
+    def _row(self, content: ContentId) -> Row | None:
+        with self._index.read() as statements:
+            return statements.one("blobs.find", content.digest, content.size)
+
+    def _open(self, content: ContentId) -> int:
+        path = self.path(content)
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with disk_errors(path):
+            try:
+                return os.open(path, flags)
+            except FileNotFoundError:
+                self._forget(content)
+                raise DamagedBlobError(
+                    f"the file of blob {content} is gone from {path}", remedy=_PULL_AGAIN
+                ) from None
+            except OSError:
+                if path.is_symlink():
+                    self._quarantine(content)
+                    raise _damaged(content, []) from None
+                raise
+
+    def _recheck(self, content: ContentId, fd: int) -> None:
+        """Its stamp is another: hash it again; remember the new stamp, or quarantine it."""
+        with self._rechecking:
+            row = self._row(content)
+            if row is not None and Stamp.of(os.fstat(fd)) == _stamp(row, content):
+                return  # another thread was faster
+            with contextlib.suppress(P2PHubError):
+                self._disk.set_mode(self.path(content), READ_ONLY)
+            bad: list[int] = []
+            for _ in range(RECHECKS):
+                before = Stamp.of(os.fstat(fd))
+                bad = self._bad_pieces(fd, content, ignore, no_progress)
+                if bad or before.size != content.size:
+                    break
+                if Stamp.of(os.fstat(fd)) == before:
+                    self._set_stamp(content, before)
+                    return
+            self._quarantine(content)
+        raise _damaged(content, bad)
+
+    def _bad_pieces(self, fd: int, content: ContentId, take: Take, progress: Progress) -> list[int]:
+        table = self.table(content)
+        if table is None:
+            raise DamagedBlobError(f"the piece table of blob {content} is lost", remedy=_PULL_AGAIN)
+        return bad_pieces(fd, table, self.path(content), take=take, progress=progress)
+
+    def _set_stamp(self, content: ContentId, stamp: Stamp) -> None:
+        if not self._index.read_only:
+            with self._index.write() as statements:
+                statements.run("blobs.set_stamp", *stamp.row, content.digest, content.size)
+
+    def _quarantine(self, content: ContentId) -> None:
+        if not self._index.read_only:
+            self._adopter.quarantine(content)
+
+    def _forget(self, content: ContentId) -> None:
+        if not self._index.read_only:
+            self._adopter.forget(content)
+
+
+def _stamp(row: Row, content: ContentId) -> Stamp:
+    device, inode, mtime_ns, ctime_ns = row[1:5]
+    return Stamp.from_row(device, inode, mtime_ns, ctime_ns, content.size)
+
+
+def _damaged(content: ContentId, bad: Sequence[int]) -> DamagedBlobError:
+    pieces = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
+    return DamagedBlobError(
+        f"blob {content} does not match its digest any more"
+        + (f" (wrong pieces: {pieces})" if pieces else "")
+        + "; it is in quarantine",
+        remedy=_PULL_AGAIN,
+    )

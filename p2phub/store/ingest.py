@@ -1,0 +1,233 @@
+"""Reading a person's file into the store, once: what we keep is what we hashed.
+
+The file is cloned where the file system can share blocks, else copied; the bytes that are hashed
+are those of our copy, as they pass. SHA-256 runs in one thread, planning and BLAKE3 in another, the
+reader is a third: all of them release the interpreter's lock, so two cores are busy.
+
+Rules it keeps:
+ * one pass over the source; memory does not grow with the file (but for the header of a weights
+   file, while the planner wants it whole);
+ * a source whose stamp or path means something else afterwards is a `FileChangedError` by name;
+ * regular files only; links are followed, because the caller decided on them.
+
+What becomes of the copy is left to `blobs`.
+"""
+
+import hashlib
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2phub.errors import FileChangedError, UsageError
+from p2phub.formats.digest import blake3
+from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MAX_FILE, MAX_PIECE
+from p2phub.formats.pieces import PieceTable
+from p2phub.formats.planner import PiecePlanner
+from p2phub.store.disk import Disk, Progress, disk_errors, no_progress, read_into
+from p2phub.store.stamp import Stamp
+
+BLOCK = 4 << 20
+"""Bytes read at a time."""
+AHEAD = 3
+"""Blocks that are read or hashed at one time."""
+MAX_GIT = 10 << 20
+"""Up to this size a file gets git's blob SHA-1: Hugging Face's etag of small files."""
+
+
+Job = Callable[[memoryview], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What a file of a person is, and how much was read to know it."""
+
+    content: ContentId
+    sha256: bytes
+    """Of the whole file, hashed here."""
+    git_sha1: bytes | None
+    table: PieceTable
+    bytes_hashed: int
+
+
+class PieceHasher:
+    """Plans and hashes the pieces of a file that is fed to it from start to end.
+
+    >>> hasher = PieceHasher(2_000_000)
+    >>> for _ in range(4):
+    ...     hasher.feed(memoryview(bytes(500_000)))
+    >>> hasher.table().content_id.size
+    2000000
+    """
+
+    def __init__(self, size: int) -> None:
+        self._planner = PiecePlanner(size)
+        self._lengths: list[int] = []
+        self._digests: list[bytes] = []
+        self._rest = bytearray()
+        """The bytes since the last cut."""
+
+    def feed(self, data: memoryview) -> None:
+        for length in self._planner.feed(data):
+            data = self._cut(length, data)
+        self._rest += data
+
+    def table(self) -> PieceTable:
+        """The table of what was fed: the whole file, of more than 1 MiB."""
+        for length in self._planner.finish():
+            self._cut(length, memoryview(b""))
+        return PieceTable.build(self._lengths, self._digests)
+
+    def _cut(self, length: int, data: memoryview) -> memoryview:
+        """Hash the next piece; what of `data` comes after it."""
+        missing = length - len(self._rest)
+        if not self._rest:
+            piece = data[:length]
+            digest = blake3(piece)
+        elif missing >= 0:
+            self._rest += data[:missing]
+            digest = blake3(self._rest)
+            self._rest.clear()
+        else:
+            with memoryview(self._rest) as view, view[:length] as piece:
+                digest = blake3(piece)
+            del self._rest[:length]
+        self._lengths.append(length)
+        self._digests.append(digest)
+        return data[max(missing, 0) :]
+
+
+def ingest(source: Path, copy: Path, disk: Disk, progress: Progress = no_progress) -> Ingested:
+    """Copy `source` to the new file `copy` and say what it is.
+
+    Raises `FileChangedError` if it changes meanwhile, `UsageError` for what is no regular file,
+    `NoSpaceError`, `RefusedError`.
+    """
+    with _opened(source) as (fd, before):
+        target = disk.create(copy)
+        try:
+            cloned = before.size > 0 and disk.clone(fd, target)
+            reader = _Reader(source, before.size, fd, target, copy, disk, progress)
+            ingested = reader.read(cloned)
+        finally:
+            os.close(target)
+        if _stamp_now(source) != before or Stamp.of(os.fstat(fd)) != before:
+            raise _changed(source)
+    return ingested
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    source: Path
+    size: int
+    fd: int
+    target: int
+    copy: Path
+    disk: Disk
+    progress: Progress
+
+    def read(self, cloned: bool) -> Ingested:
+        whole, git = hashlib.sha256(), None
+        if self.size <= MAX_GIT:
+            git = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        pieces = PieceHasher(self.size)
+        jobs: list[Job] = [whole.update]
+        if self.size > MAX_PIECE:
+            jobs.append(pieces.feed)
+        if git:
+            jobs.append(git.update)
+        with ExitStack() as stack:
+            threads: list[ThreadPoolExecutor] = []
+            if self.size > BLOCK:
+                threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
+            waiting: deque[tuple[memoryview, list[Future[None]]]] = deque()
+            for block in self._blocks(waiting, cloned):
+                waiting.append((block, _start(jobs, threads, block)))
+            while waiting:
+                _finish(waiting)
+        table, content = self._table(pieces, whole.digest())
+        return Ingested(content, whole.digest(), git.digest() if git else None, table, self.size)
+
+    def _blocks(
+        self, waiting: deque[tuple[memoryview, list[Future[None]]]], cloned: bool
+    ) -> Iterator[memoryview]:
+        """The file block by block; a buffer is used again once what hashes it has finished."""
+        origin = self.target if cloned else self.fd
+        for offset in range(0, self.size, BLOCK):
+            length = min(BLOCK, self.size - offset)
+            full = len(waiting) == AHEAD
+            block = (_finish(waiting) if full else memoryview(bytearray(length)))[:length]
+            if read_into(origin, block, offset, self.source) < len(block):
+                raise _changed(self.source)
+            if not cloned:
+                self.disk.write(self.target, block, offset, self.copy)
+            yield block
+            self.progress(len(block))
+
+    def _table(self, pieces: PieceHasher, sha256: bytes) -> tuple[PieceTable, ContentId]:
+        content = ContentId(self.size, sha256)
+        if not content.has_table:
+            return PieceTable.for_small(content), content
+        table = pieces.table()
+        return table, table.content_id
+
+
+def _start(
+    jobs: Sequence[Job], threads: Sequence[ThreadPoolExecutor], block: memoryview
+) -> list[Future[None]]:
+    """Give a block to each job: in its thread, or here and now where there are none."""
+    if threads:
+        return [threads[place % len(threads)].submit(job, block) for place, job in enumerate(jobs)]
+    for job in jobs:
+        job(block)
+    return []
+
+
+def _finish(waiting: deque[tuple[memoryview, list[Future[None]]]]) -> memoryview:
+    """Wait for the oldest block; its buffer."""
+    block, futures = waiting.popleft()
+    for future in futures:
+        future.result()
+    return block
+
+
+@contextmanager
+def _opened(source: Path) -> Iterator[tuple[int, Stamp]]:
+    """The open file and its stamp."""
+    fd = _open(source)
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise UsageError(f"{source} is not a plain file", remedy="remove it or copy its bytes")
+        if found.st_size > MAX_FILE:
+            raise UsageError(f"{source} has more than {MAX_FILE} bytes", remedy="split it")
+        yield fd, Stamp.of(found)
+    finally:
+        os.close(fd)
+
+
+def _open(source: Path) -> int:
+    with disk_errors(source):
+        try:
+            # Not to wait for whoever might write into a pipe.
+            return os.open(source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise _changed(source) from None
+
+
+def _stamp_now(source: Path) -> Stamp | None:
+    try:
+        return Stamp.of(source.stat())
+    except OSError:
+        return None
+
+
+def _changed(source: Path) -> FileChangedError:
+    return FileChangedError(
+        f"{source} changed while it was read", remedy="publish again when nobody writes to it"
+    )

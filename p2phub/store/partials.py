@@ -1,0 +1,164 @@
+"""The files on their way into one store: opened once, shared by whoever needs them, committed
+together.
+
+Two pulls that want the same file get the same `Partial` and fill it together; the network serves
+from it meanwhile. Space is claimed before a file is begun. What an earlier process left is listed
+at once when the store opens, and verified when somebody asks for it.
+"""
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from p2phub.errors import P2PHubError, UsageError
+from p2phub.formats.ids import ContentId
+from p2phub.formats.pieces import PieceTable
+from p2phub.store.blobs import Blobs
+from p2phub.store.disk import PRIVATE, Disk, Progress, disk_errors, no_progress
+from p2phub.store.layout import Layout
+from p2phub.store.partial import Partial
+from p2phub.store.space import Space
+
+
+class _Shared:
+    """A partial, how many have opened it, and the lock under which the first one loads it."""
+
+    def __init__(self, partial: Partial) -> None:
+        self.partial = partial
+        self.users = 0
+        self.loaded = False
+        self.loading = threading.Lock()
+
+
+class Partials:
+    """Every file that is not complete yet. Thread-safe."""
+
+    def __init__(self, layout: Layout, disk: Disk, blobs: Blobs, space: Space) -> None:
+        self._layout, self._disk, self._blobs, self._space = layout, disk, blobs, space
+        self._lock = threading.Lock()
+        self._open: dict[ContentId, _Shared] = {}
+
+    def open(
+        self, content: ContentId, table: PieceTable, progress: Progress = no_progress
+    ) -> Partial:
+        """Begin a file, or go on with one. Call `close` once for each `open`.
+
+        `progress` is told the bytes of an earlier attempt as they are verified. Raises `QuotaError`
+        or `NoSpaceError` if the whole file would not fit.
+        """
+        with self._lock:
+            shared = self._open.get(content)
+            if shared is None:
+                shared = self._open[content] = _Shared(self._new(content, table))
+            shared.users += 1
+        with ExitStack() as undo:
+            undo.callback(self.close, shared.partial)
+            with shared.loading:
+                if not shared.loaded:
+                    self._load(shared.partial, progress)
+                    shared.loaded = True
+            undo.pop_all()
+        return shared.partial
+
+    def get(self, content: ContentId) -> Partial | None:
+        """The partial that somebody has open now, to serve from; not to be closed."""
+        with self._lock:
+            shared = self._open.get(content)
+        return shared.partial if shared else None
+
+    def list(self) -> tuple[ContentId, ...]:
+        """Every file that was begun and is not complete."""
+        with disk_errors(self._layout.partial):
+            if not self._layout.partial.exists():
+                return ()
+            names = [path.name for path in self._layout.partial.iterdir()]
+        found = []
+        for name in names:
+            try:
+                found.append(ContentId.parse(name))
+            except UsageError:
+                continue  # not ours
+        return tuple(sorted(found))
+
+    def close(self, partial: Partial) -> None:
+        """Give it back; what was got stays for the next time."""
+        with self._lock:
+            shared = self._open.get(partial.content)
+            if shared is None or shared.partial is not partial:
+                return
+            shared.users -= 1
+            if shared.users:
+                return
+            del self._open[partial.content]
+            partial.enter("closed")
+            if not partial.count_done:
+                self._drop(partial.content)
+
+    def commit_many(self, partials: Sequence[Partial]) -> None:
+        """Make blobs of complete files, all or none, made durable together."""
+        ordered = sorted(partials, key=lambda partial: partial.content)
+        with ExitStack() as stack:
+            for partial in ordered:
+                stack.enter_context(partial.committing)
+            todo = [partial for partial in ordered if partial.stage != "committed"]
+            arrivals = [partial.arrival() for partial in todo]
+            for partial in todo:
+                partial.enter("paused")
+            try:
+                self._blobs.adopt_many(arrivals)
+            except P2PHubError:
+                for partial in todo:
+                    partial.enter("open")
+                raise
+            for partial in todo:
+                self._end(partial)
+
+    def remove(self, content: ContentId) -> bool:
+        """Drop what was got of a file; False if somebody has it open."""
+        with self._lock:
+            if content in self._open:
+                return False
+            self._drop(content)
+        return True
+
+    def recover(self) -> None:
+        """After a start: count what is here; drop what became a blob just before a crash."""
+        for content in self.list():
+            if self._blobs.has(content):
+                self._drop(content)
+            else:
+                self._space.found(content, content.size)
+
+    def take_back(self, content: ContentId) -> None:
+        """Make a partial of a file that lies among the blobs and has no row.
+
+        Every piece is claimed: the next `open` verifies them, and a commit is all that is left.
+        """
+        table = self._blobs.table(content)
+        assert table is not None
+        folder = self._layout.partial / str(content)
+        self._disk.make_folder(folder)
+        partial = Partial(folder, content, table, self._disk, self.commit_many)
+        partial.claim_all()
+        self._disk.set_mode(self._layout.blob(content), PRIVATE)
+        self._disk.rename(self._layout.blob(content), partial.data)
+
+    def _new(self, content: ContentId, table: PieceTable) -> Partial:
+        folder = self._layout.partial / str(content)
+        self._space.claim(content, content.size)
+        return Partial(folder, content, table, self._disk, self.commit_many)
+
+    def _load(self, partial: Partial, progress: Progress) -> None:
+        if partial.content.has_table and self._blobs.table(partial.content) is None:
+            self._blobs.put_table(partial.content, partial.table.pack())
+        partial.load(progress)
+
+    def _end(self, partial: Partial) -> None:
+        partial.enter("committed")
+        with self._lock:
+            self._open.pop(partial.content, None)
+            self._drop(partial.content)
+
+    def _drop(self, content: ContentId) -> None:
+        self._disk.remove_tree(self._layout.partial / str(content))
+        self._space.release(content)

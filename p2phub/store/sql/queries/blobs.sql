@@ -1,0 +1,64 @@
+-- Blobs, their tables and pieces.
+
+-- name: find
+SELECT id, device, inode, mtime_ns, ctime_ns, sha256 FROM blobs WHERE digest = ? AND size = ?;
+
+-- name: add
+INSERT INTO blobs (digest, size, sha256, device, inode, mtime_ns, ctime_ns)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+RETURNING id;
+
+-- name: set_stamp
+UPDATE blobs SET device = ?, inode = ?, mtime_ns = ?, ctime_ns = ? WHERE digest = ? AND size = ?;
+
+-- name: set_sha256
+UPDATE blobs SET sha256 = ? WHERE digest = ? AND size = ?;
+
+-- name: drop
+DELETE FROM blobs WHERE id = ?;
+
+-- name: not_hashed
+SELECT size, digest FROM blobs WHERE sha256 IS NULL ORDER BY id;
+
+-- name: by_sha256
+SELECT size, digest FROM blobs WHERE sha256 = ? ORDER BY id;
+
+-- name: every
+SELECT size, digest FROM blobs ORDER BY id;
+
+-- name: totals
+SELECT blobs, bytes FROM totals;
+
+-- name: put_table
+INSERT INTO tables (digest, size, data) VALUES (?, ?, ?)
+ON CONFLICT (digest, size) DO UPDATE SET data = excluded.data WHERE tables.data <> excluded.data;
+
+-- name: table
+SELECT data FROM tables WHERE digest = ? AND size = ?;
+
+-- name: packed_table
+SELECT data FROM tables WHERE digest = ? LIMIT 1;
+
+-- name: big_files
+SELECT DISTINCT sha256 FROM blobs WHERE size > ? AND sha256 IS NOT NULL;
+
+-- name: drop_table
+DELETE FROM tables WHERE digest = ? AND size = ?;
+
+-- name: add_piece
+INSERT INTO pieces (digest, blob, offset, length) VALUES (?, ?, ?, ?)
+ON CONFLICT (digest, blob) DO NOTHING;
+
+-- name: drop_piece
+DELETE FROM pieces WHERE digest = ? AND blob = ?;
+
+-- name: find_piece
+SELECT blobs.size, blobs.digest, pieces.offset, pieces.length
+FROM pieces JOIN blobs ON blobs.id = pieces.blob
+WHERE pieces.digest = ?
+LIMIT 1;
+
+-- name: referenced
+SELECT 1 FROM release_contents JOIN held ON held.release = release_contents.release
+WHERE release_contents.digest = ? AND release_contents.size = ?
+LIMIT 1;

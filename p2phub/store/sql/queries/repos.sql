@@ -1,0 +1,121 @@
+-- Repos, refs, releases, and what of them is held.
+
+-- name: find
+SELECT id, kind, task, license, library, languages, tags, bytes, created, listed
+FROM repos WHERE publisher = ? AND name = ?;
+
+-- name: id
+SELECT id FROM repos WHERE publisher = ? AND name = ?;
+
+-- name: put
+INSERT INTO repos (publisher, name, kind, task, license, library, languages, tags, bytes, created,
+                   listed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (publisher, name) DO UPDATE
+SET kind = excluded.kind, task = excluded.task, license = excluded.license,
+    library = excluded.library, languages = excluded.languages, tags = excluded.tags,
+    bytes = excluded.bytes, created = excluded.created, listed = excluded.listed
+RETURNING id;
+
+-- name: set_summary
+UPDATE repos SET summary = ? WHERE publisher = ? AND name = ? AND summary <> ?;
+
+-- name: names
+SELECT name FROM repos WHERE publisher = ? AND listed = 1;
+
+-- name: unlist
+UPDATE repos SET listed = 0 WHERE publisher = ? AND name = ?;
+
+-- name: drop_languages
+DELETE FROM repo_languages WHERE repo = ?;
+
+-- name: add_language
+INSERT INTO repo_languages (language, repo) VALUES (?, ?) ON CONFLICT DO NOTHING;
+
+-- name: refs
+SELECT ref, release, seq, tag FROM refs WHERE repo = ? ORDER BY ref;
+
+-- name: drop_refs
+DELETE FROM refs WHERE repo = ?;
+
+-- name: add_ref
+INSERT INTO refs (repo, ref, release, seq, tag) VALUES (?, ?, ?, ?, ?);
+
+-- name: release
+SELECT repo FROM releases WHERE digest = ?;
+
+-- name: add_release
+INSERT INTO releases (digest, repo, created, message, files, bytes) VALUES (?, ?, ?, ?, ?, ?);
+
+-- name: add_content
+INSERT INTO release_contents (release, digest, size, files) VALUES (?, ?, ?, ?);
+
+-- name: releases
+SELECT releases.digest, releases.created, releases.message, releases.files, releases.bytes
+FROM releases JOIN repos ON repos.id = releases.repo
+WHERE repos.publisher = ? AND repos.name = ?
+ORDER BY releases.created DESC, releases.digest;
+
+-- name: commits
+SELECT releases.digest FROM releases JOIN repos ON repos.id = releases.repo
+WHERE repos.publisher = ?1 AND repos.name = ?2 AND releases.digest BETWEEN ?3 AND ?4
+UNION
+SELECT refs.release FROM refs JOIN repos ON repos.id = refs.repo
+WHERE repos.publisher = ?1 AND repos.name = ?2 AND refs.release BETWEEN ?3 AND ?4
+ORDER BY 1;
+
+-- name: hold
+INSERT INTO held (release, ref, done, since) VALUES (?, ?, ?, ?)
+ON CONFLICT (release) DO UPDATE
+SET ref = excluded.ref, done = max(done, excluded.done), since = excluded.since;
+
+-- name: held_of
+SELECT held.release FROM held
+JOIN releases ON releases.digest = held.release JOIN repos ON repos.id = releases.repo
+WHERE repos.publisher = ? AND repos.name = ?
+ORDER BY held.release;
+
+-- name: let_go
+DELETE FROM held WHERE release = ?;
+
+-- name: free_of
+SELECT size, digest FROM release_contents AS own
+WHERE release = ? AND NOT EXISTS (
+    SELECT 1 FROM release_contents AS other JOIN held ON held.release = other.release
+    WHERE other.digest = own.digest AND other.size = own.size
+)
+ORDER BY size, digest;
+
+-- name: local
+SELECT repos.publisher, repos.name, repos.kind, held.release, held.ref, held.done, held.since,
+    releases.files, releases.bytes,
+    coalesce(sum(release_contents.files) FILTER (WHERE blobs.id IS NOT NULL), 0),
+    coalesce(sum(release_contents.files * release_contents.size)
+        FILTER (WHERE blobs.id IS NOT NULL), 0)
+FROM held
+JOIN releases ON releases.digest = held.release
+JOIN repos ON repos.id = releases.repo
+JOIN release_contents ON release_contents.release = held.release
+LEFT JOIN blobs
+    ON blobs.digest = release_contents.digest AND blobs.size = release_contents.size
+GROUP BY held.release
+ORDER BY repos.publisher, repos.name, held.since DESC, held.release;
+
+-- name: count_held
+SELECT count(DISTINCT releases.repo) FROM held JOIN releases ON releases.digest = held.release;
+
+-- name: held_publishers
+SELECT DISTINCT repos.publisher FROM held
+JOIN releases ON releases.digest = held.release JOIN repos ON repos.id = releases.repo
+ORDER BY 1;
+
+-- name: held_releases
+SELECT release FROM held
+WHERE done = 1 AND NOT EXISTS (
+    SELECT 1 FROM release_contents
+    WHERE release_contents.release = held.release AND NOT EXISTS (
+        SELECT 1 FROM blobs
+        WHERE blobs.digest = release_contents.digest AND blobs.size = release_contents.size
+    )
+)
+ORDER BY release;

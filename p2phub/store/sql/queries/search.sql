@@ -1,0 +1,53 @@
+-- A search is put together from these: one beginning, some filters, one order.
+
+-- name: aliases
+SELECT alias, publisher FROM aliases;
+
+-- name: by_text
+SELECT repos.id FROM repo_text CROSS JOIN repos ON repos.id = repo_text.rowid
+WHERE repo_text MATCH :match AND repos.listed = 1
+
+-- name: every
+SELECT repos.id FROM repos WHERE repos.listed = 1
+
+-- name: task
+AND repos.task = :task
+
+-- name: license
+AND repos.license = :license
+
+-- name: library
+AND repos.library = :library
+
+-- name: language
+AND EXISTS (SELECT 1 FROM repo_languages
+            WHERE repo_languages.language = :language AND repo_languages.repo = repos.id)
+
+-- name: publisher
+AND repos.publisher = :publisher
+
+-- name: kind
+AND repos.kind = :kind
+
+-- name: max_size
+AND repos.bytes <= :max_size
+
+-- name: order_relevance
+ORDER BY repo_text.rank LIMIT :limit;
+
+-- name: order_created
+ORDER BY repos.created DESC, repos.id LIMIT :limit;
+
+-- name: order_size
+ORDER BY repos.bytes DESC, repos.id LIMIT :limit;
+
+-- name: order_name
+ORDER BY repos.name, repos.id LIMIT :limit;
+
+-- name: hit
+SELECT repos.publisher, repos.name, repos.kind, repos.task, repos.license, repos.library,
+    repos.languages, repos.tags, repos.bytes, repos.created, refs.ref, refs.release
+FROM repos JOIN refs ON refs.repo = repos.id
+WHERE repos.id = ?
+ORDER BY refs.ref <> 'main', refs.tag, refs.seq DESC, refs.ref
+LIMIT 1;

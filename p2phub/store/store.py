@@ -1,0 +1,99 @@
+"""One store, opened: the parts that a node uses, and the order in which they come up.
+
+Opened for writing, it belongs to one process (`lock`), is brought to the schema of today (`index`)
+and finishes what a crash left half done (`recovery`); none of that looks at every blob. Opened for
+reading only, it takes no lock and changes nothing, also beside a running node; a store that was
+never made reads as an empty one.
+
+All parts are thread-safe and may be used until `close`.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from p2phub.store.blobs import Blobs
+from p2phub.store.disk import Disk, Progress, no_progress
+from p2phub.store.documents import Documents
+from p2phub.store.export import export
+from p2phub.store.index import Index
+from p2phub.store.layout import Layout
+from p2phub.store.linking import link_pieces
+from p2phub.store.lock import StoreLock
+from p2phub.store.partial import Partial
+from p2phub.store.partials import Partials
+from p2phub.store.peers import Peers
+from p2phub.store.recovery import recover
+from p2phub.store.repos import Repos
+from p2phub.store.snapshot import Files, Snapshots
+from p2phub.store.space import Space
+
+
+class Store:
+    """What is on this disk."""
+
+    def __init__(
+        self, layout: Layout, index: Index, disk: Disk, quota: int, lock: StoreLock | None
+    ) -> None:
+        self.layout, self.index, self.disk = layout, index, disk
+        self._lock = lock
+        self.documents = Documents(index)
+        self.repos = Repos(index)
+        self.peers = Peers(index)
+        self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
+        self.blobs = Blobs(index, layout, disk, self.space)
+        self.partials = Partials(layout, disk, self.blobs, self.space)
+        self.snapshots = Snapshots(layout, disk, self.blobs)
+
+    @classmethod
+    def open(
+        cls,
+        layout: Layout,
+        *,
+        read_only: bool = False,
+        quota: int = 0,
+        disk: Disk | None = None,
+    ) -> Self:
+        """Open or make a store. `quota`: bytes, 0 for none.
+
+        Raises `StoreLockedError` if another process has it, `RefusedError` if a newer p2phub wrote
+        it or the disk is read-only, `P2PHubError` if its index is damaged.
+        """
+        disk = disk or Disk()
+        if read_only:
+            return cls(layout, Index.open(layout.index, read_only=True), disk, quota, None)
+        layout.make(disk)
+        with ExitStack() as undo:
+            lock = StoreLock.acquire(layout, disk)
+            undo.callback(lock.release)
+            store = cls(layout, Index.open(layout.index), disk, quota, lock)
+            undo.callback(store.index.close)
+            recover(layout, disk, store.blobs, store.partials)
+            undo.pop_all()
+        return store
+
+    def link_pieces(self, partial: Partial, progress: Progress = no_progress) -> int:
+        """Fill a partial file with the pieces that blobs here have: see `linking`."""
+        return link_pieces(partial, self.blobs, progress)
+
+    def export(self, files: Files, folder: Path, progress: Progress = no_progress) -> None:
+        """Write copies that people may change: see `export`."""
+        export(self.blobs, self.disk, files, folder, progress)
+
+    def close(self) -> None:
+        """Let others in. Everything that matters is on the disk already."""
+        self.index.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
