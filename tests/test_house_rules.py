@@ -60,8 +60,17 @@ def _depth(node: ast.AST) -> int:
     return deepest
 
 
+def _only_cleans_up(handler: ast.ExceptHandler) -> bool:
+    """`except BaseException:` that puts something away and ends in `raise` swallows nothing."""
+    last = handler.body[-1]
+    named = handler.type is not None and ast.unparse(handler.type) == "BaseException"
+    return named and isinstance(last, ast.Raise) and last.exc is None
+
+
 def _caught(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
     for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler) and _only_cleans_up(node):
+            continue
         if isinstance(node, ast.ExceptHandler) and node.type is None:
             yield node.lineno, EVERYTHING
         elif isinstance(node, ast.ExceptHandler):
@@ -151,6 +160,8 @@ class TestTheRulesThemselves:
             "try: pass\nexcept: pass",
             "try: pass\nexcept (ValueError, Exception): pass",
             "with contextlib.suppress(BaseException): pass",
+            "try: pass\nexcept BaseException:\n if a: raise",
+            "try: pass\nexcept Exception: raise",
         ],
     )
     def test_see_what_catches_everything(self, code):
