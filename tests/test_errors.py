@@ -11,8 +11,13 @@ ROW = re.compile(r"^ {4}([│├└─ ]*)(\w+) +(\d) +(\d+) +([\d-]) +(\w+) {2,
 EXIT_CODES = {1, 2, 3, 4, 5, 6, 7}
 
 
+def _children(error: type[P2PHubError]) -> list[type[P2PHubError]]:
+    """Its children in the tree; what a layer derives for itself is told apart by no code."""
+    return [each for each in error.__subclasses__() if each.__module__ == errors.__name__]
+
+
 def _descendants(error: type[P2PHubError]) -> list[type[P2PHubError]]:
-    return [each for child in error.__subclasses__() for each in [child, *_descendants(child)]]
+    return [each for child in _children(error) for each in [child, *_descendants(child)]]
 
 
 def _drawn() -> list[tuple]:
@@ -24,7 +29,7 @@ def _drawn() -> list[tuple]:
 
 def _real(error: type[P2PHubError], depth: int = 1) -> list[tuple]:
     rows = []
-    for child in error.__subclasses__():
+    for child in _children(error):
         rows.append((child.__name__, depth, child.exit, child.http, child.wire, child.code))
         rows += _real(child, depth + 1)
     return rows
