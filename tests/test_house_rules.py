@@ -27,7 +27,7 @@ LIBP2P_DOOR = "network/libp2p_*.py"
 EVERYTHING = {"Exception", "BaseException"}
 STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE FROM|CREATE|REPLACE INTO|ALTER|WITH)\s")
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
-# What adds a path through a function. A `with` adds none: nurseries and cancel scopes are not counted.
+# What adds a path through a function. A `with` adds none: a nursery or a cancel scope counts for 0.
 BLOCK = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.Try, ast.TryStar, ast.Match)
 
 
