@@ -12,6 +12,7 @@ for the first one's node to answer.
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,9 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, cast
 
 from p2phub.client.running import RunningNode, find_running
 from p2phub.client.wire import error_of
@@ -35,6 +37,8 @@ LOCK_PATIENCE: Final = 20.0
 _POLL: Final = 0.05
 
 Line = Mapping[str, Any]
+Lines = queue.SimpleQueue[Line | None]
+Child = subprocess.Popen[bytes]
 
 
 class EmbeddedNode:
@@ -42,46 +46,71 @@ class EmbeddedNode:
 
     def __init__(self, home: Path, *, verbose: bool = False) -> None:
         """Start one and wait until it is ready. Raises what it raised, or `TooSlowError`."""
-        with tempfile.TemporaryFile() as errors:
+        words = command(home, "--embedded", "--verbose" if verbose else "--quiet")
+        with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
-                command(home, "--json", "--verbose" if verbose else "--quiet", "--embedded"),
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=None if verbose else errors,
+                stderr=None if verbose else log,
                 start_new_session=True,
             )
-            self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-            assert process.stdout is not None
-            threading.Thread(
-                target=_listen, args=(process.stdout, self._lines), daemon=True
-            ).start()
-            self.process = process
-            self.stop = weakref.finalize(self, _stop, process, self._lines, os.getpid())
+            lines = _heard(process)
+            self.stop = weakref.finalize(self, _stop, process, lines, os.getpid())
             try:
-                self.node = self._ready(home, errors)
+                ready = _first(process, lines, log)
+                token = (home / "run" / "token").read_text("ascii").strip()
             except BaseException:
                 self.stop()
                 raise
+        self.node = RunningNode(str(ready["gateway"]), token)
 
-    def _ready(self, home: Path, errors: IO[bytes]) -> RunningNode:
+
+def detach(home: Path, *, verbose: bool = False) -> Line:
+    """Start a node that stays when this process ends; what it says when it is ready.
+
+    It logs to `logs/node.log` in the home folder. Raises what it raised, or `TooSlowError`.
+    """
+    path = home / "logs" / "node.log"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a+b") as log:
+        process = subprocess.Popen(
+            command(home, *(["--verbose"] if verbose else [])),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,
+        )
         try:
-            first = self._lines.get(timeout=START_PATIENCE)
-        except queue.Empty:
-            raise TooSlowError(
-                f"the node that was started for this was not ready after {START_PATIENCE:g} s",
-                remedy="Run `p2phub node --verbose` to see what it waits for.",
-            ) from None
-        if first is None:
-            raise _silent_end(self.process.wait(), errors)
-        if "error" in first:
-            raise error_of(first)
-        token = (home / "run" / "token").read_text("ascii").strip()
-        return RunningNode(str(first["gateway"]), token)
+            ready = _first(process, _heard(process), log)
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+    _leave(process)
+    return ready
+
+
+def _first(process: Child, lines: Lines, log: IO[bytes]) -> Line:
+    """What a child says first: that it is ready. Raises the error it tells instead."""
+    try:
+        first = lines.get(timeout=START_PATIENCE)
+    except queue.Empty:
+        raise TooSlowError(
+            f"the node that was started was not ready after {START_PATIENCE:g} seconds",
+            remedy="Run `p2phub node --verbose` to see what it waits for.",
+        ) from None
+    if first is None:
+        raise _silent_end(process.wait(), log)
+    if "error" in first:
+        raise error_of(first)
+    return first
 
 
 def command(home: Path, *options: str) -> list[str]:
     """The command line of a node of this very installation."""
-    return [sys.executable, "-m", "p2phub", "--home", str(home), "node", *options]
+    words = ["-m", "p2phub", "--home", str(home), "--json", "node"]
+    return [sys.executable, *words, *options]
 
 
 def reach(home: Path, *, verbose: bool = False) -> tuple[RunningNode, EmbeddedNode | None]:
@@ -110,47 +139,49 @@ def _appears(home: Path, deadline: float) -> bool:
     return False
 
 
-def _listen(output: IO[bytes], lines: "queue.SimpleQueue[Line | None]") -> None:
-    """Hand every JSON line of a child over, and None at the end."""
-    with output:
-        for text in output:
-            try:
-                said = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(said, dict):
-                lines.put(said)
-    lines.put(None)
+def _heard(process: Child) -> Lines:
+    """Every JSON line that a child prints, as it comes, and None at the end."""
+    lines: Lines = queue.SimpleQueue()
+    output = cast(IO[bytes], process.stdout)
+
+    def listen() -> None:
+        with output:
+            for text in output:
+                with suppress(ValueError):
+                    lines.put(json.loads(text))
+        lines.put(None)
+
+    threading.Thread(target=listen, daemon=True).start()
+    return lines
 
 
-def _silent_end(status: int, errors: IO[bytes]) -> P2PHubError:
-    errors.seek(0)
-    last = errors.read().decode(errors="replace").strip().rpartition("\n")[2]
+def _silent_end(status: int, log: IO[bytes]) -> P2PHubError:
+    log.seek(0)
+    last = log.read().decode(errors="replace").strip().rpartition("\n")[2]
     said = f": {last}" if last else ""
     return P2PHubError(
-        f"the node that was started for this ended with status {status}{said}",
+        f"the node that was started ended with status {status}{said}",
         remedy="Run `p2phub node --verbose` to see why.",
     )
 
 
-def _stop(
-    process: "subprocess.Popen[bytes]", lines: "queue.SimpleQueue[Line | None]", owner: int
-) -> None:
+def _stop(process: Child, lines: Lines, owner: int) -> None:
     """Let go of the lifeline and wait until the child has ended or says that it lingers."""
     if os.getpid() != owner:  # a fork of the process that started it
         return
-    assert process.stdin is not None
-    process.stdin.close()
-    for impatient in (None, process.terminate, process.kill):
-        if impatient is not None:
-            impatient()
-        try:
+    cast(IO[bytes], process.stdin).close()
+    for insist in (None, signal.SIGTERM, signal.SIGKILL):
+        if insist is not None:
+            process.send_signal(insist)
+        with suppress(queue.Empty):
             while (said := lines.get(timeout=STOP_PATIENCE)) is not None:
                 if said.get("event") == "lingering":
-                    # Somebody else's work goes on there; it ends by itself afterwards.
-                    process.returncode = 0
+                    _leave(process)
                     return
-        except queue.Empty:
-            continue
-        break
+            break
     process.wait()
+
+
+def _leave(process: Child) -> None:
+    """Let a child outlive us: Python would warn of one that nobody waits for."""
+    process.returncode = 0

@@ -1,0 +1,40 @@
+"""Sign the files of a folder as a new release and announce it.
+
+The files are read once and copied into the store; the folder is not changed. Prints the reference,
+the commit and the digest of the release.
+"""
+
+import argparse
+from pathlib import Path
+
+from p2phub.cli.progress import follow
+from p2phub.cli.session import Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to publish")
+    parser.add_argument("name", metavar="NAME", help="the repo, without a publisher")
+    parser.add_argument("--message", "-m", default="", metavar="TEXT", help="what changed")
+    parser.add_argument("--tag", metavar="TAG", help="a tag that names this release too")
+    parser.add_argument(
+        "--kind", choices=("model", "dataset", "space"), default="model", help="what the repo is"
+    )
+    parser.add_argument("--sign-with", metavar="KEY", help="the name of the release key to use")
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    from p2phub.client import calls
+
+    call = calls.publish(
+        arguments.folder,
+        arguments.name,
+        message=arguments.message,
+        tag=arguments.tag,
+        kind=arguments.kind,
+        sign_with=arguments.sign_with,
+    )
+    with session.node() as node:
+        done = follow(node.events(call), session.output, "publishing")
+    names = {"ref": "ref", "commit": "commit", "digest": "digest", "publisher_id": "publisher id"}
+    session.output.pairs(done, names)
+    return 0

@@ -1,0 +1,50 @@
+"""Fetch a release from whoever has it, verify every byte, and print the folder.
+
+What was verified stays when a pull is interrupted; the next one goes on from there. Files that run
+code when they are loaded (pickles) are skipped unless --include names them.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from p2phub.cli.output import size
+from p2phub.cli.progress import follow
+from p2phub.cli.session import Session
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
+    parser.add_argument("--to", metavar="DIR", type=Path, help="a folder for writable copies")
+    parser.add_argument(
+        "--include", metavar="GLOB", action="append", default=[], help="only these files"
+    )
+    parser.add_argument(
+        "--exclude", metavar="GLOB", action="append", default=[], help="but not these"
+    )
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    from p2phub.client import calls
+
+    call = calls.pull(
+        arguments.reference,
+        to=arguments.to,
+        include=arguments.include,
+        exclude=arguments.exclude,
+    )
+    with session.node() as node:
+        done = follow(node.events(call), session.output, "pulling")
+    if session.output.json:
+        session.output.record(done)
+        return 0
+    session.output.say(_summary(done))
+    session.output.line(done["path"])
+    return 0
+
+
+def _summary(done: Any) -> str:
+    sources = f"{done['sources']} source" + "s" * (done["sources"] != 1)
+    fetched = f"{size(done['bytes_fetched'])} from {sources} in {done['seconds']:.1f} s"
+    here = f"{size(done['bytes_linked'])} already here"
+    return f"{done['ref']} {done['commit'][:12]} {done['verdict']}: {fetched}, {here}"

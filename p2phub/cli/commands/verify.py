@@ -1,0 +1,76 @@
+"""Read every byte of a release again, or of all on this disk, and check it against its signatures.
+
+Ends with exit code 4 if anything is wrong, and names the file.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from p2phub.cli.output import Output
+from p2phub.cli.progress import follow, follower
+from p2phub.cli.session import Session, as_objects
+from p2phub.client.running import find_running
+from p2phub.errors import UntrustedError, UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REF", nargs="?", help="the release to check")
+    parser.add_argument("--all", action="store_true", help="everything on this disk (the default)")
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    reference: str | None = arguments.reference
+    if reference is not None and arguments.all:
+        raise UsageError("a release and --all say two things", remedy="Name one of them.")
+    results = _results(reference, session)
+    for each in results:
+        _tell(each, session.output)
+    wrong = [each for each in results if not _is_good(each)]
+    for each in wrong:
+        if not session.output.json:
+            session.output.error(_complaint(each))
+    return UntrustedError.exit if wrong else 0
+
+
+def _results(reference: str | None, session: Session) -> Sequence[Mapping[str, Any]]:
+    from p2phub.client import calls
+
+    if find_running(session.home) is None:
+        return _offline(reference, session)
+    with session.node() as node:
+        done = follow(node.events(calls.verify(reference)), session.output, "verifying")
+    results: Sequence[Mapping[str, Any]] = done["results"]
+    return results
+
+
+def _offline(reference: str | None, session: Session) -> Sequence[Mapping[str, Any]]:
+    from p2phub.node.values import as_json
+
+    with (
+        session.offline() as offline,
+        follower(session.output, "verifying") as show,
+    ):
+        return as_objects(offline.verify(reference, lambda event: show(as_json(event))))
+
+
+def _is_good(result: Mapping[str, Any]) -> bool:
+    return all(step["ok"] for step in result["steps"]) and result["verdict"].startswith("verified")
+
+
+def _tell(result: Mapping[str, Any], output: Output) -> None:
+    if output.json:
+        output.record(result)
+        return
+    output.line_of([result["ref"], result["verdict"]])
+    for step in result["steps"]:
+        output.say(f"  {'ok' if step['ok'] else 'WRONG'}  {step['name']}: {step['detail']}")
+
+
+def _complaint(result: Mapping[str, Any]) -> UntrustedError:
+    details = [f"{step['name']}: {step['detail']}" for step in result["steps"] if not step["ok"]]
+    said = "; ".join(details) or str(result["verdict"])
+    return UntrustedError(
+        f"{result['ref']} does not verify: {said}",
+        remedy=f"Pull it again: `p2phub pull {result['ref']}` fetches what is damaged.",
+    )

@@ -1,0 +1,191 @@
+"""Every command against a running node: what it asks, what it prints, how it ends."""
+
+import pytest
+
+from p2phub import errors
+from p2phub.errors import P2PHubError, WrongBytesError
+from p2phub.node.values import PublishRequest, PullRequest, SearchQuery, Warned
+from p2phub.testing.nodes import COMMIT, PEER, PUBLISHER
+
+
+def test_pull_prints_the_folder_and_nothing_else_on_standard_output(cli, node):
+    result = cli("pull", "lab/minilm", "--include", "*.json", "--include", "*.txt")
+    assert result.code == 0
+    assert result.out == f"{node.snapshot}\n"
+    assert "1.0 kB from 1 source in 0.5 s" in result.err
+    assert node.asked == [PullRequest("lab/minilm", include=("*.json", "*.txt"))]
+
+
+def test_pull_prints_every_event_as_json(cli, node):
+    result = cli("--json", "pull", "lab/minilm")
+    names = [each["event"] for each in result.objects]
+    assert names == ["resolved", "plan", "progress", "file", "done"]
+    promised = {"ref", "commit", "path", "verdict", "bytes_total", "bytes_fetched"}
+    promised |= {"bytes_linked", "seconds", "sources"}
+    assert promised <= set(result.objects[-1])
+    assert result.err == ""
+
+
+def test_quiet_leaves_the_result_only(cli, node):
+    node.events = [*node.events, Warned("pickles were left out")]
+    result = cli("pull", "lab/minilm", "--quiet")
+    assert (result.out, result.err) == (f"{node.snapshot}\n", "")
+    result = cli("pull", "lab/minilm", "--quiet", "--json")
+    assert [each["event"] for each in result.objects] == ["done"]
+
+
+def test_a_warning_is_told_on_standard_error(cli, node):
+    node.events = [Warned("pickles were left out", "Say --include '*.bin'.")]
+    result = cli("pull", "lab/minilm")
+    assert "warning: pickles were left out (Say --include '*.bin'.)" in result.err
+
+
+def test_relative_folders_are_meant_from_here(cli, node, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli("publish", "model", "minilm", "--message", "first", "--tag", "v1", "--kind", "dataset")
+    cli("pull", "lab/minilm", "--to", "out")
+    published, pulled = node.asked
+    assert published == PublishRequest(tmp_path / "model", "minilm", "first", "v1", "dataset")
+    assert pulled.to == tmp_path / "out"
+
+
+def test_publish_prints_ref_commit_and_digest(cli, node):
+    result = cli("publish", "/model", "minilm")
+    assert [line.split()[0] for line in result.out.splitlines()][:3] == ["ref", "commit", "digest"]
+    done = cli("--json", "publish", "/model", "minilm").objects[-1]
+    promised = {"ref", "commit", "digest", "publisher_id", "files", "bytes", "bytes_hashed"}
+    assert promised <= set(done)
+
+
+def test_search_passes_its_filters_and_prints_a_hit_a_line(cli, node):
+    words = ["search", "mini", "lm", "--task", "feature-extraction", "--max-size", "4G"]
+    cli(*words, "--limit", "5", "--sort", "name")
+    assert node.asked == [
+        SearchQuery(
+            "mini lm", task="feature-extraction", max_size=4 * 1024**3, limit=5, sort="name"
+        )
+    ]
+    (hit,) = cli("--json", "search", "mini").objects
+    assert {"ref", "commit", "task", "license", "library", "bytes", "verdict"} <= set(hit)
+    assert cli("search", "mini").out.split("\t")[0] == "lab/minilm"
+    assert cli("search", "nothing").code == 0
+
+
+def test_id_status_and_peers(cli, node):
+    (told,) = cli("--json", "id").objects
+    assert told["peer_id"] == PEER
+    assert {"publisher_id", "alias", "addresses"} <= set(told)
+    (status,) = cli("--json", "status").objects
+    promised = {"peers", "repos", "bytes", "transfers", "up_rate", "down_rate", "announce_lag"}
+    assert promised <= set(status)
+    assert status["running"] is True
+    assert "running" in cli("status").out
+    assert cli("--json", "peers").objects[0]["direct"] is True
+    assert PEER in cli("id").out
+
+
+def test_connect_info_ls_and_rm(cli, node):
+    assert cli("connect", "/ip4/127.0.0.1/tcp/1/p2p/12D3").code == 0
+    assert cli("--json", "info", "lab/minilm").objects[0]["commit"] == COMMIT
+    assert "2023-11-14" in cli("info", "lab/minilm").out
+    assert cli("ls").out.startswith("lab/minilm\t")
+    assert cli("ls", "lab/minilm").out.startswith("model.safetensors\t1000\t")
+    assert cli("--json", "rm", "lab/minilm").objects == [{"ref": "lab/minilm", "bytes_freed": 1000}]
+
+
+def test_verify_tells_the_steps(cli, node):
+    lines = cli("--json", "verify", "lab/minilm").objects
+    assert lines[-1]["verdict"] == "verified"
+    assert set(lines[-1]["steps"][0]) == {"name", "ok", "detail"}
+    assert cli("verify", "--all").code == 0
+
+
+def test_verify_of_damaged_bytes_ends_with_4_and_names_the_file(cli, node):
+    node.verdict = "corrupt"
+    result = cli("verify", "lab/minilm")
+    assert result.code == 4
+    assert "model.safetensors" in result.err
+    result = cli("--json", "verify")
+    assert result.code == 4
+    assert result.objects[-1]["steps"][0]["ok"] is False
+
+
+def test_trust_is_listed_added_and_removed(cli, node):
+    assert cli("trust", "add", "org", PUBLISHER, "--json").objects == [
+        {"alias": "org", "publisher_id": PUBLISHER}
+    ]
+    assert cli("trust", "ls").out.splitlines() == [f"lab\t{PUBLISHER}", f"org\t{PUBLISHER}"]
+    assert cli("trust", "rm", "org").out == f"org no longer means {PUBLISHER}\n"
+    assert cli("trust", "rm", "org").code == 3
+
+
+def every_error(kind=P2PHubError):
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == errors.__name__:
+            yield from every_error(child)
+
+
+def test_every_error_keeps_its_exit_code_and_its_words(cli, node):
+    for kind in every_error():
+        node.fails = kind("what happened", remedy="what to do")
+        for words in (["pull", "lab/minilm"], ["info", "lab/minilm"]):
+            told = cli(*words)
+            assert told.code == kind.exit, kind
+            assert told.out == ""
+            assert told.err.endswith("error: what happened\nhint: what to do\n")
+            told = cli("--json", *words)
+            assert told.code == kind.exit
+            error = {"code": kind.code, "exit": kind.exit}
+            error |= {"message": "what happened", "remedy": "what to do"}
+            assert told.objects[-1] == {"error": error}
+            assert told.err == ""
+
+
+def test_strangers_text_cannot_steer_the_terminal(cli, node):
+    node.fails = WrongBytesError("\x1b[2Jall is \u202ewell\nerror: no")
+    told = cli("pull", "lab/minilm").err.splitlines()[-1]
+    assert told == "error: \ufffd[2Jall is \ufffdwell\ufffderror: no"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["pul", "lab/minilm"],
+        ["pull"],
+        ["pull", "a", "b"],
+        ["pull", "lab/minilm", "--nothing"],
+        ["--nothing", "pull", "lab/minilm"],
+        ["publish", "/x", "x", "--kind", "song"],
+        ["search", "--limit", "many"],
+        ["search", "--max-size", "huge"],
+        ["trust", "add", "lab"],
+        ["trust", "steal"],
+        ["trust"],
+        ["verify", "lab/minilm", "--all"],
+        ["pull", "lab/minilm", "--inc", "x"],
+    ],
+    ids=" ".join,
+)
+def test_a_usage_error_ends_with_2_and_points_to_help(cli, node, words):
+    told = cli(*words)
+    assert (told.code, told.out) == (2, "")
+    assert told.err.startswith("error: ")
+    assert "hint: " in told.err
+    told = cli("--json", *words)
+    assert told.objects[0]["error"]["exit"] == told.code == 2
+    assert node.asked == []
+
+
+def test_global_options_stand_before_or_after_the_command(cli, node):
+    assert cli("--json", "id").objects == cli("id", "--json").objects
+    assert cli("trust", "ls", "--json").objects == cli("trust", "--json", "ls").objects
+
+
+def test_control_c_ends_with_130(cli, node, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("p2phub.cli.commands.pull.follow", interrupted)
+    assert cli("pull", "lab/minilm").code == 130
+    assert cli("--json", "pull", "lab/minilm").objects[0]["error"]["exit"] == 130
