@@ -7,7 +7,7 @@ Rules it keeps:
  * an answer must be the one that was asked for, to the byte: a length, a range or an encoding of
    another kind is `GarbageError`, so that nobody makes us read or allocate more than we wanted;
  * what the peer says of itself becomes our error: 404 and 416 `NotFoundError`, a damaged copy
-   `WrongBytesError`, a ticket it does not know `RefusedError`, anything else `RemoteError`.
+   `WrongBytesError`, anything else `RemoteError`.
 
 >>> request = file_request(ContentId(9, bytes(32)), 2, 5, ticket=b"")
 >>> request.header("range")
@@ -25,7 +25,6 @@ from p2phub.errors import (
     GarbageError,
     NotFoundError,
     P2PHubError,
-    RefusedError,
     RemoteError,
     WrongBytesError,
 )
@@ -41,6 +40,10 @@ _SPAN = re.compile(r"([0-9]{1,16})-([0-9]{1,16})", re.ASCII)
 _ERROR = re.compile(r"([0-9]{1,3}); (.*)", re.ASCII)
 _NOT_FOUND, _UNTRUSTED = 1, 2
 NO_TICKET: Final = 401
+
+
+class UnknownTicketError(RemoteError):
+    """The peer does not know our ticket (any more); with a fresh one it may answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ def _check_status(head: Head, name: str, wanted: tuple[int, ...]) -> None:
 
 def _error(wire: int, message: str, status: int, name: str) -> P2PHubError:
     if status == NO_TICKET:
-        return RefusedError(f"{name} does not know our ticket: {message}")
+        return UnknownTicketError(f"{name} does not know our ticket: {message}")
     if wire == _NOT_FOUND:
         return NotFoundError(f"{name}: {message}")
     if wire == _UNTRUSTED:

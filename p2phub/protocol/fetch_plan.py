@@ -88,21 +88,27 @@ class _Source:
 class FetchPlan:
     """The plan for one file.
 
-    `lengths`: the size of each piece in bytes. `have`: the runs that are already here. `patience`:
-    seconds without a byte after which a run may be asked of another source."""
+    `lengths`: the size of each piece in bytes. `missing`: the runs that are not here yet; None:
+    all. `patience`: seconds without a byte after which a run may be asked of another source.
+    """
 
     def __init__(
-        self, lengths: Sequence[int], patience: float = 10, *, have: Iterable[Run] = ()
+        self,
+        lengths: Sequence[int],
+        patience: float = 10,
+        *,
+        missing: Iterable[Run] | None = None,
     ) -> None:
         self._lengths = lengths
         self._patience = patience
         self._state = bytearray(len(lengths))
         self._sources: dict[str, _Source] = {}
-        self._left = len(lengths)
         self._failures: set[Failure] = set()
-        for run in have:
-            self._state[run.first : run.first + run.count] = bytes([_GOT]) * run.count
-            self._left -= run.count
+        if missing is not None:
+            self._state = bytearray([_GOT]) * len(lengths)
+            for run in missing:
+                self._state[run.first : run.first + run.count] = bytes(run.count)
+        self._left = self._state.count(_MISSING)
 
     @property
     def finished(self) -> bool:

@@ -50,7 +50,7 @@ class AnnounceSchedule:
         return len(self._entries)
 
     def want(self, key: bytes, priority: int, now: float) -> None:
-        """Announce `key` from now on; a smaller `priority` goes first. Known keys keep their turn."""
+        """Announce `key` from now on; smaller `priority` first. Known keys keep their turn."""
         if key not in self._entries:
             self._entries[key] = _Entry(priority, now)
 

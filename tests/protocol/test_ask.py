@@ -18,6 +18,7 @@ from p2phub.formats.documents import has_control
 from p2phub.formats.ids import ContentId
 from p2phub.protocol.ask import (
     Head,
+    UnknownTicketError,
     document_length,
     document_request,
     file_length,
@@ -95,7 +96,7 @@ class TestWhatThePeerSaysOfItself:
             (NotFoundError("not these bytes"), 416, NotFoundError),
             (DamagedBlobError("rotten"), None, WrongBytesError),
             (RefusedError("no"), None, RemoteError),
-            (RefusedError("who?"), 401, RefusedError),
+            (RefusedError("who?"), 401, UnknownTicketError),
             (NoSpaceError("its disk is its own business"), None, RemoteError),
         ],
     )
@@ -197,6 +198,6 @@ def test_any_head_is_believed_within_what_was_asked_or_refused(status, fields):
         problem = ""
         try:
             assert check()
-        except (RemoteError, NotFoundError, WrongBytesError, RefusedError) as error:
+        except (RemoteError, NotFoundError, WrongBytesError) as error:
             problem = error.message
         assert not has_control(problem)

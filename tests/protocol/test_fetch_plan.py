@@ -45,7 +45,7 @@ def test_a_file_without_pieces_is_finished_at_once():
 
 
 def test_pieces_that_are_here_already_are_never_asked_for():
-    plan = FetchPlan([MIB] * 6, have=[Run(0, 2), Run(4, 2)])
+    plan = FetchPlan([MIB] * 6, missing=[Run(2, 2)])
     plan.join("a", ALL)
     assert plan.next_for("a", 0) == Ask(Run(2, 2))
     deliver(plan, "a", Run(2, 2), 1)

@@ -1,0 +1,127 @@
+"""Attacks and faults on the fetch of one file, in virtual time: no sleeps, no sockets."""
+
+import pytest
+import trio
+
+from p2phub.errors import NoSourceError, NoSpaceError, WrongBytesError
+from p2phub.formats.pieces import Run
+from p2phub.node.fetch import FileFetch
+from p2phub.protocol.ports import Holding
+from p2phub.testing.samples import MemorySink, make_sample
+from p2phub.testing.sources import (
+    ClaimsAllHasNone,
+    DamagedSource,
+    DroppingSource,
+    EndlessSource,
+    HangingSource,
+    HonestSource,
+    LyingAtTheEnd,
+    LyingInTheMiddle,
+    LyingSource,
+    SlowSource,
+    TruncatingSource,
+)
+
+SAMPLE = make_sample(24 << 20, piece=1 << 20)
+WHOLE = Holding(complete=True)
+
+
+async def fetch(*kinds, sink=None, holdings=None, missing=None):
+    sink = sink or MemorySink(SAMPLE.table)
+    sources = [kind(f"{i}:{kind.__name__}", [SAMPLE]) for i, kind in enumerate(kinds)]
+    offers = list(zip(sources, holdings or [WHOLE] * len(sources), strict=True))
+    job = FileFetch("model.safetensors", SAMPLE.content, SAMPLE.table, sink, missing=missing)
+    with trio.fail_after(3600):  # virtual seconds: a livelock fails instead of hanging the suite
+        await job.run(offers)
+    return sink, sources
+
+
+def is_whole(sink: MemorySink) -> bool:
+    return b"".join(bytes(sink.pieces[i]) for i in range(SAMPLE.table.count)) == SAMPLE.data
+
+
+async def test_one_honest_source_is_enough_among_all_the_bad_ones(autojump_clock):
+    sink, sources = await fetch(
+        LyingSource,
+        LyingInTheMiddle,
+        LyingAtTheEnd,
+        TruncatingSource,
+        HangingSource,
+        DroppingSource,
+        ClaimsAllHasNone,
+        DamagedSource,
+        HonestSource,
+    )
+    assert is_whole(sink)
+    assert len(sources[0].asked) <= sources[0].connections  # caught at once, never asked again
+    assert trio.current_time() < 60
+
+
+async def test_a_source_that_hangs_does_not_hold_back_a_fetch_that_others_can_finish(
+    autojump_clock,
+):
+    sink, _ = await fetch(HangingSource, HonestSource)
+    assert is_whole(sink)
+    assert trio.current_time() < 25
+
+
+async def test_a_slow_source_is_overtaken(autojump_clock):
+    sink, _ = await fetch(SlowSource, HonestSource)
+    assert is_whole(sink)
+
+
+async def test_an_endless_answer_is_cut_off_once_the_file_is_whole(autojump_clock):
+    sink, _ = await fetch(EndlessSource, HonestSource)
+    assert is_whole(sink)
+
+
+async def test_nobody_has_it(autojump_clock):
+    with pytest.raises(NoSourceError, match=r"model\.safetensors"):
+        await fetch(ClaimsAllHasNone, ClaimsAllHasNone)
+
+
+async def test_no_source_at_all(autojump_clock):
+    with pytest.raises(NoSourceError):
+        await fetch()
+
+
+@pytest.mark.parametrize("liar", [LyingSource, DamagedSource])
+async def test_only_liars_is_wrong_bytes_and_names_the_file(autojump_clock, liar):
+    with pytest.raises(WrongBytesError, match=r"model\.safetensors"):
+        await fetch(liar, liar)
+
+
+async def test_nothing_a_liar_sent_is_kept(autojump_clock):
+    sink = MemorySink(SAMPLE.table)
+    with pytest.raises(WrongBytesError):
+        await fetch(LyingSource, sink=sink)
+    assert all(SAMPLE.table.check(i, bytes(data)) for i, data in sink.pieces.items())
+    assert len(sink.pieces) < SAMPLE.table.count
+
+
+async def test_two_halves_at_two_sources_make_a_whole(autojump_clock):
+    half = SAMPLE.content.size // 2
+    first = Holding(complete=False, ranges=((0, half),))
+    second = Holding(complete=False, ranges=((half, SAMPLE.content.size),))
+    sink, (one, two) = await fetch(HonestSource, HonestSource, holdings=[first, second])
+    assert is_whole(sink)
+    assert one.asked
+    assert two.asked
+
+
+async def test_a_full_disk_ends_the_fetch_with_one_plain_error(autojump_clock):
+    class FullSink(MemorySink):
+        def accept(self, index: int, data: memoryview) -> None:
+            raise NoSpaceError("the disk is full")
+
+    with pytest.raises(NoSpaceError, match="full"):
+        await fetch(HonestSource, HonestSource, HangingSource, sink=FullSink(SAMPLE.table))
+
+
+async def test_what_is_here_already_is_not_asked_for(autojump_clock):
+    done = MemorySink(SAMPLE.table)
+    for index in range(20):
+        done.accept(index, memoryview(SAMPLE.piece(index)))
+    sink, (source,) = await fetch(HonestSource, sink=done, missing=[Run(20, 4)])
+    assert is_whole(sink)
+    assert source.asked == [Run(20, 4)]
