@@ -62,7 +62,7 @@ class Output:
         self.json = json
         self.quiet = quiet
         self._out = out or sys.stdout
-        self._err = err or sys.stderr
+        self.err = err or sys.stderr
 
     @property
     def terminal(self) -> bool:
@@ -72,7 +72,7 @@ class Output:
     @property
     def watched(self) -> bool:
         """Whether people watch what is said beside the results."""
-        return self._err.isatty()
+        return self.err.isatty()
 
     def record(self, value: Mapping[str, Any]) -> None:
         """One JSON object, at once."""
@@ -85,12 +85,12 @@ class Output:
     def say(self, text: object) -> None:
         """One line beside the results, for people; nothing with `--quiet` or `--json`."""
         if not self.quiet and not self.json:
-            print(shown(text), file=self._err, flush=True)
+            print(shown(text), file=self.err, flush=True)
 
     def warn(self, text: object) -> None:
         """A warning, for people; nothing with `--quiet`."""
         if not self.quiet:
-            print(f"warning: {shown(text)}", file=self._err, flush=True)
+            print(f"warning: {shown(text)}", file=self.err, flush=True)
 
     def pairs(self, value: Mapping[str, Any], names: Mapping[str, str]) -> None:
         """An object: as JSON whole; for people the keys of `names` that say something."""
@@ -139,10 +139,10 @@ class Output:
             told = {"code": error.code, "exit": error.exit}
             self.record({"error": told | {"message": error.message, "remedy": error.remedy}})
             return
-        print(f"error: {shown(error.message)}", file=self._err)
+        print(f"error: {shown(error.message)}", file=self.err)
         if error.remedy:
-            print(f"hint: {shown(error.remedy)}", file=self._err)
-        self._err.flush()
+            print(f"hint: {shown(error.remedy)}", file=self.err)
+        self.err.flush()
 
 
 def _cell(value: object, column: Column) -> str:

@@ -4,10 +4,9 @@ With `--json` every event is a line of standard output. On a terminal there is a
 rate and time left. In a pipe there are a few plain lines on standard error. With `--quiet` nothing.
 """
 
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from p2phub.cli.output import Output, size
 
@@ -35,7 +34,7 @@ def follower(output: Output, verb: str) -> Iterator[Callable[[Event], None]]:
     elif output.quiet:
         yield lambda event: None
     elif output.watched:
-        with _Bar(verb) as bar:
+        with _Bar(verb, output.err) as bar:
             yield lambda event: _show(event, output, bar.show)
     else:
         yield lambda event: _show(event, output, lambda other: _tell(other, output))
@@ -70,8 +69,9 @@ def _tell(event: Event, output: Output) -> None:
 class _Bar:
     """A progress bar on standard error."""
 
-    def __init__(self, verb: str) -> None:
+    def __init__(self, verb: str, err: TextIO) -> None:
         self._verb = verb
+        self._err = err
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -92,7 +92,7 @@ class _Bar:
             DownloadColumn(),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
+            console=Console(file=self._err),
             transient=True,
         )
         self._bar.start()

@@ -56,6 +56,7 @@ class EmbeddedNode:
                 start_new_session=True,
             )
             lines = _heard(process)
+            self.process = process
             self.stop = weakref.finalize(self, _stop, process, lines, os.getpid())
             try:
                 ready = _first(process, lines, log)

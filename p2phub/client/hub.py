@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -248,6 +249,7 @@ class Hub:
                 if node is None:
                     node, self._embedded = reach(self._home)
                 self._connection = Connection(node)
+                weakref.finalize(self, self._connection.close)
             return self._connection
 
 
