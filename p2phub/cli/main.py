@@ -10,6 +10,7 @@ it in one line, with the traceback under `--verbose`.
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verbose = "--verbose" in words or "-v" in words
     if arguments is None:
         sys.excepthook = _apology(output, verbose=verbose or verb == "node")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     try:
         return _run(before, verb, after, output)
     except P2PHubError as error:
@@ -76,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(before: list[str], verb: str | None, after: list[str], output: Output) -> int:
+    for word in (*before, verb or "", *after):
+        if any("\ud800" <= each <= "\udfff" for each in word):
+            raise UsageError(f"{word!r} is not UTF-8 text", remedy="Rename it, or type it anew.")
     options = argparse.Namespace(home=None, json=False, quiet=False, verbose=False)
     main_parser = _main_parser()
     main_parser.parse_args(before, options)

@@ -13,8 +13,8 @@ import anyio.to_thread
 from p2phub.client import calls
 from p2phub.client.calls import Call
 from p2phub.client.connection import AsyncConnection
-from p2phub.client.embedded import EmbeddedNode, reach
-from p2phub.client.hub import OnProgress, given_node, heard
+from p2phub.client.hub import OnProgress, heard
+from p2phub.client.lease import Lease
 from p2phub.client.results import (
     FileRow,
     Hit,
@@ -28,7 +28,7 @@ from p2phub.client.results import (
     Status,
     Verification,
 )
-from p2phub.client.running import RunningNode, home_folder
+from p2phub.client.running import home_folder
 
 T = TypeVar("T")
 
@@ -48,11 +48,8 @@ class AsyncHub:
         url: str | None = None,
         token: str | None = None,
     ) -> None:
-        self._home = home_folder(home, os.environ)
-        self._given = given_node(self._home, url, token)
-        self._lock: anyio.Lock | None = None
+        self._lease = Lease(home_folder(home, os.environ), url, token)
         self._connection: AsyncConnection | None = None
-        self._embedded: EmbeddedNode | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,12 +65,10 @@ class AsyncHub:
     async def aclose(self) -> None:
         """Close the connection and stop the node that was started for it, if one was."""
         connection, self._connection = self._connection, None
-        embedded, self._embedded = self._embedded, None
         with anyio.CancelScope(shield=True):
             if connection is not None:
                 await connection.aclose()
-            if embedded is not None:
-                await anyio.to_thread.run_sync(embedded.stop)
+            await anyio.to_thread.run_sync(self._lease.close)
 
     async def pull(
         self,
@@ -195,12 +190,7 @@ class AsyncHub:
         return call.read(last)
 
     async def _connected(self) -> AsyncConnection:
-        self._lock = self._lock or anyio.Lock()  # made here: it belongs to the running loop
-        async with self._lock:
-            if self._connection is None:
-                self._connection = AsyncConnection(self._given or await self._reach())
-            return self._connection
-
-    async def _reach(self) -> RunningNode:
-        node, self._embedded = await anyio.to_thread.run_sync(reach, self._home)
-        return node
+        node = await anyio.to_thread.run_sync(self._lease.node)
+        if self._connection is None or self._connection.node != node:
+            self._connection = AsyncConnection(node)
+        return self._connection

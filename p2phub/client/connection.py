@@ -37,14 +37,15 @@ class Connection:
     """A node, for code that blocks. Safe to use from several threads."""
 
     def __init__(self, node: RunningNode) -> None:
+        self.node = node
         self._url = node.url
         with as_ours(node.url):
-            self._http = httpx.Client(**_how(node))
+            self.http = httpx.Client(**_how(node))
 
     def answer(self, call: Call[Any]) -> Mapping[str, Any]:
         """The answer of a call that is no stream. Raises the error it tells of."""
         with as_ours(self._url):
-            response = self._http.request(**_request(call), timeout=_ANSWER)
+            response = self.http.request(**_request(call), timeout=_ANSWER)
             return answer_of(self._url, response.status_code, response.content)
 
     def events(self, call: Call[Any]) -> Iterator[Mapping[str, Any]]:
@@ -54,7 +55,7 @@ class Connection:
         """
         with (
             as_ours(self._url),
-            self._http.stream(**_request(call), timeout=_STREAM) as response,
+            self.http.stream(**_request(call), timeout=_STREAM) as response,
         ):
             if response.status_code >= 400:
                 answer_of(self._url, response.status_code, response.read())
@@ -68,27 +69,28 @@ class Connection:
         yield ended(self._url, last)
 
     def close(self) -> None:
-        self._http.close()
+        self.http.close()
 
 
 class AsyncConnection:
     """A node, for code under asyncio or trio."""
 
     def __init__(self, node: RunningNode) -> None:
+        self.node = node
         self._url = node.url
         with as_ours(node.url):
-            self._http = httpx.AsyncClient(**_how(node))
+            self.http = httpx.AsyncClient(**_how(node))
 
     async def answer(self, call: Call[Any]) -> Mapping[str, Any]:
         """The answer of a call that is no stream. Raises the error it tells of."""
         with as_ours(self._url):
-            response = await self._http.request(**_request(call), timeout=_ANSWER)
+            response = await self.http.request(**_request(call), timeout=_ANSWER)
             return answer_of(self._url, response.status_code, response.content)
 
     async def events(self, call: Call[Any]) -> AsyncGenerator[Mapping[str, Any], None]:
         """Like `Connection.events`."""
         with as_ours(self._url):
-            async with self._http.stream(**_request(call), timeout=_STREAM) as response:
+            async with self.http.stream(**_request(call), timeout=_STREAM) as response:
                 if response.status_code >= 400:
                     answer_of(self._url, response.status_code, await response.aread())
                 last: Mapping[str, Any] | None = None
@@ -101,4 +103,4 @@ class AsyncConnection:
         yield ended(self._url, last)
 
     async def aclose(self) -> None:
-        await self._http.aclose()
+        await self.http.aclose()

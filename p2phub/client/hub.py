@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar
 from p2phub.client import calls
 from p2phub.client.calls import Call
 from p2phub.client.connection import Connection
-from p2phub.client.embedded import EmbeddedNode, reach
+from p2phub.client.lease import Lease
 from p2phub.client.results import (
     FileRow,
     Hit,
@@ -28,7 +28,7 @@ from p2phub.client.results import (
     Verification,
     read,
 )
-from p2phub.client.running import RunningNode, find_running, home_folder
+from p2phub.client.running import home_folder
 
 T = TypeVar("T")
 OnProgress = Callable[[Progress], None]
@@ -61,11 +61,9 @@ class Hub:
         url: str | None = None,
         token: str | None = None,
     ) -> None:
-        self._home = home_folder(home, os.environ)
-        self._given = given_node(self._home, url, token)
+        self._lease = Lease(home_folder(home, os.environ), url, token)
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._embedded: EmbeddedNode | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -82,11 +80,9 @@ class Hub:
         """Close the connection and stop the node that was started for it, if one was."""
         with self._lock:
             connection, self._connection = self._connection, None
-            embedded, self._embedded = self._embedded, None
         if connection is not None:
             connection.close()
-        if embedded is not None:
-            embedded.stop()
+        self._lease.close()
 
     def pull(
         self,
@@ -243,24 +239,13 @@ class Hub:
         return call.read(last)
 
     def _connected(self) -> Connection:
+        node = self._lease.node()
         with self._lock:
-            if self._connection is None:
-                node = self._given
-                if node is None:
-                    node, self._embedded = reach(self._home)
+            if self._connection is None or self._connection.node != node:
+                # An older one may be in use by another thread; it closes when nobody has it.
                 self._connection = Connection(node)
-                weakref.finalize(self, self._connection.close)
+                weakref.finalize(self._connection, self._connection.http.close)
             return self._connection
-
-
-def given_node(home: Path, url: str | None, token: str | None) -> RunningNode | None:
-    """The node that `url` names. The token of `home` is sent to the node of `home` only."""
-    if url is None:
-        return None
-    running = find_running(home) if token is None else None
-    if running is not None and running.url == url.rstrip("/"):
-        return running
-    return RunningNode(url.rstrip("/"), token or "")
 
 
 def heard(event: Mapping[str, Any], progress: OnProgress | None) -> None:

@@ -164,8 +164,9 @@ def test_strangers_text_cannot_steer_the_terminal(cli, node):
         ["trust"],
         ["verify", "lab/minilm", "--all"],
         ["pull", "lab/minilm", "--inc", "x"],
+        ["publish", "/not-utf8-\udcff", "x"],
     ],
-    ids=" ".join,
+    ids=ascii,
 )
 def test_a_usage_error_ends_with_2_and_points_to_help(cli, node, words):
     told = cli(*words)

@@ -36,7 +36,7 @@ def test_a_hub_starts_a_node_and_stops_it(home):
     with Hub(home) as hub:
         assert hub.pull("lab/minilm") == home / "snapshot"
         assert find_running(home) is not None
-        process = hub._embedded.process
+        process = hub._lease._own.process
     assert process.returncode == 0
     assert find_running(home) is None
 
@@ -47,6 +47,16 @@ def test_a_closed_hub_may_be_used_again(home):
     hub.close()
     assert hub.status().peers == 1
     hub.close()
+
+
+def test_a_hub_follows_its_node_when_that_is_replaced(home):
+    with Hub(home) as hub:
+        hub.status()
+        first = hub._lease._own.process
+        first.kill()
+        first.wait()
+        assert hub.status().peers == 1
+        assert hub._lease._own.process is not first
 
 
 def test_two_hubs_at_once_share_one_node(home):
@@ -97,6 +107,6 @@ def test_a_store_that_somebody_keeps_is_an_error_after_a_while(home, monkeypatch
 def test_a_hub_that_is_forgotten_stops_its_node(home):
     hub = Hub(home)
     hub.status()
-    process = hub._embedded.process
+    process = hub._lease._own.process
     del hub
     assert process.wait(60) == 0

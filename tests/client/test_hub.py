@@ -98,7 +98,7 @@ def test_a_url_with_its_token_needs_no_home(running, tmp_path):
 
 def test_the_token_of_this_home_goes_to_no_other_url(running):
     with Hub(running.home, "http://127.0.0.1:9") as hub:
-        assert hub._given.token == ""
+        assert hub._lease.node().token == ""
     with Hub(running.home, running.gateway.url) as hub:
         assert hub.peers()
 

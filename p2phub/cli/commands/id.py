@@ -25,4 +25,6 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         with session.offline() as offline:
             answer = as_json(offline.identity)
     session.output.pairs(answer, _NAMES)
+    if not answer["publisher_id"]:
+        session.output.say("no publisher yet; make one with `p2phub init`")
     return 0
