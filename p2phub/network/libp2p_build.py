@@ -9,9 +9,12 @@ Rules it keeps
   Test: test_libp2p_host.py::test_nothing_but_tcp_can_be_dialled_or_listened_on.
 - A dial is tried once: three tries with pauses cost 0.7 s for every dead peer (swarm.py:982).
   Test: test_libp2p_dial.py::test_a_dead_peer_is_known_at_once.
-- All connections may be inbound; the library's own auto-dialler, circuit breaker and degradation
-  are off: they close the door to everybody for a minute after five refusals (rcmgr/manager.py:297).
+- All connections may be inbound; the library's circuit breaker and degradation are off: they close
+  the door to everybody for a minute after five refusals (rcmgr/manager.py:297).
   Test: test_libp2p_host.py::test_refusals_do_not_close_the_door.
+- The library does not dial by itself: it would fill half of the connections with whoever it heard
+  of, every 30 s, also when it is told to keep none (network/auto_connector.py:297).
+  Test: test_libp2p_host.py::test_nobody_is_dialled_whom_we_did_not_ask_for.
 - Taking a host down closes its sockets first, whatever ended it: leaving `host.run()` leaves them
   open and peers see a frozen node (host/basic_host.py:574).
   Test: test_libp2p_host.py::test_a_host_that_ends_closes_its_sockets.
@@ -74,8 +77,13 @@ def build_host(seed: bytes, settings: NetworkSettings, listen: Sequence[str]) ->
         enable_quic=False,
         enable_mDNS=False,
     )
-    host.get_network().retry_config = RetryConfig(max_retries=0)
+    swarm = host.get_network()
+    swarm.retry_config = RetryConfig(max_retries=0)
+    swarm.auto_connector.maybe_connect = _dial_nobody
     return host
+
+
+async def _dial_nobody() -> None: ...
 
 
 @asynccontextmanager
@@ -101,8 +109,15 @@ async def _close(host: Any) -> None:
     """Close all connections at once: the library takes 0.2 s for each, one after the other."""
     async with trio.open_nursery() as nursery:
         for connection in host.get_network().get_connections():
-            nursery.start_soon(quietly, connection.close)
+            nursery.start_soon(_close_connection, connection)
     await quietly(host.close)
+
+
+async def _close_connection(connection: Any) -> None:
+    """Close the socket too: a cancelled `close` says "closed" and leaves it open."""
+    await quietly(connection.close)
+    if not connection.muxed_conn.is_closed:
+        await quietly(connection.muxed_conn.close)
 
 
 def _connection_config(settings: NetworkSettings) -> Any:

@@ -12,6 +12,7 @@ Rules it keeps
 """
 
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
@@ -28,8 +29,8 @@ STAGGER: Final = 0.25
 """Seconds that one address has for itself."""
 
 
-async def dial(swarm: Any, peer: PeerAddress, within: float) -> None:
-    """Return once a connection to `peer` stands. Raises `RemoteError` or `TooSlowError`."""
+async def dial(swarm: Any, peer: PeerAddress, within: float) -> str:
+    """The address at which a connection to `peer` stands now. Raises `RemoteError`."""
     addresses = dialable(peer.addresses)
     if not addresses:
         raise RemoteError(f"no address of peer {peer.peer_id} is known that we could dial")
@@ -41,8 +42,8 @@ async def dial(swarm: Any, peer: PeerAddress, within: float) -> None:
                 nursery.start_soon(race.run, address, failed, nursery.cancel_scope)
                 with trio.move_on_after(STAGGER):
                     await failed.wait()
-    if race.is_won:
-        return
+    if race.winner:
+        return race.winner
     if len(race.failures) < len(addresses):
         raise TooSlowError(
             f"peer {peer.peer_id} did not answer within {within:g} s at {', '.join(addresses)}"
@@ -53,7 +54,7 @@ async def dial(swarm: Any, peer: PeerAddress, within: float) -> None:
 class _Race:
     def __init__(self, swarm: Any, peer: PeerAddress) -> None:
         self._swarm, self._peer = swarm, peer
-        self.is_won = False
+        self.winner = ""
         self.failures: list[str] = []
 
     async def run(self, address: str, failed: trio.Event, others: trio.CancelScope) -> None:
@@ -64,7 +65,7 @@ class _Race:
             self.failures.append(f"{address}: {_reason(error)}")
             failed.set()
         else:
-            self.is_won = True
+            self.winner = address
             others.cancel()
 
     async def _dial(self, address: str) -> None:
@@ -90,15 +91,19 @@ async def _resolved(address: str) -> list[str]:
 
 def _reason(error: BaseException) -> str:
     """The sentence in a chain of the library's exceptions that says most to a person."""
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    text = " ".join(str(each) for each in chain)
-    if "mismatch" in text:
+    chain = list(_chain(error))
+    text = " ".join(f"{type(each).__name__} {each}" for each in chain)
+    if "mismatch" in text.lower():
         return "another peer answers there"
     for each in reversed(chain):
         if isinstance(each, OSError) and each.strerror:
             return each.strerror
-    if "security" in text or "handshake" in text:
-        return "no common way to encrypt, or not a peer of this network"
-    return "no connection"
+    return "it hung up: not a peer of this network, or full"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    if error is not None:
+        yield error
+        for each in error.exceptions if isinstance(error, BaseExceptionGroup) else ():
+            yield from _chain(each)
+        yield from _chain(error.__cause__ or error.__context__)

@@ -67,7 +67,6 @@ class Libp2pNetwork:
 
     async def run(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Live until cancelled. Started once we listen and have tried the bootstraps."""
-        _quiet_libp2p()
         pause, started = FIRST_PAUSE, False
 
         def on_start() -> None:
@@ -98,6 +97,7 @@ class Libp2pNetwork:
     async def _live(self, on_start: Callable[[], None]) -> None:
         from p2phub.network.libp2p_session import open_session  # half a second of imports
 
+        _quiet_libp2p()  # after the import, which has its own idea of logging
         try:
             async with open_session(
                 self._seed,
@@ -183,5 +183,6 @@ class Libp2pNetwork:
 
 def _quiet_libp2p() -> None:
     """Keep the library's loggers off standard error, unless somebody is looking for a fault."""
-    level: Any = logging.NOTSET if log.isEnabledFor(logging.DEBUG) else logging.CRITICAL + 1
-    logging.getLogger("libp2p").setLevel(level)
+    library, is_wanted = logging.getLogger("libp2p"), log.isEnabledFor(logging.DEBUG)
+    library.propagate = is_wanted  # some of its loggers have levels of their own
+    library.setLevel(logging.NOTSET if is_wanted else logging.CRITICAL + 1)

@@ -82,6 +82,7 @@ class Session:
         self.known: dict[str, Identity] = {}
         self._introductions: dict[str, trio.Event] = {}
         self._dialling: dict[str, trio.Event] = {}
+        self._dialled: dict[str, str] = {}
         self._served: Counter[str] = Counter()
         host._schedule_identify = self._introduce
         self._swarm.register_notifee(_Disconnections(self._on_disconnected))
@@ -140,7 +141,7 @@ class Session:
             return
         done = self._dialling[peer.peer_id] = trio.Event()
         try:
-            await dial(self._swarm, peer, within)
+            self._dialled[peer.peer_id] = await dial(self._swarm, peer, within)
         finally:
             done.set()
             if self._dialling.get(peer.peer_id) is done:
@@ -225,6 +226,7 @@ class Session:
     def _on_disconnected(self, peer_id: Any) -> None:
         if not self.is_connected(str(peer_id)):
             self.known.pop(str(peer_id), None)
+            self._dialled.pop(str(peer_id), None)
             self.upkeep.on_disconnected()
 
     def _connections(self, peer_id: str) -> list[Any]:
@@ -236,13 +238,7 @@ class Session:
     def _addresses(self, peer_id: str) -> tuple[str, ...]:
         if peer_id in self.known:
             return self.known[peer_id].addresses
-        dialled = [
-            str(address)
-            for connection in self._connections(peer_id)
-            if connection.direction.value == "outbound"
-            for address in connection.get_transport_addresses()
-        ]
-        return dialable(dialled)
+        return tuple(self._dialled[each] for each in (peer_id,) if each in self._dialled)
 
 
 async def _run_handler(handler: StreamHandler, stream: Libp2pStream, protocol: str) -> None:

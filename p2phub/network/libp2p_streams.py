@@ -11,6 +11,10 @@ Rules it keeps
 - A stream whose write failed or was cancelled is reset, so that the reader on the other side hears
   of it; it is never used again.
 - `close()` is the end: we send no more, and what still comes is dropped.
+- The end of a stream is what its sender says is the end. The library reports the same when the
+  stream is reset or its connection dies (yamux.py `read_stream`); here that is an error.
+  Tests: test_libp2p_streams.py::test_a_dying_connection_is_no_end_of_a_stream,
+  test_libp2p_streams.py::test_a_reset_is_no_end_of_a_stream.
 
 It leaves framing, limits on messages and time-outs of a protocol to whoever speaks it.
 """
@@ -53,10 +57,13 @@ class Libp2pStream:
         """At most `limit` bytes; empty when the peer has closed its side. Raises `RemoteError`."""
         while not self._chunks and not self._at_end and self._failure is None:
             await self._news.wait()
+        if self._chunks:
+            return self._take(limit)
         if self._failure is not None:
             raise self._failure
-        if not self._chunks:
-            return b""
+        return b""
+
+    def _take(self, limit: int) -> bytes:
         first = self._chunks.popleft()
         if len(first) > limit:
             self._chunks.appendleft(first[limit:])
@@ -99,7 +106,8 @@ class Libp2pStream:
                     await self._receive()
         finally:
             if not self._at_end:
-                await self._end(RemoteError(f"the stream of peer {self.peer_id} is gone"))
+                gone = RemoteError(f"the stream of peer {self.peer_id} is gone")
+                await self._end(gone, keep=True)
 
     async def _receive(self) -> None:
         try:
@@ -107,7 +115,13 @@ class Libp2pStream:
         except StreamEOF:
             data = b""
         except Exception as error:
-            await self._end(RemoteError(f"peer {self.peer_id} reset the stream: {error!r}"))
+            await self._end(
+                RemoteError(f"peer {self.peer_id} reset the stream: {error!r}"), keep=True
+            )
+            return
+        if not data and not self._was_finished():
+            cut = RemoteError(f"the stream of peer {self.peer_id} was cut off")
+            await self._end(cut, keep=True)
             return
         if not data:
             self._at_end = True
@@ -117,6 +131,12 @@ class Libp2pStream:
         self._news.set()
         self._news = trio.Event()
         await self._wait_for_room()
+
+    def _was_finished(self) -> bool:
+        """Whether the peer itself said that this is the end."""
+        muxed = self._raw.muxed_stream
+        dying = self._raw.muxed_conn.event_shutting_down.is_set()
+        return bool(muxed.recv_closed and not muxed.reset_received and not dying)
 
     async def _wait_for_room(self) -> None:
         with trio.move_on_after(MAX_PAUSE) as pause:
@@ -128,8 +148,8 @@ class Libp2pStream:
                 TooSlowError(f"the stream of peer {self.peer_id} was reset: we read too slowly")
             )
 
-    async def _end(self, failure: RemoteError) -> None:
-        self._fail(failure)
+    async def _end(self, failure: RemoteError, *, keep: bool = False) -> None:
+        self._fail(failure, keep=keep)
         if self._is_reset:
             return
         self._is_reset = True
@@ -138,10 +158,11 @@ class Libp2pStream:
             await quietly(self._raw.reset)
         self._pumping.cancel()
 
-    def _fail(self, failure: RemoteError) -> None:
+    def _fail(self, failure: RemoteError, *, keep: bool = False) -> None:
         if self._failure is None:
             self._failure = failure
-        self._chunks.clear()
-        self._held = 0
+        if not keep:
+            self._chunks.clear()
+            self._held = 0
         self._room.set()
         self._news.set()
