@@ -1,6 +1,7 @@
 """How a long command tells how far it is.
 
-With `--json` every event is a line of standard output. On a terminal there is a bar with bytes,
+With `--json` every event of a pull is a line of standard output; other commands print their result
+only, and warnings on standard error. On a terminal there is a bar with bytes,
 rate and time left. In a pipe there are a few plain lines on standard error. With `--quiet` nothing.
 """
 
@@ -16,10 +17,13 @@ if TYPE_CHECKING:
 Event = Mapping[str, Any]
 
 
-def follow(events: Iterable[Event], output: Output, verb: str) -> Event:
-    """Show the events of a stream as they come; return the last one."""
+def follow(events: Iterable[Event], output: Output, verb: str, *, promised: bool = False) -> Event:
+    """Show the events of a stream as they come; return the last one.
+
+    `promised`: programs rely on the events of this command as lines of JSON.
+    """
     last: Event = {}
-    with follower(output, verb) as show:
+    with follower(output, verb, promised=promised) as show:
         for last in events:
             if last.get("event") != "done":
                 show(last)
@@ -27,12 +31,14 @@ def follow(events: Iterable[Event], output: Output, verb: str) -> Event:
 
 
 @contextmanager
-def follower(output: Output, verb: str) -> Iterator[Callable[[Event], None]]:
+def follower(
+    output: Output, verb: str, *, promised: bool = False
+) -> Iterator[Callable[[Event], None]]:
     """What shows each event that it is handed, for the length of the block."""
-    if output.json:
-        yield (lambda event: None) if output.quiet else output.record
-    elif output.quiet:
+    if output.quiet:
         yield lambda event: None
+    elif output.json:
+        yield output.record if promised else lambda event: _show(event, output, _unseen)
     elif output.watched:
         with _Bar(verb, output.err) as bar:
             yield lambda event: _show(event, output, bar.show)
@@ -45,6 +51,10 @@ def _show(event: Event, output: Output, other: Callable[[Event], None]) -> None:
         output.warn(_warning(event))
     else:
         other(event)
+
+
+def _unseen(event: Event) -> None:
+    """Where an event goes that nobody asked for."""
 
 
 def _warning(event: Event) -> str:

@@ -24,7 +24,7 @@ STEER = os.environ.pop("P2PHUB_TEST", "")
 
 
 @asynccontextmanager
-async def open_node(config, home, *, embedded=False):
+async def open_node(config, home):
     if STEER == "die":
         raise ZeroDivisionError("a bug of the node")
     if STEER == "fail":

@@ -52,7 +52,7 @@ def test_relative_folders_are_meant_from_here(cli, node, tmp_path, monkeypatch):
 def test_publish_prints_ref_commit_and_digest(cli, node):
     result = cli("publish", "/model", "minilm")
     assert [line.split()[0] for line in result.out.splitlines()][:3] == ["ref", "commit", "digest"]
-    done = cli("--json", "publish", "/model", "minilm").objects[-1]
+    (done,) = cli("--json", "publish", "/model", "minilm").objects
     promised = {"ref", "commit", "digest", "publisher_id", "files", "bytes", "bytes_hashed"}
     assert promised <= set(done)
 
@@ -94,9 +94,9 @@ def test_connect_info_ls_and_rm(cli, node):
 
 
 def test_verify_tells_the_steps(cli, node):
-    lines = cli("--json", "verify", "lab/minilm").objects
-    assert lines[-1]["verdict"] == "verified"
-    assert set(lines[-1]["steps"][0]) == {"name", "ok", "detail"}
+    (told,) = cli("--json", "verify", "lab/minilm").objects
+    assert told["verdict"] == "verified"
+    assert set(told["steps"][0]) == {"name", "ok", "detail"}
     assert cli("verify", "--all").code == 0
 
 

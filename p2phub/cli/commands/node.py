@@ -102,7 +102,7 @@ async def _serve(session: Session, config: "Config", embedded: bool) -> None:
             nursery.start_soon(_heed, signals, stop, nursery.cancel_scope)
             with _listener(session, config) as listener:
                 async with (
-                    open_node(config, session.home, embedded=embedded) as node,
+                    open_node(config, session.home) as node,
                     open_gateway(node, config, session.home, listener=listener) as gateway,
                 ):
                     _tell_ready(session.output, gateway.url, node.identity)

@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         exclude=arguments.exclude,
     )
     with session.node() as node:
-        done = follow(node.events(call), session.output, "pulling")
+        done = follow(node.events(call), session.output, "pulling", promised=True)
     if session.output.json:
         session.output.record(done)
         return 0
