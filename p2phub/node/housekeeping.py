@@ -1,0 +1,92 @@
+"""What a node does when nobody asks: hash whole files, renew heads, remember peers.
+
+A file that was pulled is whole and every piece of it was verified, but its SHA-256 is a claim of
+the publisher until this node has hashed it. Only then is it shared or found under its SHA-256. A
+claim that turns out wrong poisons nothing: the file stays what its pieces say, is known under the
+SHA-256 it really has, and `verify` names the lie."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+
+import trio
+
+from p2phub.errors import DamagedBlobError, NotFoundError, RemoteError
+from p2phub.formats import limits
+from p2phub.formats.ids import ContentId
+from p2phub.node.publish import FRESH_FOR, renew_head
+from p2phub.node.services import Services
+from p2phub.protocol.ports import PeerAddress
+
+log = logging.getLogger(__name__)
+
+RENEW_EVERY = 6 * 3600  # seconds between two looks at our own head
+REMEMBER_EVERY = 60  # seconds
+MEASURE_EVERY = 1  # seconds
+
+
+async def hash_in_background(services: Services) -> None:
+    """Hash every blob that was only verified by pieces, as they come, for ever."""
+    while True:
+        for content in await services.on_disk(services.store.blobs.unhashed):
+            await _hash(services, content)
+        await services.hashing_waits.wait()
+
+
+async def _hash(services: Services, content: ContentId) -> None:
+    try:
+        sha256 = await services.on_disk(services.store.blobs.hash_whole, content)
+    except (DamagedBlobError, NotFoundError) as error:
+        log.warning("%s", error)
+        return
+    if content.size > limits.MIN_BIG_FILE:
+        services.announcer.file(sha256)
+
+
+async def renew_own_head(services: Services) -> None:
+    """Sign our own head again before it grows stale, for ever."""
+    while True:
+        await services.on_disk(renew_head, services, FRESH_FOR // 2)
+        await trio.sleep(RENEW_EVERY)
+
+
+async def remember_peers(services: Services) -> None:
+    """Keep the addresses of connected peers for the next start, for ever."""
+    while True:
+        await trio.sleep(REMEMBER_EVERY)
+        peers = services.network.peers()
+        if peers:
+            await services.on_disk(services.store.peers.remember, peers, services.now())
+
+
+async def announce_what_is_here(services: Services) -> None:
+    """Tell the DHT again of everything kept on this disk; once, after a start."""
+    store = services.store
+    for publisher in await services.on_disk(store.repos.held_publishers):
+        services.announcer.publisher(publisher)
+    for digest in await services.on_disk(store.repos.held_releases):
+        services.announcer.release(digest)
+    for sha256 in await services.on_disk(store.blobs.big_files, limits.MIN_BIG_FILE):
+        services.announcer.file(sha256)
+
+
+async def meet_again(services: Services, most: int) -> None:
+    """Dial the peers that were met last time, all at once; those that are gone are no fault."""
+
+    async def dial(peer: PeerAddress) -> None:
+        with contextlib.suppress(RemoteError):
+            await services.network.connect(peer)
+
+    async with trio.open_nursery() as nursery:
+        for peer in await services.on_disk(services.store.peers.recent, most):
+            nursery.start_soon(dial, peer)
+
+
+async def measure_uploads(services: Services, sent: Callable[[], int]) -> None:
+    """Turn the data server's count of bytes into a rate, for ever."""
+    before = sent()
+    while True:
+        await trio.sleep(MEASURE_EVERY)
+        now = sent()
+        services.traffic.up.add(now - before)
+        before = now

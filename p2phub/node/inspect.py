@@ -1,0 +1,301 @@
+"""Look at what is on this disk: search, info, ls, verify, and the pinned aliases. Asks nobody.
+
+Works the same on the store of a running node and on one that was opened for reading only, so that
+`p2phub verify` needs no daemon and no network. Nothing here believes a row: what `info`, `ls` and
+`verify` say of a release comes from its documents, which pass the gate again."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from p2phub.errors import NotFoundError, UntrustedError, UsageError
+from p2phub.formats.ids import (
+    ContentId,
+    PublisherId,
+    Reference,
+    RepoId,
+    commit_id,
+    is_commit_prefix,
+)
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Ref
+from p2phub.node.events import Report
+from p2phub.node.knowledge import Knowledge, Missing
+from p2phub.node.values import (
+    FileRow,
+    Here,
+    Hit,
+    Pin,
+    RefInfo,
+    RepoInfo,
+    RepoRow,
+    SearchQuery,
+    Verification,
+)
+from p2phub.node.verify import verify_release
+from p2phub.store.repos import RepoRow as StoredRow
+from p2phub.store.search import Filters, Order
+from p2phub.store.store import Store
+from p2phub.trust.refusals import verdict_of
+from p2phub.trust.verdict import Judgement, Verdict
+
+DEFAULT_REVISION = "main"
+
+_ORDERS: dict[str, Order] = {
+    "relevance": "relevance",
+    "name": "name",
+    "size": "size",
+    "updated": "created",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A release that a reference names, from the documents on this disk."""
+
+    repo: RepoId
+    revision: str
+    digest: bytes
+    release: Release
+    judgement: Judgement
+    refs: Mapping[str, Ref]
+
+    @property
+    def commit(self) -> str:
+        return commit_id(self.digest)
+
+
+class Inspector:
+    """Looks at one store through the gate. Synchronous; thread-safe as the store is."""
+
+    def __init__(self, store: Store, knowledge: Knowledge) -> None:
+        self._store, self._knowledge = store, knowledge
+
+    # ------------------------------------------------------------ who
+
+    def own(self) -> tuple[str | None, str | None]:
+        """This machine's publisher id and what it calls itself."""
+        own = self._store.documents.own_publisher()
+        if own is None:
+            return None, None
+        return str(own), self._store.documents.aliases().alias_of(own)
+
+    def trust_list(self) -> tuple[Pin, ...]:
+        """Every pinned alias, in the order of the names."""
+        pins = self._store.documents.aliases().pins
+        return tuple(Pin(alias, str(pins[alias])) for alias in sorted(pins))
+
+    # ------------------------------------------------------------ what
+
+    def search(self, query: SearchQuery) -> tuple[Hit, ...]:
+        """Repos in the local catalog that match. Raises `UsageError`, `NotFoundError` (alias)."""
+        if query.sort not in _ORDERS:
+            raise UsageError(f"cannot sort by {query.sort}; by {', '.join(_ORDERS)}")
+        aliases = self._store.documents.aliases()
+        filters = Filters(
+            task=query.task,
+            library=query.library,
+            license=query.license,
+            language=query.language,
+            publisher=aliases.resolve(query.publisher) if query.publisher else None,
+            max_size=query.max_size,
+        )
+        found = self._store.repos.search(
+            query.text, filters, order=_ORDERS[query.sort], limit=query.limit
+        )
+        verdicts = {hit.repo.publisher: self._standing(hit.repo.publisher) for hit in found}
+        return tuple(
+            Hit(
+                ref=self._name(hit.repo, hit.ref),
+                commit=hit.commit,
+                task=hit.task or None,
+                license=hit.license or None,
+                library=hit.library or None,
+                bytes=hit.bytes,
+                verdict=verdicts[hit.repo.publisher].text,
+                kind=hit.kind,
+                tags=hit.tags,
+                languages=hit.languages,
+                created=hit.created,
+                publisher_id=str(hit.repo.publisher),
+            )
+            for hit in found
+        )
+
+    def info(self, reference: str) -> RepoInfo:
+        """What is known here of a release. Raises `NotFoundError`, `UntrustedError`."""
+        found = self._locate(Reference.parse(reference))
+        release, card = found.release, found.release.card
+        here = self._here([file.content for file in release.files])
+        path = self._store.snapshots.path(found.repo, found.commit)
+        rows = self._store.repos.releases(found.repo.publisher, found.repo.name)
+        return RepoInfo(
+            ref=self._name(found.repo, found.revision),
+            commit=found.commit,
+            digest=found.digest.hex(),
+            publisher_id=str(found.repo.publisher),
+            kind=release.kind,
+            verdict=found.judgement.text,
+            stale_since=found.judgement.stale_since,
+            created=release.created,
+            message=release.message,
+            files=len(release.files),
+            bytes=release.total_size,
+            here=here,
+            path=path if path.is_dir() else None,
+            task=card.task or None,
+            license=card.license or None,
+            library=card.library or None,
+            languages=card.languages,
+            tags=card.tags,
+            base=card.base,
+            refs=tuple(
+                RefInfo(name, commit_id(ref.release), ref.tag)
+                for name, ref in sorted(found.refs.items())
+            ),
+            commits=tuple(row.commit for row in rows),
+        )
+
+    def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:
+        """The repos on this disk, or the files of the release that is named."""
+        if reference is None:
+            return tuple(self._row(row) for row in self._store.repos.local())
+        found = self._locate(Reference.parse(reference))
+        return tuple(
+            FileRow(
+                path="/".join(file.path),
+                size=file.size,
+                sha256=file.sha256.hex(),
+                sha256_checked=self._store.blobs.sha256(file.content) == file.sha256,
+                content=str(file.content),
+                here=self._here([file.content]),
+            )
+            for file in found.release.files
+        )
+
+    # ------------------------------------------------------------ whether
+
+    def verify(
+        self, reference: str | None, report: Report = lambda event: None
+    ) -> tuple[Verification, ...]:
+        """Check a release, or all that are on this disk, from the first root to the last byte.
+
+        What is wrong is in the answer, step by step; `NotFoundError` if the reference is unknown.
+        """
+        if reference is not None:
+            target = self._held(Reference.parse(reference))
+            return (verify_release(self._store, self._knowledge, *target, report=report),)
+        return tuple(
+            verify_release(
+                self._store,
+                self._knowledge,
+                row.repo,
+                row.digest,
+                self._name(row.repo, row.ref),
+                report=report,
+            )
+            for row in self._store.repos.local()
+        )
+
+    # ------------------------------------------------------------ finding
+
+    def _publisher(self, reference: Reference) -> PublisherId:
+        if reference.publisher is not None:
+            return self._store.documents.aliases().resolve(reference.publisher)
+        own = self._store.documents.own_publisher()
+        if own is None:
+            raise UsageError(
+                f"{reference.name} names no publisher, and this machine has none of its own",
+                remedy="write publisher/name, or run `p2phub init` to become a publisher",
+            )
+        return own
+
+    def _held(self, reference: Reference) -> tuple[RepoId, bytes, str]:
+        """The release to verify: what the revision names, else the newest one on this disk."""
+        repo = RepoId(self._publisher(reference), reference.name)
+        held = [row for row in self._store.repos.local() if row.repo == repo]
+        if reference.revision is None and held:
+            newest = max(held, key=lambda row: (row.ref == DEFAULT_REVISION, row.since))
+            return repo, newest.digest, self._name(repo, newest.ref)
+        for row in held:
+            if reference.revision and row.commit.startswith(reference.revision):
+                return repo, row.digest, self._name(repo, reference.revision)
+        found = self._locate(reference)
+        return repo, found.digest, self._name(repo, found.revision)
+
+    def _locate(self, reference: Reference) -> Located:
+        """The release that a reference names, from the documents on this disk."""
+        publisher = self._publisher(reference)
+        entry = self._knowledge.find(publisher, reference.name)
+        if isinstance(entry, Missing):
+            raise NotFoundError(
+                f"the index of {self._called(publisher)} is not on this disk",
+                remedy=f"`p2phub pull {reference}` fetches it",
+            )
+        revision = reference.revision or DEFAULT_REVISION
+        ref = entry.refs.get(revision)
+        digest = ref.release if ref else self._commit(publisher, reference.name, revision)
+        self._knowledge.expect(digest, publisher)
+        accepted = self._knowledge.document(digest)
+        if accepted is None:
+            raise NotFoundError(
+                f"the manifest of {reference} is not on this disk",
+                remedy=f"`p2phub pull {reference}` fetches it",
+            )
+        assert isinstance(accepted.document, Release)
+        return Located(
+            RepoId(publisher, reference.name),
+            revision,
+            digest,
+            accepted.document,
+            accepted.judgement,
+            entry.refs,
+        )
+
+    def _commit(self, publisher: PublisherId, name: str, prefix: str) -> bytes:
+        found = (
+            self._store.repos.find_commit(publisher, name, prefix)
+            if is_commit_prefix(prefix)
+            else []
+        )
+        if len(found) > 1:
+            raise UsageError(f"{prefix} is the beginning of several commits of {name}")
+        if not found:
+            raise NotFoundError(
+                f"{name} has no revision {prefix} here", remedy="`p2phub info REF` lists them"
+            )
+        return found[0]
+
+    # ------------------------------------------------------------ saying
+
+    def _row(self, row: StoredRow) -> RepoRow:
+        return RepoRow(
+            ref=self._name(row.repo, row.ref),
+            commit=row.commit,
+            kind=row.kind,
+            verdict=self._standing(row.repo.publisher).text,
+            here="complete" if row.complete else "partial" if row.files_here else "none",
+            files=row.files,
+            bytes=row.bytes,
+            bytes_here=row.bytes_here,
+        )
+
+    def _standing(self, publisher: PublisherId) -> Judgement:
+        """What a publisher's newest head is worth today."""
+        try:
+            state = self._knowledge.state(publisher)
+            head = self._knowledge.document(state.head) if state is not None else None
+        except UntrustedError as error:
+            return Judgement(verdict_of(error))
+        return head.judgement if head is not None else Judgement(Verdict.UNSIGNED)
+
+    def _here(self, contents: Sequence[ContentId]) -> Here:
+        held = [content for content in contents if self._store.blobs.has(content)]
+        if len(held) == len(contents):
+            return "complete"
+        return "partial" if held else "none"
+
+    def _called(self, publisher: PublisherId) -> str:
+        return self._store.documents.aliases().alias_of(publisher) or str(publisher)
+
+    def _name(self, repo: RepoId, revision: str) -> str:
+        return f"{self._called(repo.publisher)}/{repo.name}@{revision}"

@@ -1,0 +1,157 @@
+"""What this node believes about publishers: the gate, and the store behind it.
+
+Every foreign document passes `learn`: it is offered to the `TrustedCatalog` and kept on disk only
+if the gate took it. What is on disk passes the same gate again when a publisher is first touched
+after a start, so that a rotten disk or an edited database is found by the same steps as a lying
+peer. Everything here is synchronous and thread-safe; the node calls it from the store's threads.
+Where documents come from is `resolve.py`'s business."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from p2phub.errors import NotFoundError, UntrustedError, WrongBytesError
+from p2phub.formats.ids import PublisherId
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Head, Index, Page, RepoEntry, find_in_page
+from p2phub.store.store import Store
+from p2phub.trust.catalog import Accepted, PublisherState, TrustedCatalog
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A document that is needed next and is not on this disk."""
+
+    digest: bytes
+
+
+class Knowledge:
+    """The trusted catalog of one node, fed from its store. `now()` gives unix seconds."""
+
+    def __init__(self, store: Store, catalog: TrustedCatalog, now: Callable[[], int]) -> None:
+        self._store, self._catalog, self._now = store, catalog, now
+        self._lock = threading.RLock()
+        self._touched: set[PublisherId] = set()
+
+    def state(self, publisher: PublisherId) -> PublisherState | None:
+        """What is known of a publisher; loads what is on disk on first touch."""
+        with self._lock:
+            self._touch(publisher)
+            return self._catalog.state(publisher)
+
+    def learn(self, data: bytes, digest: bytes) -> Accepted:
+        """Offer what somebody sent as the document `digest` to the gate; keep it if the gate takes
+        it.
+
+        Raises `UntrustedError` or a child, with the step that failed.
+        """
+        with self._lock:
+            accepted = self._catalog.offer(data, self._now())
+            if accepted.digest != digest:
+                raise WrongBytesError(f"asked for document {digest.hex()}, got another one")
+            self._keep(accepted)
+            return accepted
+
+    def learn_head(self, publisher: PublisherId, data: bytes) -> Accepted:
+        """The same for a head, after what is on disk about its publisher was loaded: an older one
+        is refused.
+
+        Raises `UntrustedError` also when the head is another publisher's.
+        """
+        with self._lock:
+            self._touch(publisher)
+            accepted = self._catalog.offer(data, self._now(), publisher)
+            if accepted.type != Head.TYPE:
+                raise UntrustedError(f"asked for the head of {publisher}, got something else")
+            self._keep(accepted)
+            return accepted
+
+    def document(self, digest: bytes) -> Accepted | None:
+        """A document that is on this disk and passes the gate; None if it is not here.
+
+        Raises `WrongBytesError` if the disk no longer holds what it held.
+        """
+        data = self._store.documents.get(digest)
+        if data is None:
+            return None
+        with self._lock:
+            accepted = self._catalog.offer(data, self._now())
+        if accepted.digest != digest:
+            raise WrongBytesError(
+                f"document {digest.hex()} on this disk does not match its digest any more",
+                remedy="run `p2phub doctor`, or pull again from a peer",
+            )
+        return accepted
+
+    def expect(self, digest: bytes, publisher: PublisherId) -> None:
+        """Let a release be offered that an accepted release names as its parent."""
+        with self._lock:
+            self._catalog.expect(digest, publisher)
+
+    def find(self, publisher: PublisherId, name: str) -> RepoEntry | Missing:
+        """The index entry of a repo, or the next document that is needed to tell.
+
+        Raises `NotFoundError` if the publisher's index has no such repo.
+        """
+        state = self.state(publisher)
+        if state is None:
+            raise NotFoundError(f"nothing is known of publisher {publisher}")
+        index = self.document(state.index)
+        if index is None:
+            return Missing(state.index)
+        assert isinstance(index.document, Index)
+        wanted = index.document.pages
+        while True:
+            page = self.document(wanted)
+            if page is None:
+                return Missing(wanted)
+            assert isinstance(page.document, Page)
+            found = find_in_page(page.document, name)
+            if found is None:
+                raise NotFoundError(f"publisher {publisher} has no repo named {name}")
+            if isinstance(found, RepoEntry):
+                return found
+            wanted = found
+
+    def entries(self, publisher: PublisherId) -> tuple[RepoEntry, ...]:
+        """Every repo of a publisher whose index pages are all on this disk, in the order of their
+        names.
+        """
+        state = self.state(publisher)
+        index = self.document(state.index) if state else None
+        if index is None:
+            return ()
+        assert isinstance(index.document, Index)
+        return tuple(self._below(index.document.pages))
+
+    def _below(self, digest: bytes) -> list[RepoEntry]:
+        page = self.document(digest)
+        if page is None:
+            return []
+        assert isinstance(page.document, Page)
+        found = list(page.document.entries)
+        for _, child in page.document.children:
+            found += self._below(child)
+        return found
+
+    def _touch(self, publisher: PublisherId) -> None:
+        if publisher in self._touched:
+            return
+        self._touched.add(publisher)
+        digest = self._store.documents.head(publisher)
+        data = self._store.documents.get(digest) if digest else None
+        if data is not None:
+            self._catalog.offer(data, self._now())
+
+    def _keep(self, accepted: Accepted) -> None:
+        documents = self._store.documents
+        documents.put(accepted.digest, accepted.type, accepted.data)
+        if accepted.type == Head.TYPE:
+            state = self._catalog.state(accepted.publisher)
+            assert state is not None
+            documents.set_head(accepted.publisher, accepted.digest, state.index, self._now())
+        elif isinstance(accepted.document, Release):
+            self._store.repos.record_release(accepted.digest, accepted.document)
+        elif isinstance(accepted.document, Page):
+            for entry in accepted.document.entries:
+                self._store.repos.record(accepted.publisher, entry)

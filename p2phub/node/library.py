@@ -1,0 +1,64 @@
+"""What this node shows to peers: documents, piece tables, heads, and the bytes of files.
+
+Two planes ask the same shelf: the control protocol (small documents, heads, who has what) and the
+data plane (ranges of files, larger documents). Everything is synchronous and thread-safe. Only what
+the gate accepted and what was verified is on the shelf: whole blobs whose stamp on disk still
+matches, and the verified ranges of files that are still being fetched. All repos are public so far;
+private ones will be kept back here, by `peer`.
+"""
+
+from collections.abc import Callable
+
+from p2phub.errors import NotFoundError
+from p2phub.formats.ids import ContentId, PublisherId
+from p2phub.protocol.ports import Holding
+from p2phub.protocol.serve import FileReader
+from p2phub.store.reader import BlobReader, PartialReader
+from p2phub.store.store import Store
+
+
+class Library:
+    """The shelf of one store; a `protocol.serve.Library`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def holding(self, content: ContentId, peer: str | None) -> Holding | None:
+        """What is here of a file: all of it, or byte ranges; None if nothing."""
+        if self._store.blobs.has(content):
+            return Holding(complete=True)
+        partial = self._store.partials.get(content)
+        ranges = partial.ranges() if partial is not None else ()
+        return Holding(complete=False, ranges=ranges) if ranges else None
+
+    def document(self, digest: bytes, peer: str | None) -> bytes | None:
+        """A document, a page or a piece table."""
+        return self._store.documents.get(digest) or self._store.blobs.packed_table(digest)
+
+    def content_of_sha256(self, digest: bytes, peer: str | None) -> ContentId | None:
+        """The file that this node hashed whole and found to have this SHA-256."""
+        return next(iter(self._store.blobs.by_sha256(digest)), None)
+
+    def open(self, content: ContentId) -> FileReader:
+        """Open what `holding` named. Raises `NotFoundError` or `DamagedBlobError`."""
+        if self._store.blobs.has(content):
+            fd = self._store.blobs.open_verified(content)
+            return BlobReader(fd, self._store.blobs.path(content))
+        partial = self._store.partials.get(content)
+        if partial is None:
+            raise NotFoundError(f"there is no {content} here any more")
+        return PartialReader(partial)
+
+    def head(self, publisher: bytes, peer: str | None) -> bytes | None:
+        """The newest head that is known of a publisher."""
+        return head_record(self._store)(PublisherId(publisher))
+
+
+def head_record(store: Store) -> Callable[[PublisherId], bytes | None]:
+    """Gives the newest head of a publisher from the store, as it is put into the DHT."""
+
+    def of(publisher: PublisherId) -> bytes | None:
+        digest = store.documents.head(publisher)
+        return store.documents.get(digest) if digest is not None else None
+
+    return of

@@ -1,0 +1,247 @@
+"""The node: everything wired once, in one function, and one method per use case.
+
+`open_node` is the only place where the layers meet. Its services start in the order of its lines
+and stop in reverse: the store is opened first and closed last, the data plane listens before the
+control plane tells anybody of it, and nothing is announced before both can answer.
+
+    async with open_node(config, home) as node:
+        await node.pull(PullRequest("lab/minilm"), report=print)
+
+A bug in a service ends the node with a traceback; a peer's fault costs that peer's connection.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from p2phub.config import Config, Endpoint
+from p2phub.errors import plain_errors
+from p2phub.network.control import ControlClient, ControlServer
+from p2phub.network.data_server import DataServer
+from p2phub.network.libp2p_certificate import make_certificate
+from p2phub.network.libp2p_host import Libp2pNetwork
+from p2phub.network.stream_http import StreamServer
+from p2phub.network.tickets import Tickets
+from p2phub.node import housekeeping
+from p2phub.node.announce import Announcer
+from p2phub.node.initialise import node_seed
+from p2phub.node.inspect import Inspector
+from p2phub.node.library import Library, head_record
+from p2phub.node.neighbours import Neighbours
+from p2phub.node.offline import TrustEditor, knowledge_of, layout_of
+from p2phub.node.planes import AGENT, Greeter, network_settings
+from p2phub.node.publish import publish
+from p2phub.node.pull import pull
+from p2phub.node.remove import remove
+from p2phub.node.services import Bell, Services
+from p2phub.node.traffic import Meter, Traffic
+from p2phub.node.values import (
+    FileRow,
+    Hit,
+    Identity,
+    PeerInfo,
+    Pin,
+    Published,
+    PublishRequest,
+    Pulled,
+    PullRequest,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    Report,
+    SearchQuery,
+    Status,
+    Verification,
+)
+from p2phub.store.keyring import Keyring
+from p2phub.store.store import Store
+from p2phub.trust.records import best, check_head
+
+DISK_THREADS = 8
+"""Blocking store calls at once; hashing and copying among them."""
+REDIAL = 16
+"""Peers of the last run that are dialled after a start."""
+
+
+@asynccontextmanager
+async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
+    """Run a node for as long as the block runs.
+
+    Raises `StoreLockedError` (another process has the store), `PortInUseError`, `ConfigError`,
+    `RefusedError`, `NoSpaceError`.
+    """
+    layout = layout_of(config, home)
+    with Store.open(layout, quota=config.store.quota) as store:
+        keyring = Keyring(layout)
+        seed = node_seed(keyring)
+        library, tickets = Library(store), Tickets()
+        server = _data_server(config, seed, library, tickets)
+        server.start()
+        try:
+            network = Libp2pNetwork(
+                seed, network_settings(config), validate=check_record, select=best
+            )
+            control = ControlClient(network, agent=AGENT)
+            services = Services(
+                config=config,
+                now=unix_time,
+                store=store,
+                keyring=keyring,
+                knowledge=knowledge_of(store, config),
+                network=network,
+                records=network,
+                control=control,
+                neighbours=Neighbours(
+                    network, network, Greeter(network, control, config.swarm.connections).source
+                ),
+                announcer=Announcer(network, head_record(store)),
+                traffic=Traffic(up=Meter(time.monotonic), down=Meter(time.monotonic)),
+                disk=trio.CapacityLimiter(DISK_THREADS),
+                data_port=server.port,
+                uploads=lambda: server.connections,
+                hashing_waits=Bell(),
+            )
+            ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)
+            StreamServer(library).register(network)
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(network.run)
+                    for service in _background(services, server):
+                        nursery.start_soon(service)
+                    yield Node(services, network)
+                    await services.neighbours.close()
+                    nursery.cancel_scope.cancel()
+        finally:
+            server.stop()
+
+
+def _data_server(config: Config, seed: bytes, library: Library, tickets: Tickets) -> DataServer:
+    where = config.network.data_listen
+    return DataServer(
+        where.host,
+        where.port,
+        make_certificate(seed),
+        library,
+        tickets,
+        connections=config.swarm.uploads,
+    )
+
+
+def _background(
+    services: Services, server: DataServer
+) -> tuple[Callable[[], Awaitable[None]], ...]:
+    """What a node does when nobody asks."""
+    return (
+        services.announcer.run,
+        partial(housekeeping.announce_what_is_here, services),
+        partial(housekeeping.hash_in_background, services),
+        partial(housekeeping.renew_own_head, services),
+        partial(housekeeping.remember_peers, services),
+        partial(housekeeping.meet_again, services, REDIAL),
+        partial(housekeeping.measure_uploads, services, lambda: server.bytes_sent),
+    )
+
+
+def unix_time() -> int:
+    """The clock of this machine, in seconds."""
+    return int(time.time())
+
+
+def check_record(key: str, record: bytes) -> None:
+    """The DHT's validator: a head that holds by itself, under its own key, or an error."""
+    check_head(key, record)
+
+
+class Node:
+    """A running node. Every method may be called from any trio task of its run."""
+
+    def __init__(self, services: Services, network: Libp2pNetwork) -> None:
+        self._services, self._network = services, network
+        self._inspector = Inspector(services.store, services.knowledge)
+        self._trust = TrustEditor(services.store)
+        self._started = trio.current_time()
+
+    @property
+    def identity(self) -> Identity:
+        """Who this node is and where it can be dialled."""
+        publisher, alias = self._inspector.own()
+        return Identity(self._network.peer_id, publisher, alias, self._network.addresses())
+
+    async def status(self) -> Status:
+        """What is going on now."""
+        services, store = self._services, self._services.store
+        listen = services.config.network.data_listen
+        return Status(
+            peers=len(self._network.peers()),
+            repos=await services.on_disk(store.repos.count),
+            bytes=await services.on_disk(store.blobs.total_bytes),
+            transfers=services.traffic.pulls + services.uploads(),
+            up_rate=services.traffic.up.rate(),
+            down_rate=services.traffic.down.rate(),
+            announce_lag=services.announcer.lag(),
+            peer_id=self._network.peer_id,
+            data_address=str(Endpoint(listen.host, services.data_port)),
+            host_restarts=self._network.restarts,
+            uptime=trio.current_time() - self._started,
+        )
+
+    async def peers(self) -> tuple[PeerInfo, ...]:
+        """Who is connected now."""
+        return tuple(
+            PeerInfo(
+                peer.peer_id,
+                peer.addresses,
+                self._network.peer_agent(peer.peer_id),
+                self._services.neighbours.is_direct(peer.peer_id),
+            )
+            for peer in self._network.peers()
+        )
+
+    async def connect(self, multiaddr: str) -> PeerInfo:
+        """Dial a peer and stay connected. Raises `UsageError`, `RemoteError`, `TooSlowError`."""
+        peer = await self._network.connect_multiaddr(multiaddr)
+        return PeerInfo(peer.peer_id, peer.addresses, self._network.peer_agent(peer.peer_id))
+
+    async def publish(self, request: PublishRequest, report: Report) -> Published:
+        """See `p2phub.node.publish`."""
+        return await publish(self._services, request, report)
+
+    async def pull(self, request: PullRequest, report: Report) -> Pulled:
+        """See `p2phub.node.pull`."""
+        return await pull(self._services, request, report)
+
+    async def search(self, query: SearchQuery) -> tuple[Hit, ...]:
+        """Look in the local catalog; asks nobody."""
+        return await self._services.on_disk(self._inspector.search, query)
+
+    async def info(self, reference: str) -> RepoInfo:
+        """What is known here of a release. Raises `NotFoundError`."""
+        return await self._services.on_disk(self._inspector.info, reference)
+
+    async def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:
+        """The repos on this disk, or the files of one."""
+        return await self._services.on_disk(self._inspector.ls, reference)
+
+    async def verify(self, reference: str | None, report: Report) -> tuple[Verification, ...]:
+        """Check everything again, to the last byte; asks nobody."""
+        return await self._services.on_disk(self._inspector.verify, reference, report)
+
+    async def remove(self, reference: str) -> Removed:
+        """See `p2phub.node.remove`."""
+        return await remove(self._services, reference)
+
+    async def trust_list(self) -> tuple[Pin, ...]:
+        """Every pinned alias."""
+        return await self._services.on_disk(self._inspector.trust_list)
+
+    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
+        """Pin an alias. Raises `AliasTakenError`, `UsageError`."""
+        return await self._services.on_disk(self._trust.add, alias, publisher_id)
+
+    async def trust_remove(self, alias: str) -> Pin:
+        """Unpin an alias. Raises `NotFoundError`."""
+        return await self._services.on_disk(self._trust.remove, alias)

@@ -1,0 +1,88 @@
+"""Use a store without a node: look at it, verify it, pin an alias. No network, no daemon.
+
+`open_offline` takes no lock and changes nothing, so it works beside a running node, on a read-only
+disk and on a machine that was never initialised. `edit_trust` takes the store's lock for a moment.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from p2phub.config import Config
+from p2phub.formats.ids import PublisherId
+from p2phub.network.libp2p_identity import peer_id_of_seed
+from p2phub.node.inspect import Inspector
+from p2phub.node.knowledge import Knowledge
+from p2phub.node.values import Identity, Pin
+from p2phub.store.keyring import Keyring
+from p2phub.store.layout import Layout
+from p2phub.store.store import Store
+from p2phub.trust.catalog import TrustedCatalog
+
+
+class Offline(Inspector):
+    """What can be asked of a store that no node runs on."""
+
+    def __init__(self, store: Store, knowledge: Knowledge, keyring: Keyring) -> None:
+        super().__init__(store, knowledge)
+        self._keyring = keyring
+
+    @property
+    def identity(self) -> Identity:
+        """Who this machine is. An empty peer id before the first `init` or `node`."""
+        seed = self._keyring.load("node")
+        publisher, alias = self.own()
+        return Identity(peer_id_of_seed(seed) if seed else "", publisher, alias)
+
+
+@contextmanager
+def open_offline(config: Config, home: Path) -> Iterator[Offline]:
+    """Look at the store of `home`, which may be missing (then it is empty).
+
+    Raises `RefusedError` if a newer p2phub wrote it, `P2PHubError` if its index is damaged.
+    """
+    layout = layout_of(config, home)
+    store = Store.open(layout, read_only=True)
+    try:
+        yield Offline(store, knowledge_of(store, config), Keyring(layout))
+    finally:
+        store.close()
+
+
+class TrustEditor:
+    """Pins and unpins aliases in an open store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def add(self, alias: str, publisher_id: str) -> Pin:
+        """Pin an alias. Raises `UsageError`, `AliasTakenError` (names both ids)."""
+        publisher = PublisherId.parse(publisher_id)
+        self._store.documents.aliases().pin(alias, publisher)
+        self._store.documents.save_alias(alias, publisher, int(time.time()))
+        return Pin(alias, publisher_id)
+
+    def remove(self, alias: str) -> Pin:
+        """Unpin an alias. Raises `NotFoundError`."""
+        aliases = self._store.documents.aliases()
+        aliases.unpin(alias)
+        self._store.documents.drop_alias(alias)
+        return Pin(alias, str(aliases.pins[alias]))
+
+
+@contextmanager
+def edit_trust(config: Config, home: Path) -> Iterator[TrustEditor]:
+    """Hold the store for a change of aliases. Raises `StoreLockedError` while a node runs."""
+    with Store.open(layout_of(config, home)) as store:
+        yield TrustEditor(store)
+
+
+def layout_of(config: Config, home: Path) -> Layout:
+    """Where things lie for this configuration."""
+    return Layout.of(home, str(config.store.path or "store"))
+
+
+def knowledge_of(store: Store, config: Config) -> Knowledge:
+    """A fresh gate over the documents of a store."""
+    return Knowledge(store, TrustedCatalog(config.trust.policy), lambda: int(time.time()))

@@ -1,0 +1,335 @@
+"""Publish a folder: hash, sign, pass our own gate, keep, announce.
+
+The order makes a crash harmless. Files become blobs first (nobody knows of them yet), then the
+release, the pages, the index and the head are signed and offered to this node's own gate, which
+refuses what a peer's would refuse. The row that names the new head is written last; until then the
+old release is what everybody sees, and a second `publish` finds the blobs already here."""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from p2phub.errors import DamagedBlobError, NotFoundError, UsageError
+from p2phub.formats import limits
+from p2phub.formats.card import card_from_readme
+from p2phub.formats.documents import has_control
+from p2phub.formats.ids import PublisherId, RepoId, check_name, check_new_ref, commit_id
+from p2phub.formats.manifest import Card, FileEntry, Release
+from p2phub.formats.paths import is_pickle
+from p2phub.formats.publisher import Delegation, Head, Index, Ref, RepoEntry, build_pages
+from p2phub.node.events import FileDone, Planned, Report, Warned
+from p2phub.node.folder import FolderFile, files_in
+from p2phub.node.progress import reporting
+from p2phub.node.services import Services
+from p2phub.node.values import Published, PublishRequest
+from p2phub.store.ingest import Ingested
+from p2phub.trust import envelope
+from p2phub.trust.catalog import PublisherState
+from p2phub.trust.keys import SigningKey
+
+FRESH_FOR = 30 * 24 * 3600
+"""Seconds until a head that nobody renews makes its publisher's releases stale."""
+RELEASE_KEY = "release"
+"""The key in the keyring that signs unless another is named."""
+TELL_PATIENCE = 5.0
+"""Seconds that `publish` waits for the DHT to take the new head; it goes on in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Author:
+    """Who publishes, and with which key."""
+
+    publisher: PublisherId
+    key: SigningKey
+
+
+async def publish(services: Services, request: PublishRequest, report: Report) -> Published:
+    """Sign and announce the files of a folder as a new release of `request.name`.
+
+    A folder that holds exactly what the repo holds already makes no new release: the one that is
+    there is announced again, and tagged if a tag is asked for. Raises `UsageError` (folder, name,
+    tag, no publisher), `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`."""
+    check_name(request.name)
+    if request.tag is not None:
+        check_new_ref(request.tag)
+    author = await services.on_disk(_author, services, request.sign_with)
+    folder = await services.on_disk(files_in, request.folder)
+    _warn_of_pickles(folder, report)
+    files, hashed = await _ingest(services, folder, report)
+    card = await services.on_disk(_card_of, services, files, report)
+    digest, release = await services.on_disk(
+        _sign_and_keep, services, author, request, files, card, report
+    )
+    services.announcer.publisher(author.publisher, changed=True)
+    services.announcer.release(digest)
+    for file in files:
+        if file.size > limits.MIN_BIG_FILE:
+            services.announcer.file(file.sha256)
+    if services.network.peers():
+        await services.announcer.told(author.publisher, TELL_PATIENCE)
+    alias = (await services.on_disk(services.store.documents.aliases)).alias_of(author.publisher)
+    return Published(
+        ref=f"{alias or author.publisher}/{release.name}@{request.tag or 'main'}",
+        commit=commit_id(digest),
+        digest=digest.hex(),
+        publisher_id=str(author.publisher),
+        files=len(files),
+        bytes=release.total_size,
+        bytes_hashed=hashed,
+    )
+
+
+def _message(text: str) -> str:
+    """What a person says of a release, as a document may hold it. Raises `UsageError`."""
+    plain = "\n".join(text.splitlines()).strip()
+    if has_control(plain, lines=True) or len(plain.encode()) > limits.MAX_MESSAGE_TEXT:
+        raise UsageError(
+            "the message has control characters in it or is too long",
+            remedy=f"write at most {limits.MAX_MESSAGE_TEXT} bytes of plain text",
+        )
+    return plain
+
+
+def _author(services: Services, sign_with: str | None) -> _Author:
+    publisher = services.store.documents.own_publisher()
+    if publisher is None:
+        raise UsageError(
+            "this machine has no publisher identity yet", remedy="run `p2phub init` first"
+        )
+    name = sign_with or RELEASE_KEY
+    seed = services.keyring.load(name)
+    if seed is None:
+        raise NotFoundError(
+            f"there is no key named {name} in {services.keyring.path(name).parent}",
+            remedy="restore it from the backup that `p2phub init` wrote",
+        )
+    return _Author(publisher, SigningKey(seed))
+
+
+def _warn_of_pickles(folder: Sequence[FolderFile], report: Report) -> None:
+    pickles = ["/".join(file.path) for file in folder if is_pickle(file.path)]
+    if pickles:
+        report(
+            Warned(
+                f"files that run code when they are loaded: {', '.join(pickles[:5])}",
+                remedy="convert them to safetensors; pulls leave them out unless asked",
+            )
+        )
+
+
+async def _ingest(
+    services: Services, folder: Sequence[FolderFile], report: Report
+) -> tuple[tuple[FileEntry, ...], int]:
+    """Every file as a blob of ours, and its entry. The bytes that had to be hashed for it."""
+    total = sum(file.size for file in folder)
+    report(Planned(files=len(folder), bytes_total=total, bytes_linked=0, bytes_to_fetch=0))
+    async with reporting(total, report) as progress:
+        found = await services.on_disk(
+            services.store.blobs.ingest_many, [file.source for file in folder], progress.add
+        )
+    entries = tuple(map(_entry, folder, found))
+    for entry in entries:
+        report(FileDone("/".join(entry.path), entry.size))
+    return entries, sum(each.bytes_hashed for each in found)
+
+
+def _entry(file: FolderFile, found: Ingested) -> FileEntry:
+    return FileEntry(
+        path=file.path,
+        size=found.content.size,
+        sha256=found.sha256,
+        content=found.content,
+        git_sha1=found.git_sha1,
+    )
+
+
+def _card_of(services: Services, files: Sequence[FileEntry], report: Report) -> Card:
+    readme = next((file for file in files if file.path == ("README.md",)), None)
+    if readme is None or readme.size > limits.MAX_README:
+        report(Warned("there is no README.md", remedy="search finds models by what it says"))
+        return Card()
+    with os.fdopen(services.store.blobs.open_verified(readme.content), "rb") as file:
+        card, warning = card_from_readme(file.read().decode("utf-8", errors="replace"))
+    if warning:
+        report(Warned(f"README.md: {warning}", remedy="mend its YAML front matter"))
+    return card
+
+
+def _sign_and_keep(
+    services: Services,
+    author: _Author,
+    request: PublishRequest,
+    files: tuple[FileEntry, ...],
+    card: Card,
+    report: Report,
+) -> tuple[bytes, Release]:
+    knowledge = services.knowledge
+    state = knowledge.state(author.publisher)
+    before = _entry_of(services, author.publisher, request.name)
+    known = _unchanged(services, before, files, request)
+    if known is not None:
+        report(Warned(f"nothing changed since commit {commit_id(known[0])}"))
+        digest, release, signed = *known, None
+    else:
+        release = Release(
+            publisher=author.publisher.digest,
+            name=request.name,
+            kind=request.kind,
+            created=services.now(),
+            files=files,
+            total_size=sum(file.size for file in files),
+            message=_message(request.message),
+            parents=(before.refs["main"].release,) if before and "main" in before.refs else (),
+            card=card,
+        )
+        signed = envelope.sign(release, [author.key])
+        digest = signed.digest
+    moves = {"main": digest} | ({request.tag: digest} if request.tag else {})
+    if signed is not None or _moves_anything(before, moves):
+        entry = _moved(before, release, moves, (state.seq if state else 0) + 1, request.tag)
+        _sign_index(services, author, state, entry)
+    if signed is not None:
+        knowledge.learn(signed.pack(), digest)
+    repo = RepoId(author.publisher, request.name)
+    commit = commit_id(digest)
+    services.store.snapshots.present(
+        repo, commit, [(file.path, file.content) for file in release.files]
+    )
+    services.store.repos.pulled(
+        author.publisher, request.name, commit, digest=digest, ref="main", now=services.now()
+    )
+    return digest, release
+
+
+def _entry_of(services: Services, publisher: PublisherId, name: str) -> RepoEntry | None:
+    if services.knowledge.state(publisher) is None:
+        return None
+    with contextlib.suppress(NotFoundError):
+        found = services.knowledge.find(publisher, name)
+        if isinstance(found, RepoEntry):
+            return found
+    return None
+
+
+def _unchanged(
+    services: Services,
+    before: RepoEntry | None,
+    files: tuple[FileEntry, ...],
+    request: PublishRequest,
+) -> tuple[bytes, Release] | None:
+    """The release that `main` names, if it has these very files and kind."""
+    if before is None or "main" not in before.refs:
+        return None
+    digest = before.refs["main"].release
+    accepted = services.knowledge.document(digest)
+    if accepted is None or not isinstance(accepted.document, Release):
+        return None
+    same = accepted.document.files == files and accepted.document.kind == request.kind
+    return (digest, accepted.document) if same else None
+
+
+def _moves_anything(before: RepoEntry | None, moves: dict[str, bytes]) -> bool:
+    refs = before.refs if before else {}
+    return any(name not in refs or refs[name].release != to for name, to in moves.items())
+
+
+def _moved(
+    before: RepoEntry | None, release: Release, moves: dict[str, bytes], seq: int, tag: str | None
+) -> RepoEntry:
+    refs = dict(before.refs) if before else {}
+    for name, digest in moves.items():
+        if name not in refs or refs[name].release != digest:
+            refs[name] = Ref(release=digest, seq=seq, tag=name == tag)
+    return RepoEntry(
+        name=release.name,
+        kind=release.kind,
+        refs=refs,
+        card=release.card,
+        size=release.total_size,
+        created=release.created,
+    )
+
+
+def _sign_index(
+    services: Services, author: _Author, state: PublisherState | None, entry: RepoEntry
+) -> None:
+    """A new index with `entry` in it, its pages and its head; all through the gate."""
+    documents = services.store.documents
+    entries = {found.name: found for found in services.knowledge.entries(author.publisher)}
+    entries[entry.name] = entry
+    root_page, pages = build_pages([entries[name] for name in sorted(entries)])
+    index = Index(
+        publisher=author.publisher.digest,
+        writer=author.key.public,
+        writer_seq=documents.next_writer_seq(author.key.public),
+        parents=(state.index,) if state else (),
+        seq=(state.seq if state else 0) + 1,
+        created=services.now(),
+        profile={},
+        pages=root_page,
+    )
+    signed = envelope.sign(index, [author.key])
+    head = sign_head(services, author.publisher, author.key, signed.digest, index.seq)
+    documents.put(signed.digest, Index.TYPE, signed.pack())
+    for digest, payload in pages.items():
+        documents.put(digest, "page", payload)
+    services.knowledge.learn_head(author.publisher, head.pack())
+    services.knowledge.learn(signed.pack(), signed.digest)
+    _learn_pages(services.knowledge.learn, root_page, pages)
+
+
+def _learn_pages(
+    learn: Callable[[bytes, bytes], object], digest: bytes, pages: dict[bytes, bytes]
+) -> None:
+    """Parents before children: a page is wanted once its parent was accepted."""
+    todo = [digest]
+    while todo:
+        wanted = todo.pop()
+        if wanted in pages:
+            accepted = learn(pages[wanted], wanted)
+            todo += getattr(accepted, "wants", ())
+
+
+def sign_head(
+    services: Services, publisher: PublisherId, key: SigningKey, index: bytes, seq: int
+) -> envelope.Envelope:
+    """A head for `index`, fresh for `FRESH_FOR` seconds. Raises `MalformedError` if it is too
+    large.
+    """
+    documents = services.store.documents
+    own = documents.own_documents()
+    if own is None:
+        raise UsageError("this machine has no publisher identity", remedy="run `p2phub init`")
+    kept = documents.many([*own[0], own[1]])
+    if len(kept) < len(own[0]) + 1:
+        raise DamagedBlobError(
+            "this publisher's own root or delegation is gone from the store",
+            remedy="restore the store; the keys alone do not bring it back yet",
+        )
+    delegation = Delegation.from_payload(envelope.unpack(kept[own[1]]).payload)
+    head = Head(
+        publisher=publisher.digest,
+        index=index,
+        root_v=len(own[0]),
+        delegation_version=delegation.version,
+        seq=seq,
+        not_after=services.now() + FRESH_FOR,
+        roots=tuple(kept[digest] for digest in own[0]),
+        delegation=kept[own[1]],
+    )
+    return envelope.sign(head, [key])
+
+
+def renew_head(services: Services, left: int) -> bool:
+    """Sign our own head again if it is fresh for fewer than `left` seconds; whether it was."""
+    own = services.store.documents.own_publisher()
+    state = services.knowledge.state(own) if own is not None else None
+    seed = services.keyring.load(RELEASE_KEY)
+    if own is None or state is None or state.fresh_until is None or seed is None:
+        return False
+    if state.fresh_until - services.now() >= left:
+        return False
+    head = sign_head(services, own, SigningKey(seed), state.index, state.seq)
+    services.knowledge.learn_head(own, head.pack())
+    return True

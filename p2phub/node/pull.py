@@ -1,0 +1,268 @@
+"""Pull a release: resolve, look what is here, fetch the rest, verify, present as a folder.
+
+Every file goes the same way: its piece table (small files have none), pieces that any blob on this
+disk already has, the missing ones from sources, then a whole, read-only blob. A piece is checked
+in the buffer it arrived in, before it is written; a file becomes visible only when every piece
+was. What was fetched stays when a pull is interrupted, and is checked again, piece by piece, when
+the next one resumes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from p2phub.errors import (
+    NoSourceError,
+    NotFoundError,
+    RemoteError,
+    UntrustedError,
+    UsageError,
+    WrongBytesError,
+    plain_errors,
+)
+from p2phub.formats.ids import ContentId, Reference
+from p2phub.formats.manifest import FileEntry
+from p2phub.formats.pieces import PieceTable, max_table_bytes
+from p2phub.node.events import FileDone, Planned, Report, Resolved, Warned
+from p2phub.node.fetch import FileFetch
+from p2phub.node.progress import ProgressCounter, reporting
+from p2phub.node.resolve import ResolvedRelease, resolve
+from p2phub.node.selection import select
+from p2phub.node.services import Services
+from p2phub.node.values import Pulled, PullRequest, SourceShare
+from p2phub.protocol.ports import Holding, Source
+from p2phub.store.export import export
+from p2phub.store.linking import link_pieces
+from p2phub.trust.policy import decide
+
+FILES_AT_ONCE = 4
+ATTEMPTS = 3
+"""How often sources are looked for again when the known ones are used up."""
+ATTEMPT_PAUSE = 1.0  # seconds
+
+
+@dataclass(slots=True)
+class _Bringing:
+    """The state of one pull, shared by the tasks that bring its files."""
+
+    services: Services
+    resolved: ResolvedRelease
+    report: Report
+    progress: ProgressCounter
+    linked: int = 0
+    brought: dict[str, int] = field(default_factory=dict)
+
+    def count(self, source: str, size: int) -> None:
+        """A piece was accepted; called from the threads of sources."""
+        self.brought[source] = self.brought.get(source, 0) + size
+        self.progress.add(size)
+        self.services.traffic.down.add(size)
+
+
+async def pull(services: Services, request: PullRequest, report: Report) -> Pulled:
+    """Bring what `request` asks for onto this disk, verified.
+
+    Raises `NotFoundError`, `UntrustedError`, `WrongBytesError` (naming the file), `NoSourceError`,
+    `NoSpaceError`, `UsageError`."""
+    started = trio.current_time()
+    reference = Reference.parse(request.reference)
+    resolved = await resolve(services, reference)
+    ref = await services.on_disk(services.name_of, resolved.repo, resolved.revision)
+    _obey_policy(services, resolved, report)
+    report(Resolved(ref, resolved.commit, str(resolved.repo.publisher), resolved.judgement.text))
+    files = _wanted(resolved, request, report)
+    services.traffic.pulls += 1
+    try:
+        bringing = await _bring_all(services, resolved, files, report)
+    finally:
+        services.traffic.pulls -= 1
+    path = await services.on_disk(_present, services, resolved, files, request.to)
+    complete = len(files) == len(resolved.release.files)
+    services.announcer.publisher(resolved.repo.publisher)
+    if complete:
+        services.announcer.release(resolved.digest)
+    services.hashing_waits.ring()
+    shares = tuple(SourceShare(name, size) for name, size in sorted(bringing.brought.items()))
+    return Pulled(
+        ref=ref,
+        commit=resolved.commit,
+        path=path,
+        verdict=resolved.judgement.text,
+        bytes_total=sum(file.size for file in files),
+        bytes_fetched=sum(share.bytes for share in shares),
+        bytes_linked=bringing.linked,
+        seconds=trio.current_time() - started,
+        sources=len(shares),
+        shares=shares,
+    )
+
+
+def _obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
+    verdict = resolved.judgement.verdict
+    match decide(services.config.trust.policy, verdict):
+        case "refuse":
+            raise UntrustedError(
+                f"{resolved.repo.name}: {resolved.judgement.text}",
+                remedy="`p2phub verify` shows each step; `[trust] policy` decides what is refused",
+            )
+        case "warn":
+            report(Warned(f"{resolved.repo.name}: {resolved.judgement.text}"))
+
+
+def _wanted(
+    resolved: ResolvedRelease, request: PullRequest, report: Report
+) -> tuple[FileEntry, ...]:
+    paths = [file.path for file in resolved.release.files]
+    wanted, pickles = select(paths, request.include, request.exclude)
+    if pickles:
+        names = ", ".join("/".join(path) for path in pickles[:5])
+        report(Warned(f"left out, because loading them runs code: {names}", "use --include"))
+    if not wanted:
+        raise UsageError(
+            f"no file of {resolved.repo.name} matches", remedy="`p2phub ls REF` lists its files"
+        )
+    chosen = set(wanted)
+    return tuple(file for file in resolved.release.files if file.path in chosen)
+
+
+async def _bring_all(
+    services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
+) -> _Bringing:
+    unique = {file.content: file for file in files}
+    missing = [
+        file
+        for content, file in unique.items()
+        if not await services.on_disk(services.store.blobs.has, content)
+    ]
+    total = sum(file.size for file in files)
+    to_fetch = sum(file.size for file in missing)
+    report(Planned(len(files), total, total - to_fetch, to_fetch))
+    async with reporting(total, report, done=total - to_fetch) as progress:
+        bringing = _Bringing(services, resolved, report, progress, linked=total - to_fetch)
+        if missing:
+            await _bring_missing(bringing, missing)
+    return bringing
+
+
+async def _bring_missing(bringing: _Bringing, missing: Sequence[FileEntry]) -> None:
+    limit = trio.CapacityLimiter(FILES_AT_ONCE)
+
+    async def one(file: FileEntry) -> None:
+        async with limit:
+            await _bring_with_patience(bringing, file)
+
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+            for file in missing:
+                nursery.start_soon(one, file)
+
+
+async def _bring_with_patience(bringing: _Bringing, file: FileEntry) -> None:
+    for attempt in range(ATTEMPTS):
+        try:
+            await _bring(bringing, file, again=attempt > 0)
+        except NoSourceError:
+            if attempt + 1 == ATTEMPTS:
+                raise
+            await trio.sleep(ATTEMPT_PAUSE)
+        else:
+            bringing.report(FileDone("/".join(file.path), file.size))
+            return
+
+
+async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
+    """One file: table, local pieces, missing pieces, blob."""
+    services, store = bringing.services, bringing.services.store
+    label = "/".join(file.path)
+    neighbours = services.neighbours
+    sources = await neighbours.holders(bringing.resolved.digest, again=again)
+    bringing.progress.sources = len(sources)
+    table = await _table_of(services, file, sources)
+    partial = await services.on_disk(store.partials.open, file.content, table)
+    try:
+        counted = partial.bytes_done if again else 0
+        await services.on_disk(link_pieces, partial, store.blobs)
+        here = partial.bytes_done - counted
+        bringing.linked += here
+        bringing.progress.add(here)
+        missing = partial.missing()
+        if missing:
+            fetch = FileFetch(
+                label, file.content, table, partial, missing=missing, brought=bringing.count
+            )
+            await fetch.run(await _holdings(file.content, sources))
+        await services.on_disk(partial.commit)
+    finally:
+        with trio.CancelScope(shield=True):
+            await services.on_disk(store.partials.close, partial)
+
+
+async def _holdings(content: ContentId, sources: Sequence[Source]) -> list[tuple[Source, Holding]]:
+    """Which of `sources` have any of a file, asked all at once."""
+    found: list[tuple[Source, Holding]] = []
+
+    async def ask(source: Source) -> None:
+        try:
+            holding = await source.holds(content)
+        except (RemoteError, NotFoundError):
+            return
+        if holding is not None:
+            found.append((source, holding))
+
+    async with trio.open_nursery() as nursery:
+        for source in sources:
+            nursery.start_soon(ask, source)
+    return found
+
+
+async def _table_of(services: Services, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
+    """The piece table that the content id names, from this disk or from whoever has it.
+
+    A source that sends another one is passed over; `WrongBytesError` if only such are left.
+    """
+    if not file.content.has_table:
+        return PieceTable.for_small(file.content)
+    here = await services.on_disk(services.store.blobs.table, file.content)
+    if here is not None:
+        return here
+    lie: UntrustedError | None = None
+    for source in sources:
+        try:
+            data = await source.document(file.content.digest, max_table_bytes(file.size))
+            table = PieceTable.unpack(data, file.content)
+        except UntrustedError as error:
+            lie = error
+        except (RemoteError, NotFoundError):
+            continue
+        else:
+            await services.on_disk(services.store.blobs.put_table, file.content, data)
+            return table
+    name = "/".join(file.path)
+    if lie is not None:
+        raise WrongBytesError(
+            f"{name}: the piece table that was delivered is not the one that was signed",
+            remedy="pull again when another peer has it",
+        ) from lie
+    raise NoSourceError(f"{name}: nobody reachable has its piece table")
+
+
+def _present(
+    services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], to: Path | None
+) -> Path:
+    """The folder people get: the read-only snapshot, or writable copies in a folder of theirs."""
+    store = services.store
+    links = [(file.path, file.content) for file in files]
+    path = store.snapshots.present(resolved.repo, resolved.commit, links)
+    store.repos.pulled(
+        resolved.repo.publisher,
+        resolved.repo.name,
+        resolved.commit,
+        digest=resolved.digest,
+        ref=resolved.revision,
+        now=services.now(),
+    )
+    if to is None:
+        return path
+    export(store.blobs, store.disk, links, to)
+    return to.absolute()

@@ -1,0 +1,34 @@
+"""Remove a release from this disk: its folder, its row, and the blobs that nothing else needs.
+
+What is known of the release stays (it can be pulled again by its commit); only the bytes go. A file
+that another release on this disk uses stays too.
+"""
+
+from p2phub.errors import NotFoundError
+from p2phub.formats.ids import Reference
+from p2phub.node.resolve import ResolvedRelease, resolve
+from p2phub.node.services import Services
+from p2phub.node.values import Removed
+
+
+async def remove(services: Services, reference: str) -> Removed:
+    """Drop a release from this disk. Raises `NotFoundError` if it is not here."""
+    resolved = await resolve(services, Reference.parse(reference), offline=True)
+    freed = await services.on_disk(_remove, services, resolved)
+    services.announcer.forget(resolved.digest)
+    return Removed(
+        ref=await services.on_disk(services.name_of, resolved.repo, resolved.revision),
+        bytes_freed=freed,
+    )
+
+
+def _remove(services: Services, resolved: ResolvedRelease) -> int:
+    store, repo = services.store, resolved.repo
+    contents = store.repos.remove(resolved.digest)
+    if contents is None:
+        raise NotFoundError(
+            f"{repo.name} at commit {resolved.commit} is not on this disk",
+            remedy="`p2phub ls` lists what is",
+        )
+    store.snapshots.remove(repo, resolved.commit)
+    return sum(content.size for content in contents if store.blobs.remove(content))

@@ -1,0 +1,209 @@
+"""From what a person typed to a release that may be trusted.
+
+`lab/minilm@v1` becomes a publisher id (pinned alias or full id), the publisher's newest head (what
+is on disk, the DHT, connected peers; the highest that passes the gate wins), the index pages on
+the way to the repo, and the release the revision names. Each document passes `Knowledge.learn`.
+What is missing is asked of peers that are said to keep that publisher's documents: they provide
+its publisher id in the DHT, because the records of a release cannot be looked up before the index
+has named it.
+
+Damage is told apart from absence: if peers delivered only documents that the gate refused, that
+refusal is raised (exit 4); if nobody had any, `NoSourceError` (exit 6)."""
+
+from dataclasses import dataclass
+
+import trio
+
+from p2phub.errors import (
+    NoSourceError,
+    NotFoundError,
+    P2PHubError,
+    RemoteError,
+    UntrustedError,
+    UsageError,
+)
+from p2phub.formats import limits
+from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, head_key
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import RepoEntry
+from p2phub.node.services import Services
+from p2phub.protocol.ports import Source
+from p2phub.trust.catalog import Accepted, PublisherState
+from p2phub.trust.verdict import Judgement
+
+ASKED_FOR_HEADS = 8  # connected peers asked beside the DHT
+HEAD_TIME = 5.0  # seconds for all answers about one head
+HISTORY = 256  # releases walked back to find a commit
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRelease:
+    """A release that passed the gate, and how it was named."""
+
+    repo: RepoId
+    revision: str
+    digest: bytes
+    release: Release
+    judgement: Judgement
+
+    @property
+    def commit(self) -> str:
+        return commit_id(self.digest)
+
+
+async def resolve(
+    services: Services, reference: Reference, *, offline: bool = False
+) -> ResolvedRelease:
+    """The release that `reference` names now.
+
+    `offline` asks nobody: what is on disk decides. Raises `NotFoundError` for an unknown alias,
+    repo or revision, `UntrustedError` for documents the gate refused, `NoSourceError` if nobody
+    has the documents."""
+    publisher = await services.on_disk(services.publisher_of, reference)
+    own = await services.on_disk(services.store.documents.own_publisher)
+    finder = _Finder(services, publisher, offline or publisher == own)
+    await finder.newest_head()
+    repo = RepoId(publisher, reference.name)
+    entry = await finder.entry(repo.name)
+    revision = reference.revision or DEFAULT_REVISION
+    digest = await finder.release_named(entry, revision)
+    accepted = await finder.document(digest)
+    assert isinstance(accepted.document, Release)
+    return ResolvedRelease(repo, revision, digest, accepted.document, accepted.judgement)
+
+
+class _Finder:
+    """The documents of one publisher, wherever they are."""
+
+    def __init__(self, services: Services, publisher: PublisherId, offline: bool) -> None:
+        self._services, self._publisher, self._offline = services, publisher, offline
+        self._refusals: list[UntrustedError] = []
+        self._sources: list[Source] | None = None
+
+    async def newest_head(self) -> PublisherState:
+        """The publisher's state after everybody was asked for a newer head."""
+        knowledge, on_disk = self._services.knowledge, self._services.on_disk
+        await on_disk(knowledge.state, self._publisher)
+        if not self._offline:
+            with trio.move_on_after(HEAD_TIME):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._heads_from_records)
+                    for peer in self._services.network.peers()[:ASKED_FOR_HEADS]:
+                        nursery.start_soon(self._heads_from_peer, peer.peer_id)
+        state = await on_disk(knowledge.state, self._publisher)
+        if state is not None:
+            return state
+        if self._refusals:
+            raise self._refusals[0]
+        if self._offline:
+            raise NotFoundError(f"nothing is known of publisher {self._publisher}")
+        raise NoSourceError(
+            f"nobody reachable has a head of publisher {self._publisher}",
+            remedy="check `p2phub peers`; connect to a peer that knows this publisher",
+        )
+
+    async def entry(self, name: str) -> RepoEntry:
+        while True:
+            found = await self._services.on_disk(
+                self._services.knowledge.find, self._publisher, name
+            )
+            if isinstance(found, RepoEntry):
+                return found
+            await self._fetch(found.digest)
+
+    async def document(self, digest: bytes) -> Accepted:
+        """A document the gate wants, from disk or from a peer."""
+        here = await self._services.on_disk(self._services.knowledge.document, digest)
+        return here or await self._fetch(digest)
+
+    async def release_named(self, entry: RepoEntry, revision: str) -> bytes:
+        """The digest of the release that a ref, a tag or a commit id (8 digits at least) names."""
+        ref = entry.refs.get(revision)
+        if ref is not None:
+            return ref.release
+        if len(revision) < 8 or not set(revision) <= set("0123456789abcdef"):
+            known = ", ".join(sorted(entry.refs))
+            raise NotFoundError(f"{entry.name} has no revision {revision} (it has: {known})")
+        found = await self._in_history(entry, revision)
+        if not found:
+            raise NotFoundError(f"{entry.name} has no commit {revision}")
+        if len(found) > 1:
+            names = ", ".join(commit_id(digest)[:16] for digest in sorted(found))
+            raise UsageError(f"{revision} is the beginning of several commits: {names}")
+        return found.pop()
+
+    async def _in_history(self, entry: RepoEntry, prefix: str) -> set[bytes]:
+        seen: set[bytes] = set()
+        todo = [ref.release for ref in entry.refs.values()]
+        while todo and len(seen) < HISTORY:
+            digest = todo.pop(0)
+            if digest in seen:
+                continue
+            seen.add(digest)
+            if commit_id(digest) == prefix:
+                return {digest}
+            try:
+                accepted = await self.document(digest)
+            except NoSourceError:
+                continue  # nobody keeps this old release any more: its branch of history ends
+            assert isinstance(accepted.document, Release)
+            for parent in accepted.document.parents:
+                await self._services.on_disk(
+                    self._services.knowledge.expect, parent, self._publisher
+                )
+                todo.append(parent)
+        return {digest for digest in seen if commit_id(digest).startswith(prefix)}
+
+    async def _heads_from_records(self) -> None:
+        try:
+            records = await self._services.records.get_heads(head_key(self._publisher))
+        except RemoteError:
+            return
+        for record in records:
+            await self._offer_head(record)
+
+    async def _heads_from_peer(self, peer_id: str) -> None:
+        try:
+            heads = await self._services.control.heads(peer_id, [self._publisher.digest])
+        except P2PHubError:
+            return
+        for head in heads:
+            await self._offer_head(head)
+
+    async def _offer_head(self, record: bytes) -> None:
+        try:
+            await self._services.on_disk(
+                self._services.knowledge.learn_head, self._publisher, record
+            )
+        except UntrustedError as error:
+            self._refusals.append(error)
+
+    async def _fetch(self, digest: bytes) -> Accepted:
+        """Ask one source after the other until the gate takes what it says."""
+        if self._offline:
+            raise NoSourceError(f"document {digest.hex()} of {self._publisher} is not on this disk")
+        refusal: UntrustedError | None = None
+        for source in await self._neighbours():
+            try:
+                data = await source.document(digest, limits.MAX_RELEASE)
+                accepted = await self._services.on_disk(
+                    self._services.knowledge.learn, data, digest
+                )
+            except UntrustedError as error:
+                refusal = error
+            except (RemoteError, NotFoundError):
+                continue
+            else:
+                return accepted
+        if refusal is not None:
+            raise refusal
+        raise NoSourceError(
+            f"nobody reachable has document {digest.hex()[:16]}… of publisher {self._publisher}",
+            remedy="pull again when a peer that has it is online",
+        )
+
+    async def _neighbours(self) -> list[Source]:
+        if self._sources is None:
+            self._sources = await self._services.neighbours.holders(self._publisher.digest)
+        return self._sources

@@ -1,0 +1,92 @@
+"""What a running node is made of: the values every use case is handed, and nothing it could do by
+itself.
+
+`open_node` in `node.py` fills this in the order of its lines. Use cases take a `Services` instead
+of a node, so that a test can hand them fakes of just the parts they touch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+import trio
+
+from p2phub.config import Config
+from p2phub.errors import UsageError
+from p2phub.formats.ids import PublisherId, Reference, RepoId
+from p2phub.network.control import ControlClient
+from p2phub.node.announce import Announcer
+from p2phub.node.knowledge import Knowledge
+from p2phub.node.neighbours import Neighbours
+from p2phub.node.traffic import Traffic
+from p2phub.protocol.ports import ControlNetwork, Records
+from p2phub.store.keyring import Keyring
+from p2phub.store.store import Store
+
+
+class Bell:
+    """Wakes whoever waits; a ring that nobody heard is heard by the next."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = trio.Event()
+
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one node. `now()` gives unix seconds."""
+
+    config: Config
+    now: Callable[[], int]
+    store: Store
+    keyring: Keyring
+    knowledge: Knowledge
+    network: ControlNetwork
+    records: Records
+    control: ControlClient
+    neighbours: Neighbours
+    announcer: Announcer
+    traffic: Traffic
+    disk: trio.CapacityLimiter
+    data_port: int
+    """Where the data plane listens."""
+    uploads: Callable[[], int]
+    """How many data connections peers have open now."""
+    hashing_waits: "Bell"
+    """Rung when there are new blobs to hash whole."""
+
+    async def on_disk(
+        self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        """Run blocking store work in one of the store's threads."""
+        return await trio.to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self.disk)
+
+    def publisher_of(self, reference: Reference) -> PublisherId:
+        """Who a reference means: a pinned alias, a full id, or this machine's own publisher when
+        it names nobody.
+
+        Raises `NotFoundError` for an alias that is not pinned, `UsageError` when there is no own
+        publisher."""
+        if reference.publisher is not None:
+            return self.store.documents.aliases().resolve(reference.publisher)
+        own = self.store.documents.own_publisher()
+        if own is None:
+            raise UsageError(
+                f"{reference.name} names no publisher, and this machine has none of its own",
+                remedy="write publisher/name, or run `p2phub init` to become a publisher",
+            )
+        return own
+
+    def name_of(self, repo: RepoId, revision: str) -> str:
+        """A repo as this machine's people call it: by alias where one is pinned."""
+        alias = self.store.documents.aliases().alias_of(repo.publisher)
+        return f"{alias or repo.publisher}/{repo.name}@{revision}"

@@ -1,0 +1,115 @@
+"""Verify a release on this disk, and say how one knows: documents first, then every byte of every
+file.
+
+The steps are those of the gate (head, release), then for each file: its place in the snapshot, its
+pieces against the signed table, its SHA-256 against the signed claim. Nothing is taken from memory:
+files are read again in full. Works on a store that is open for reading only, and with no network.
+"""
+
+from collections.abc import Sequence
+
+from p2phub.errors import DamagedBlobError, NotFoundError, UntrustedError
+from p2phub.formats.ids import PublisherId, RepoId, commit_id
+from p2phub.formats.manifest import FileEntry, Release
+from p2phub.node.events import Report, Verifying
+from p2phub.node.knowledge import Knowledge
+from p2phub.node.values import StepTaken, Verification
+from p2phub.store.store import Store
+from p2phub.trust.catalog import Accepted
+from p2phub.trust.refusals import Refusal, verdict_of
+from p2phub.trust.verdict import Step, Verdict
+
+
+def verify_release(
+    store: Store, knowledge: Knowledge, repo: RepoId, digest: bytes, ref: str, *, report: Report
+) -> Verification:
+    """Check everything about a release that is on this disk; never raises for what is wrong."""
+    report(Verifying(ref))
+    steps: list[StepTaken] = []
+    try:
+        accepted = _documents(knowledge, repo.publisher, digest, steps)
+    except UntrustedError as error:
+        verdict = verdict_of(error)
+        if not isinstance(error, Refusal):
+            steps.append(StepTaken("documents", False, error.message))
+        return Verification(ref, verdict.value, None, tuple(steps))
+    release = accepted.document
+    assert isinstance(release, Release)
+    steps += _snapshot(store, repo, digest, release)
+    here = 0
+    for file in release.files:
+        report(Verifying(ref, "/".join(file.path)))
+        checked = _file(store, file)
+        here += bool(checked)
+        steps += checked
+    steps.append(_count(here, release.files))
+    if all(step.ok for step in steps):
+        judgement = accepted.judgement
+        return Verification(ref, judgement.text, judgement.stale_since, tuple(steps))
+    return Verification(ref, Verdict.CORRUPT.value, None, tuple(steps))
+
+
+def _documents(
+    knowledge: Knowledge, publisher: PublisherId, digest: bytes, steps: list[StepTaken]
+) -> Accepted:
+    """The release, after its publisher's head and itself passed the gate again."""
+    try:
+        state = knowledge.state(publisher)
+        head = knowledge.document(state.head) if state is not None else None
+        if head is None:
+            raise UntrustedError(f"no head of publisher {publisher} is on this disk")
+        steps += _told("head", head.judgement.steps)
+        knowledge.expect(digest, publisher)
+        release = knowledge.document(digest)
+        if release is None or not isinstance(release.document, Release):
+            raise UntrustedError(f"the manifest of commit {commit_id(digest)} is not on this disk")
+    except Refusal as error:
+        steps += _told("documents", error.steps)
+        raise
+    steps += _told("release", release.judgement.steps)
+    return release
+
+
+def _told(subject: str, steps: Sequence[Step]) -> list[StepTaken]:
+    return [StepTaken(f"{subject}: {step.name}", step.ok, step.detail) for step in steps]
+
+
+def _snapshot(store: Store, repo: RepoId, digest: bytes, release: Release) -> list[StepTaken]:
+    """Whether the folder that people load from shows these files and no others."""
+    commit = commit_id(digest)
+    if not store.snapshots.path(repo, commit).is_dir():
+        return []
+    found = store.snapshots.check(
+        repo, commit, [(file.path, file.content) for file in release.files]
+    )
+    if not found.wrong:
+        return [StepTaken("folder", True, f"{len(found.present)} files lead where they should")]
+    return [
+        StepTaken("folder", False, f"{'/'.join(wrong.path)}: {wrong.reason}")
+        for wrong in found.wrong
+    ]
+
+
+def _file(store: Store, file: FileEntry) -> list[StepTaken]:
+    """The steps of one file; none if it is not on this disk."""
+    name = "/".join(file.path)
+    try:
+        found = store.blobs.examine(file.content)
+    except NotFoundError:
+        return []
+    except DamagedBlobError as error:
+        return [StepTaken("pieces", False, f"{name}: {error.message}")]
+    if found.bad_pieces:
+        wrong = ", ".join(map(str, found.bad_pieces[:8]))
+        return [StepTaken("pieces", False, f"{name}: wrong pieces {wrong}")]
+    pieces = StepTaken("pieces", True, f"{name}: {found.pieces} match the signed table")
+    if found.sha256 == file.sha256:
+        return [pieces, StepTaken("sha256", True, f"{name}: {file.sha256.hex()}")]
+    claim = f"{name}: the publisher claims {file.sha256.hex()}, it is {found.sha256.hex()}"
+    return [pieces, StepTaken("sha256", False, claim)]
+
+
+def _count(here: int, files: Sequence[FileEntry]) -> StepTaken:
+    if here == len(files):
+        return StepTaken("files", True, f"all {here} files are here")
+    return StepTaken("files", here > 0, f"{here} of {len(files)} files are here")
