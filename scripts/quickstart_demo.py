@@ -12,6 +12,7 @@ import signal
 import stat
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 from loopback import FailedError, Home
@@ -58,6 +59,15 @@ def similarities(folder: Path) -> list[tuple[int, int, float]]:
     return [(i, j, float(cosine[i, j])) for i, j in ((0, 1), (0, 2), (1, 2))]
 
 
+def summary(steps: list[dict]) -> str:
+    """How many steps of each kind held; a `FailedError` that names the first one that did not."""
+    for step in steps:
+        if not step["ok"]:
+            raise FailedError(f"verification fails at {step['name']}: {step['detail']}")
+    kinds = Counter(step["name"].partition(":")[0] for step in steps)
+    return f"{len(steps)} steps held: " + ", ".join(f"{kinds[kind]} {kind}" for kind in kinds)
+
+
 def publish_and_pull(model: Path, lab: Home, laptop: Home) -> tuple[dict, dict, dict]:
     """What `publish` said in the lab, and what `pull` and `info` said on the laptop."""
     identity = lab.type("init", "--name", "lab")
@@ -75,8 +85,7 @@ def publish_and_pull(model: Path, lab: Home, laptop: Home) -> tuple[dict, dict, 
             f"         {pulled['bytes_fetched']:,} bytes from {pulled['sources']} peer(s) in"
             f" {pulled['seconds']:.1f} s; {pulled['verdict']}"
         )
-        for step in laptop.type("verify", "lab/minilm")["steps"]:
-            say(f"         {'ok ' if step['ok'] else 'NOT'} {step['name']}: {step['detail']}")
+        say(f"         {summary(laptop.type('verify', 'lab/minilm')['steps'])}")
         return published, pulled, laptop.type("info", "lab/minilm")
 
 
