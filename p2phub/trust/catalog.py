@@ -294,6 +294,5 @@ class TrustedCatalog:
                 listed = releases.get(ref.release, frozenset())
                 releases[ref.release] = listed | {(entry.name, entry.kind)}
         for digest, listed in releases.items():
-            before = self._wants.get(digest, WantedRelease).get(publisher, WantedRelease())
-            self._wants.add(publisher, digest, WantedRelease(before.listed | listed))
+            self._wants.add(publisher, digest, WantedRelease(listed))
         return (*(child for _, child in page.children), *releases)

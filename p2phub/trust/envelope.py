@@ -164,13 +164,7 @@ def claimed_type(data: bytes) -> str:
     at = tail.rfind(_TYPE_KEY)
     if not is_envelope(data) or at < 0:
         raise MalformedError("these bytes are no envelope")
-    text = decode(tail[at + len(_TYPE_KEY) :], limit=len(tail))
-    if not isinstance(text, str) or not (text.startswith(_PREFIX) and text.endswith(_SUFFIX)):
-        raise MalformedError("an envelope of no p2phub type")
-    name = text[len(_PREFIX) : -len(_SUFFIX)]
-    if name not in LIMITS:
-        raise MalformedError(f"an envelope of the unknown type {name!r}")
-    return name
+    return _short(decode(tail[at + len(_TYPE_KEY) :], limit=len(tail)))
 
 
 def unpack(data: bytes, limit: int | None = None) -> Envelope:
@@ -184,15 +178,13 @@ def unpack(data: bytes, limit: int | None = None) -> Envelope:
     _check_size(type, len(data))
     fields = _exactly(decode(data, limit=LIMITS[type]), ("payload", "signatures", "type"))
     payload, signatures = fields["payload"], fields["signatures"]
-    if fields["type"] != _media_type(type):
-        raise MalformedError("an envelope with two types")
     if not isinstance(payload, bytes) or not isinstance(signatures, list):
         raise MalformedError("an envelope is a payload of bytes and a list of signatures")
     if len(signatures) > limits.MAX_SIGNATURES:
         raise MalformedError(
             f"{len(signatures)} signatures, where {limits.MAX_SIGNATURES} are allowed"
         )
-    return Envelope(type, payload, _signatures(signatures))
+    return Envelope(_short(fields["type"]), payload, _signatures(signatures))
 
 
 def _signatures(values: list[Value]) -> tuple[Signature, ...]:
@@ -225,6 +217,14 @@ def _check_size(type: str, size: int) -> None:
         raise MalformedError(f"no envelope holds a document of type {type!r}")
     if size > limit:
         raise MalformedError(f"a {type} of {size} bytes, where at most {limit} are allowed")
+
+
+def _short(media_type: Value) -> str:
+    text = media_type if isinstance(media_type, str) else ""
+    name = text.removeprefix(_PREFIX).removesuffix(_SUFFIX)
+    if name not in LIMITS or text != _media_type(name):
+        raise MalformedError(f"an envelope of the unknown type {text[:80]!r}")
+    return name
 
 
 def _media_type(type: str) -> str:

@@ -28,6 +28,7 @@ from p2phub.testing.publishers import (
 )
 from p2phub.trust.catalog import Accepted, TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign_payload
+from p2phub.trust.history import Histories
 from p2phub.trust.refusals import Refusal
 from p2phub.trust.verdict import Verdict
 
@@ -572,6 +573,19 @@ def test_fork_two_roots_are_cleared_by_a_recovery_that_overrules_both():
         assert refused(catalog, publisher.sign_head()).verdict is Verdict.UNTRUSTED_KEY
 
 
+def test_fork_a_recovery_on_one_branch_of_two_clears_nothing():
+    lab, twin, late = FakePublisher(1), FakePublisher(1), FakePublisher(1)
+    lab.rotate()
+    lab.rotate()
+    twin.rotate("b")
+    late.rotate()
+    late.recover()
+    catalog = TrustedCatalog()
+    offered(catalog, lab.sign_head())
+    refused(catalog, twin.sign_head())
+    assert refused(catalog, late.sign_head()).verdict is Verdict.FORKED
+
+
 def test_a_recovery_ends_a_thief_who_is_far_ahead():
     owner, thief = FakePublisher(1), FakePublisher(1)
     owner.publish("demo", FILES)
@@ -803,6 +817,16 @@ def test_forgetting_what_was_wanted_is_healed_by_offering_again():
     assert step_of(refused(catalog, made.release)) == "wanted"
     assert catalog.state(lab.publisher).order == (1, 1, 1)
     offered(catalog, *made.packed)
+
+
+def test_a_publisher_that_is_forgotten_is_forgotten_with_what_it_named(monkeypatch):
+    monkeypatch.setattr("p2phub.trust.catalog.Histories", lambda: Histories(most=1))
+    one, two = (FakePublisher(seed).publish("demo", FILES) for seed in (1, 2))
+    catalog = knowing(one, two)
+    assert catalog.state(FakePublisher(1).publisher) is None
+    assert not catalog.is_wanted(one.release.digest)
+    offered(catalog, *one.packed)
+    assert not catalog.is_wanted(two.release.digest)
 
 
 def test_errors_name_the_release_people_asked_for():

@@ -71,6 +71,16 @@ def test_a_document_that_does_not_parse_keeps_its_class(kind):
     assert caught.value.code == kind.code
 
 
+def test_a_branch_leaves_the_trail_it_came_from_alone():
+    trail = Trail("this page")
+    trail.passed("wanted")
+    branch = trail.branch()
+    branch.passed("placed")
+    assert [step.name for step in trail.steps] == ["wanted"]
+    assert [step.name for step in branch.steps] == ["wanted", "placed"]
+    assert branch.subject == trail.subject
+
+
 def test_parsing_that_succeeds_is_a_step():
     trail = Trail("this head")
     with trail.step("parses", "a head"):

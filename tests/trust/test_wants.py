@@ -44,6 +44,13 @@ def test_all_together_are_bounded_whatever_publishers_come():
     assert digest(0) not in wants
 
 
+def test_what_was_wanted_lately_stays_when_room_is_made():
+    wants = Wants(per_publisher=10, in_all=3)
+    for publisher, number in ((LAB, 1), (EVIL, 2), (LAB, 3), (LAB, 4)):
+        wants.add(publisher, digest(number), WantedRelease())
+    assert [number for number in range(1, 5) if digest(number) in wants] == [1, 3, 4]
+
+
 def test_a_digest_wanted_as_something_else_is_not_found():
     wants = Wants()
     wants.add(LAB, digest(1), WantedIndex(1))
