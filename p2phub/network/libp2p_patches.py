@@ -23,6 +23,7 @@ import libp2p
 import libp2p.network.connection.swarm_connection as swarm_connection
 import libp2p.network.swarm as swarm
 import libp2p.protocol_muxer.multiselect_communicator as multiselect_communicator
+import libp2p.stream_muxer.yamux.yamux as yamux
 import libp2p.transport.tcp.tcp as tcp
 import trio
 from libp2p.abc import IMuxedConn
@@ -30,7 +31,6 @@ from libp2p.exceptions import ParseError
 from libp2p.io.trio import TrioTCPStream
 from libp2p.network.connection.exceptions import RawConnError
 from libp2p.network.connection.raw_connection import RawConnection
-from libp2p.stream_muxer.yamux.yamux import Yamux
 from libp2p.utils.varint import read_varint_prefixed_bytes_limited
 
 TESTED_VERSION: Final = "0.8.1"
@@ -133,7 +133,7 @@ def a_closed_connection_gives_its_slot_back(original: Any) -> Any:
     return handle
 
 
-@_replaces(Yamux, "_write_frame")
+@_replaces(yamux.Yamux, "_write_frame")
 def a_cancelled_write_sends_its_frame_whole(original: Any) -> Any:
     """A time-out while a frame is being sent leaves half of it on the wire.
 
@@ -155,7 +155,7 @@ def a_cancelled_write_sends_its_frame_whole(original: Any) -> Any:
     return write_frame
 
 
-@_replaces(Yamux, "__init__")
+@_replaces(yamux.Yamux, "__init__")
 def a_peer_is_held_to_its_window(original: Any) -> Any:
     """A peer that ignores the window fills our memory: the library only logs a warning.
 
@@ -169,6 +169,16 @@ def a_peer_is_held_to_its_window(original: Any) -> Any:
         self.stream_buffers = _Buffers(self)
 
     return initialise
+
+
+@_replaces(yamux, "MAX_WINDOW_SIZE")
+def a_window_grows_to_a_few_megabytes(original: Any) -> Any:
+    """A window grows to 16 MiB a stream, all of which a peer may leave us with (yamux.py:149).
+
+    4 MiB carry 40 MB/s over a line of 100 ms; what needs more goes over the data plane.
+    Test: test_libp2p_streams.py::test_a_sender_that_ignores_the_window_is_cut_off.
+    """
+    return 4 * 1024 * 1024
 
 
 class _Buffers(dict[int, bytearray]):
