@@ -68,8 +68,9 @@ def _tell(event: Event, output: Output) -> None:
         case "resolved":
             output.say(f"{event['ref']} is {event['commit']}, {event['verdict']}")
         case "plan":
-            wanted, here = size(event["bytes_to_fetch"]), size(event["bytes_linked"])
-            output.say(f"{event['files']} files: {wanted} to fetch, {here} already here")
+            wanted, here = event["bytes_to_fetch"], event["bytes_linked"]
+            rest = f": {size(wanted)} to fetch, {size(here)} already here" if wanted or here else ""
+            output.say(f"{event['files']} files, {size(event['bytes_total'])}{rest}")
         case "file":
             output.say(f"{event['path']}: {size(event['size'])}")
         case "verifying":

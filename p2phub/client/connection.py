@@ -8,9 +8,8 @@ end, not to their last line, so that the connection can be used again.
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any, Final
 
-import httpx
-
 from p2phub.client.calls import Call
+from p2phub.client.http import httpx
 from p2phub.client.running import RunningNode
 from p2phub.client.wire import answer_of, as_ours, ended, is_last, parsed
 

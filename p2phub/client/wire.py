@@ -12,9 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
-
 from p2phub import errors
+from p2phub.client.http import httpx
 from p2phub.errors import GarbageError, P2PHubError, RemoteError, TooSlowError
 
 _REMEDY = "Look at the node's log, or start it again with `p2phub node`."

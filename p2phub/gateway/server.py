@@ -38,6 +38,7 @@ from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.whereabouts import announced, keep_token
 
 log = logging.getLogger(__name__)
+_http_log = logging.getLogger("hypercorn")
 BugHook = Callable[[Exception], None]
 STOP_PATIENCE = 3.0
 """Seconds that answers under way get to end once the gateway stops."""
@@ -85,7 +86,7 @@ async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.E
     # Hypercorn closes what it serves on; it gets a copy, so that ours closes with our block.
     settings.bind = [f"fd://{listener.dup().detach()}"]
     settings.accesslog = None
-    settings.errorlog = log
+    settings.errorlog = _http_log
     settings.include_server_header = False
     settings.graceful_timeout = STOP_PATIENCE
     # The spelling of the ASGI types differs between Starlette and hypercorn.

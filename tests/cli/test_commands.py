@@ -184,7 +184,7 @@ def test_global_options_stand_before_or_after_the_command(cli, node):
 
 
 def test_control_c_ends_with_130(cli, node, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("p2phub.cli.commands.pull.follow", interrupted)

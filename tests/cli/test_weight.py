@@ -29,3 +29,4 @@ def test_the_client_loads_no_node(name):
     loaded = loaded_by(f"from p2phub import {name}")
     assert not loaded & {"torch", "trio", "libp2p", "sqlite3", "hypercorn", "starlette"}
     assert "httpx" in loaded
+    assert "rich" not in loaded

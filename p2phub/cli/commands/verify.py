@@ -5,13 +5,15 @@ Ends with exit code 4 if anything is wrong, and names the file.
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from p2phub.cli.output import Output
 from p2phub.cli.progress import follow, follower
 from p2phub.cli.session import Session, as_objects
 from p2phub.client.running import find_running
 from p2phub.errors import UntrustedError, UsageError
+
+MAX_TOLD: Final = 10
+"""Wrong steps that the error names; the others are counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +27,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         raise UsageError("a release and --all say two things", remedy="Name one of them.")
     results = _results(reference, session)
     for each in results:
-        _tell(each, session.output)
+        _tell(each, session)
     wrong = [each for each in results if not _is_good(each)]
     for each in wrong:
         if not session.output.json:
@@ -58,18 +60,22 @@ def _is_good(result: Mapping[str, Any]) -> bool:
     return all(step["ok"] for step in result["steps"]) and result["verdict"].startswith("verified")
 
 
-def _tell(result: Mapping[str, Any], output: Output) -> None:
-    if output.json:
-        output.record(result)
+def _tell(result: Mapping[str, Any], session: Session) -> None:
+    if session.output.json:
+        session.output.record(result)
         return
-    output.line_of([result["ref"], result["verdict"]])
+    session.output.line_of([result["ref"], result["verdict"]])
     for step in result["steps"]:
-        output.say(f"  {'ok' if step['ok'] else 'WRONG'}  {step['name']}: {step['detail']}")
+        if session.verbose or not step["ok"]:
+            detail = f": {step['detail']}" if step["detail"] else ""
+            session.output.say(f"  {'ok' if step['ok'] else 'WRONG'}  {step['name']}{detail}")
 
 
 def _complaint(result: Mapping[str, Any]) -> UntrustedError:
-    details = [f"{step['name']}: {step['detail']}" for step in result["steps"] if not step["ok"]]
-    said = "; ".join(details) or str(result["verdict"])
+    wrong = [step for step in result["steps"] if not step["ok"]]
+    said = "; ".join(f"{each['name']}: {each['detail']}" for each in wrong[:MAX_TOLD])
+    said = said or str(result["verdict"])
+    said += f" (and {len(wrong) - MAX_TOLD} more)" if len(wrong) > MAX_TOLD else ""
     return UntrustedError(
         f"{result['ref']} does not verify: {said}",
         remedy=f"Pull it again: `p2phub pull {result['ref']}` fetches what is damaged.",
