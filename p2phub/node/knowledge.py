@@ -31,7 +31,6 @@ class Knowledge:
     def __init__(self, store: Store, catalog: TrustedCatalog, now: Callable[[], int]) -> None:
         self._store, self._catalog, self._now = store, catalog, now
         self._lock = threading.RLock()
-        self._touched: set[PublisherId] = set()
 
     def state(self, publisher: PublisherId) -> PublisherState | None:
         """What is known of a publisher; loads what is on disk on first touch."""
@@ -114,30 +113,34 @@ class Knowledge:
             wanted = found
 
     def entries(self, publisher: PublisherId) -> tuple[RepoEntry, ...]:
-        """Every repo of a publisher whose index pages are all on this disk, in the order of their
-        names.
-        """
+        """Every repo of a publisher, by name. Raises `NotFoundError` if a page is not here."""
         state = self.state(publisher)
-        index = self.document(state.index) if state else None
-        if index is None:
+        if state is None:
             return ()
+        index = self._here(state.index)
         assert isinstance(index.document, Index)
         return tuple(self._below(index.document.pages))
 
     def _below(self, digest: bytes) -> list[RepoEntry]:
-        page = self.document(digest)
-        if page is None:
-            return []
+        page = self._here(digest)
         assert isinstance(page.document, Page)
         found = list(page.document.entries)
         for _, child in page.document.children:
             found += self._below(child)
         return found
 
+    def _here(self, digest: bytes) -> Accepted:
+        accepted = self.document(digest)
+        if accepted is None:
+            raise NotFoundError(
+                f"document {digest.hex()[:16]}… is not on this disk",
+                remedy="restore the store from a backup, or pull the repo from a peer",
+            )
+        return accepted
+
     def _touch(self, publisher: PublisherId) -> None:
-        if publisher in self._touched:
+        if self._catalog.state(publisher) is not None:
             return
-        self._touched.add(publisher)
         digest = self._store.documents.head(publisher)
         data = self._store.documents.get(digest) if digest else None
         if data is not None:
@@ -148,10 +151,9 @@ class Knowledge:
         documents.put(accepted.digest, accepted.type, accepted.data)
         if accepted.type == Head.TYPE:
             state = self._catalog.state(accepted.publisher)
-            assert state is not None
-            documents.set_head(accepted.publisher, accepted.digest, state.index, self._now())
+            if state is not None and state.head == accepted.digest:
+                documents.set_head(accepted.publisher, state.head, state.index, self._now())
         elif isinstance(accepted.document, Release):
             self._store.repos.record_release(accepted.digest, accepted.document)
         elif isinstance(accepted.document, Page):
-            for entry in accepted.document.entries:
-                self._store.repos.record(accepted.publisher, entry)
+            self._store.repos.record_many(accepted.publisher, accepted.document.entries)

@@ -12,7 +12,7 @@ from p2phub.errors import DamagedBlobError, NotFoundError, UntrustedError
 from p2phub.formats.ids import PublisherId, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.node.events import Report, Verifying
-from p2phub.node.knowledge import Knowledge
+from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import StepTaken, Verification
 from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted
@@ -27,7 +27,7 @@ def verify_release(
     report(Verifying(ref))
     steps: list[StepTaken] = []
     try:
-        accepted = _documents(knowledge, repo.publisher, digest, steps)
+        accepted = _documents(knowledge, repo, digest, steps)
     except UntrustedError as error:
         verdict = verdict_of(error)
         if not isinstance(error, Refusal):
@@ -50,15 +50,17 @@ def verify_release(
 
 
 def _documents(
-    knowledge: Knowledge, publisher: PublisherId, digest: bytes, steps: list[StepTaken]
+    knowledge: Knowledge, repo: RepoId, digest: bytes, steps: list[StepTaken]
 ) -> Accepted:
-    """The release, after its publisher's head and itself passed the gate again."""
+    """The release, after its publisher's head, index and pages and itself passed the gate again."""
+    publisher, name = repo.publisher, repo.name
     try:
         state = knowledge.state(publisher)
         head = knowledge.document(state.head) if state is not None else None
         if head is None:
             raise UntrustedError(f"no head of publisher {publisher} is on this disk")
         steps += _told("head", head.judgement.steps)
+        steps += _listed(knowledge, publisher, name, digest)
         knowledge.expect(digest, publisher)
         release = knowledge.document(digest)
         if release is None or not isinstance(release.document, Release):
@@ -68,6 +70,21 @@ def _documents(
         raise
     steps += _told("release", release.judgement.steps)
     return release
+
+
+def _listed(
+    knowledge: Knowledge, publisher: PublisherId, name: str, digest: bytes
+) -> list[StepTaken]:
+    """Whether the publisher's newest index here still points at the release; it need not."""
+    try:
+        entry = knowledge.find(publisher, name)
+    except NotFoundError as error:
+        return [StepTaken("index", True, f"{error.message} any more; the release was listed once")]
+    if isinstance(entry, Missing):
+        return [StepTaken("index", True, "the newest index is not on this disk")]
+    refs = sorted(ref for ref, to in entry.refs.items() if to.release == digest)
+    where = f"as {', '.join(refs)}" if refs else "no more: a newer release took its place"
+    return [StepTaken("index", True, f"the newest index lists it {where}")]
 
 
 def _told(subject: str, steps: Sequence[Step]) -> list[StepTaken]:
