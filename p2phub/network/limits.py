@@ -1,0 +1,87 @@
+"""How long a peer may take, how much it may ask for at once, and how fast we send: time and rate.
+
+Limits on sizes are in `p2phub.formats.limits`. Whoever talks to a peer takes a `Patience`, so that
+tests of slow peers are quick.
+
+>>> slept = []
+>>> limit = Bandwidth(1000, clock=lambda: 0.0, wait=slept.append)
+>>> for _ in range(3):
+...     limit.take(500)
+>>> slept
+[0.5, 1.0]
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from p2phub.formats.limits import KIB, MIB
+
+MAX_HTTP_HEAD: Final = 16 * KIB
+"""Bytes of the head of a request or an answer."""
+MAX_CONNECTIONS: Final = 64
+"""Data connections served at once."""
+MAX_TRIED: Final = 4
+"""Data addresses of one peer that are tried."""
+SEND_CHUNK: Final = 256 * KIB
+"""Bytes read from a file and sent at once; more is not faster, and less is slower."""
+LEAST_PROGRESS: Final = 4 * KIB
+"""Bytes that must come within `Patience.progress`: a drip is not progress."""
+MAX_STREAM_RANGE: Final = 8 * MIB
+"""Bytes of one answer over a libp2p stream. A reader holds so much without pausing: the writer of a
+stream gives up when its reader pauses for 5 s."""
+MAX_STREAMS_PER_PEER: Final = 8
+"""Streams of one protocol that one peer may have open at once."""
+TICKET_SECONDS: Final = 3600
+MAX_TICKETS: Final = 10_000
+MAX_TICKETS_PER_PEER: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds."""
+
+    connect: float = 3.0
+    """For the TCP connection to one address."""
+    handshake: float = 5.0
+    """For TLS, from the first byte to the last."""
+    request: float = 10.0
+    """For the head of a request or an answer; for one question on the control plane, answered."""
+    progress: float = 10.0
+    """Without progress in a body, in either direction."""
+    idle: float = 30.0
+    """Until the next request on an open connection."""
+    retry_direct: float = 60.0
+    """Before the data port of a peer is tried again after it did not answer."""
+
+
+class Bandwidth:
+    """At most `rate` bytes a second, all threads together; 0 is no limit.
+
+    Whoever comes is given the next free moment on the line and waits for it; nobody waits for the
+    first bytes.
+    """
+
+    def __init__(
+        self,
+        rate: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        self._rate, self._clock, self._wait = rate, clock, wait
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, size: int) -> None:
+        """Return when `size` bytes may be sent."""
+        if not self._rate:
+            return
+        with self._lock:
+            now = self._clock()
+            turn = max(self._free_at, now)
+            self._free_at = turn + size / self._rate
+        if turn > now:
+            self._wait(turn - now)

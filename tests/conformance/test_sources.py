@@ -1,0 +1,224 @@
+"""What every source must do, whether it is a fake, a peer's data port, or a libp2p stream."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+import trio.testing
+
+from p2phub.errors import (
+    GarbageError,
+    NoSpaceError,
+    NotFoundError,
+    WrongBytesError,
+)
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MIB
+from p2phub.formats.pieces import Run
+from p2phub.network.peer_source import PeerSource
+from p2phub.network.stream_http import StreamServer
+from p2phub.protocol.ports import Holding, Source
+from p2phub.testing.libraries import MemoryLibrary
+from p2phub.testing.peers import ServedPeer
+from p2phub.testing.samples import FullSink, MemorySink, make_sample
+from p2phub.testing.sources import DamagedSource, HonestSource
+from p2phub.testing.streams import StreamNetwork
+
+LARGE = make_sample(20 * MIB, seed="large", piece=700_000)
+PARTIAL = make_sample(4 * MIB, seed="partial", piece=MIB)
+SMALL = make_sample(1000, seed="small")
+EMPTY = make_sample(0)
+ROTTEN = make_sample(50, seed="rotten")
+RANGES = ((0, MIB), (2 * MIB, 4 * MIB))
+UNKNOWN = ContentId(77, bytes(32))
+PAGE = b"a page" * 1000
+
+
+def make_library():
+    library = MemoryLibrary()
+    for sample in (LARGE, SMALL, EMPTY, ROTTEN):
+        library.add(sample)
+    library.add(PARTIAL, ranges=RANGES)
+    library.damaged.add(ROTTEN.content)
+    library.documents[sha256(PAGE)] = PAGE
+    return library
+
+
+class _Fake(HonestSource):
+    """The honest fake, whose rotten file is that of the one that owns up."""
+
+    async def fetch(self, content, table, run, sink):
+        if content == ROTTEN.content:
+            await DamagedSource.fetch(self, content, table, run, sink)
+        await super().fetch(content, table, run, sink)
+
+
+@asynccontextmanager
+async def fake():
+    files = (LARGE, SMALL, EMPTY, ROTTEN, PARTIAL)
+    ranges = {PARTIAL.content: RANGES}
+    yield _Fake("fake", files, {sha256(PAGE): PAGE}, ranges=ranges, latency=0)
+
+
+@asynccontextmanager
+async def over_tls():
+    library = make_library()
+    peer = ServedPeer(library)
+    await trio.to_thread.run_sync(peer.__enter__)
+    source = PeerSource(peer.peer_id, [peer.endpoint])
+    yield source
+    assert source.via in ("tls", "")
+    await source.close()
+    await trio.to_thread.run_sync(peer.__exit__)
+    assert library.open_now == 0
+
+
+@asynccontextmanager
+async def over_stream():
+    library = make_library()
+    async with trio.open_nursery() as nursery:
+        network = StreamNetwork(nursery)
+        StreamServer(library).register(network)
+        source = PeerSource("bob", [], network=network)
+        yield source
+        assert source.via in ("stream", "")
+        await source.close()
+        nursery.cancel_scope.cancel()
+    assert library.open_now == 0
+
+
+@pytest.fixture(params=[fake, over_tls, over_stream], ids=lambda make: make.__name__)
+async def source(request):
+    async with request.param() as source:
+        yield source
+
+
+async def test_has_a_name_and_says_how_many_runs_at_once(source: Source):
+    assert source.name
+    assert source.connections >= 1
+
+
+class TestHolds:
+    @pytest.mark.parametrize("sample", [LARGE, SMALL, EMPTY], ids=["large", "small", "empty"])
+    async def test_everything(self, source, sample):
+        assert await source.holds(sample.content) == Holding(complete=True)
+
+    async def test_a_part(self, source):
+        assert await source.holds(PARTIAL.content) == Holding(complete=False, ranges=RANGES)
+
+    async def test_nothing(self, source):
+        assert await source.holds(UNKNOWN) is None
+
+
+class TestDocuments:
+    async def test_come_as_they_are(self, source):
+        assert await source.document(sha256(PAGE), len(PAGE)) == PAGE
+
+    async def test_that_are_not_there(self, source):
+        with pytest.raises(NotFoundError):
+            await source.document(bytes(32), 100)
+
+    async def test_beyond_the_limit_are_garbage(self, source):
+        with pytest.raises(GarbageError):
+            await source.document(sha256(PAGE), len(PAGE) - 1)
+        assert await source.document(sha256(PAGE), len(PAGE)) == PAGE
+
+
+class TestFetch:
+    @pytest.mark.parametrize("sample", [LARGE, SMALL, EMPTY], ids=["large", "small", "empty"])
+    async def test_brings_every_piece_in_order(self, source, sample):
+        sink = MemorySink(sample.table)
+        await source.fetch(sample.content, sample.table, sample.all, sink)
+        assert sink.order == list(range(sample.table.count))
+        assert sink.data == sample.data
+
+    @pytest.mark.parametrize("run", [Run(0, 1), Run(3, 20), Run(29, 1), Run(5, 0)])
+    async def test_brings_no_other_piece(self, source, run):
+        sink = MemorySink(LARGE.table)
+        await source.fetch(LARGE.content, LARGE.table, run, sink)
+        assert sink.order == list(range(run.first, run.first + run.count))
+
+    async def test_takes_several_runs_at_once(self, source):
+        sink = MemorySink(LARGE.table)
+        async with trio.open_nursery() as nursery:
+            for first in range(0, 30, 5):
+                nursery.start_soon(source.fetch, LARGE.content, LARGE.table, Run(first, 5), sink)
+        assert sink.data == LARGE.data
+
+    async def test_brings_the_parts_that_are_held(self, source):
+        sink = MemorySink(PARTIAL.table)
+        await source.fetch(PARTIAL.content, PARTIAL.table, Run(0, 1), sink)
+        await source.fetch(PARTIAL.content, PARTIAL.table, Run(2, 2), sink)
+        assert sink.order == [0, 2, 3]
+
+    @pytest.mark.parametrize("run", [Run(0, 4), Run(1, 1), Run(0, 2)])
+    async def test_of_parts_that_are_not_held(self, source, run):
+        sink = MemorySink(PARTIAL.table)
+        with pytest.raises(NotFoundError):
+            await source.fetch(PARTIAL.content, PARTIAL.table, run, sink)
+        assert sink.order == []
+
+    async def test_of_a_file_that_is_not_there(self, source):
+        unknown = make_sample(77)
+        with pytest.raises(NotFoundError):
+            await source.fetch(unknown.content, unknown.table, unknown.all, FullSink(unknown.table))
+
+    async def test_of_a_copy_that_turns_out_damaged(self, source):
+        sink = MemorySink(ROTTEN.table)
+        with pytest.raises(WrongBytesError, match="its own copy is damaged"):
+            await source.fetch(ROTTEN.content, ROTTEN.table, ROTTEN.all, sink)
+        assert sink.order == []
+
+    async def test_ends_with_the_error_of_the_sink(self, source):
+        sink = FullSink(LARGE.table, room=3)
+        with pytest.raises(NoSpaceError):
+            await source.fetch(LARGE.content, LARGE.table, LARGE.all, sink)
+        assert sink.order == [0, 1, 2]
+
+    async def test_works_after_one_that_failed(self, source):
+        with pytest.raises(NoSpaceError):
+            await source.fetch(LARGE.content, LARGE.table, LARGE.all, FullSink(LARGE.table))
+        sink = MemorySink(SMALL.table)
+        await source.fetch(SMALL.content, SMALL.table, SMALL.all, sink)
+        assert sink.data == SMALL.data
+
+
+class TestCancelling:
+    async def test_lets_go_of_the_sink(self, source):
+        with trio.CancelScope() as scope:
+
+            class Cancelling(MemorySink):
+                def accept(self, index, data):
+                    super().accept(index, data)
+                    if index == 2:
+                        stop()
+
+            def stop():
+                try:
+                    trio.from_thread.run_sync(scope.cancel)
+                except RuntimeError:
+                    scope.cancel()  # a source that has no threads
+
+            sink = Cancelling(LARGE.table)
+            await source.fetch(LARGE.content, LARGE.table, LARGE.all, sink)
+        assert scope.cancelled_caught
+        came = list(sink.order)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert sink.order == came, "a piece came after the fetch had ended"
+        again = MemorySink(LARGE.table)
+        await source.fetch(LARGE.content, LARGE.table, LARGE.all, again)
+        assert again.data == LARGE.data
+
+    async def test_before_it_began(self, source):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await source.fetch(SMALL.content, SMALL.table, SMALL.all, MemorySink(SMALL.table))
+        assert scope.cancelled_caught
+        assert await source.holds(SMALL.content) == Holding(complete=True)
+
+
+async def test_closing_twice(source):
+    await source.holds(SMALL.content)
+    await source.close()
+    await source.close()
