@@ -10,6 +10,7 @@ nothing. The rules, in the order they are checked:
 3. Anywhere but on loopback every request needs the token. On loopback the operations that are not
    marked open do (`require_token`).
 4. A body may have at most `MAX_BODY` bytes, counted as they come.
+5. At most `MAX_REQUESTS` requests are answered at once; the next ones are told to come again.
 
 >>> host_of("[::1]:8642"), host_of("localhost"), host_of("a:b:c")
 (('::1', '8642'), ('localhost', ''), None)
@@ -30,6 +31,8 @@ from p2phub.errors import P2PHubError, RefusedError, UsageError
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_BODY: Final = 1 << 20
 """Bytes of a request body; control requests are small."""
+MAX_REQUESTS: Final = 256
+"""Requests answered at once."""
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
 
 
@@ -122,24 +125,32 @@ class Gate:
 
 
 class Guard:
-    """ASGI middleware: the four rules for every request, before anything is routed."""
+    """ASGI middleware: the five rules for every request, before anything is routed."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self._app = app
         self._gate = gate
+        self._open = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
             return
-        if scope["type"] == "http":
-            headers = Headers(scope=scope)
-            self._gate.check_host(headers)
-            if not self._gate.local:
-                self._gate.check_token(headers)
-            _check_length(headers.get("content-length", "0"))
-            receive = _counted(receive)
-        await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        self._gate.check_host(headers)
+        if not self._gate.local:
+            self._gate.check_token(headers)
+        _check_length(headers.get("content-length", "0"))
+        if self._open >= MAX_REQUESTS:
+            raise _too_many()
+        self._open += 1
+        try:
+            await self._app(scope, _counted(receive), send)
+        finally:
+            self._open -= 1
 
 
 def _check_length(claimed: str) -> None:
@@ -160,6 +171,13 @@ def _counted(receive: Receive) -> Receive:
         return message
 
     return counted
+
+
+def _too_many() -> HttpError:
+    error = RefusedError(
+        f"{MAX_REQUESTS} requests are being answered already", remedy="Try again in a moment."
+    )
+    return HttpError(error, 429)
 
 
 def _too_large() -> HttpError:

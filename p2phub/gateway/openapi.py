@@ -7,11 +7,17 @@ the annotations and field sentences of the dataclasses.
 'info'
 """
 
-from typing import Any
+from typing import Any, Final
 
 from p2phub.gateway.operations import EVENTS, OPERATIONS, Operation
 from p2phub.gateway.shapes import nested, schema_of
 
+OTHERS: Final = {
+    "/healthz": "Whether the gateway answers",
+    "/readyz": "Whether the node takes work; 503 while it stops",
+    "/control/openapi.json": "This document",
+}
+"""What is not about the node: each is a GET that anyone on loopback may send."""
 _ERROR: dict[str, Any] = {
     "type": "object",
     "description": "What went wrong, for programs (`code`, `exit`) and people.",
@@ -41,7 +47,7 @@ def document() -> dict[str, Any]:
             "description": "What the command line and the Python client use. Sizes are bytes, times"
             " unix seconds, rates bytes a second.",
         },
-        "paths": {each.path: {each.method.lower(): _operation(each)} for each in OPERATIONS},
+        "paths": _paths(),
         "components": {
             "schemas": _schemas(),
             "securitySchemes": {
@@ -53,6 +59,18 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _paths() -> dict[str, Any]:
+    paths = {each.path: {each.method.lower(): _operation(each)} for each in OPERATIONS}
+    for path, summary in OTHERS.items():
+        answer = {"content": {"application/json": {"schema": {"type": "object"}}}}
+        responses = {"200": {"description": "The answer."} | answer}
+        name = path.strip("/").replace("/", "_").removesuffix(".json")
+        paths[path] = {
+            "get": {"operationId": name, "summary": summary, "responses": responses, "security": []}
+        }
+    return paths
 
 
 def _operation(operation: Operation) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2phub.config import Config
@@ -95,6 +95,16 @@ async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.E
 
 
 def _application(control: Control, gate: Gate, on_bug: BugHook | None) -> ASGIApp:
+    return Starlette(
+        routes=routes(control),
+        middleware=[Middleware(Boundary, on_bug=on_bug), Middleware(Guard, gate=gate)],
+        exception_handlers={HTTPException: _no_such_route},
+    )
+
+
+def routes(control: Control) -> list[BaseRoute]:
+    """Everything that is served: two probes, and the control API."""
+
     async def healthy(request: Request) -> Response:
         return JSONResponse({"ok": True})
 
@@ -103,11 +113,7 @@ def _application(control: Control, gate: Gate, on_bug: BugHook | None) -> ASGIAp
             return refusal(stopped(), 503)
         return JSONResponse({"ok": True})
 
-    return Starlette(
-        routes=[Route("/healthz", healthy), Route("/readyz", ready), *control.routes()],
-        middleware=[Middleware(Boundary, on_bug=on_bug), Middleware(Guard, gate=gate)],
-        exception_handlers={HTTPException: _no_such_route},
-    )
+    return [Route("/healthz", healthy), Route("/readyz", ready), *control.routes()]
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:
@@ -135,7 +141,10 @@ class Boundary:
 
         async def watched(message: Message) -> None:
             nonlocal begun
-            begun = True
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = [*message.get("headers", ()), (b"x-content-type-options", b"nosniff")]
+                message = {**message, "headers": headers}
             await send(message)
 
         try:

@@ -273,6 +273,7 @@ class RepoInfo:
     stale_since: int | None
     """Unix seconds; None while fresh."""
     created: int
+    """Unix seconds, as the publisher says."""
     message: str
     files: int
     bytes: int

@@ -2,13 +2,15 @@
 
 import h11
 import pytest
+import trio
 from starlette.datastructures import Headers
 
 from p2phub.config import Endpoint
+from p2phub.gateway import guard
 from p2phub.gateway.guard import MAX_BODY, Gate, HttpError
 from p2phub.gateway.operations import OPERATIONS
 
-from .conftest import connected, serving
+from .conftest import connected, posting, serving
 
 V1 = "/control/v1"
 CLOSED = [each for each in OPERATIONS if not each.open]
@@ -82,6 +84,15 @@ async def test_a_preflight_gets_no_permission(served):
     answer = await served.stranger.request("OPTIONS", f"{V1}/pull", headers=asks)
     assert answer.status_code == 403
     assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+async def test_too_many_requests_at_once_are_told_to_come_again(served, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_REQUESTS", 1)
+    served.node.hold = trio.Event()
+    async with posting(served, "pull", {"reference": "lab/minilm"}) as lines:
+        await lines.next()
+        assert (await served.client.get(f"{V1}/search")).status_code == 429
+    await served.node.cancelled.wait()
 
 
 async def test_a_body_that_claims_too_much_is_refused_unread(served):

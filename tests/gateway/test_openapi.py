@@ -5,9 +5,14 @@ import re
 
 import pytest
 
+from p2phub.config import Endpoint
+from p2phub.gateway.control import Control
+from p2phub.gateway.guard import Gate
 from p2phub.gateway.openapi import document
 from p2phub.gateway.operations import EVENTS, OPERATIONS
+from p2phub.gateway.server import routes
 from p2phub.gateway.shapes import from_json
+from p2phub.testing.nodes import FakeNode
 
 DOCUMENT = document()
 SCHEMAS = DOCUMENT["components"]["schemas"]
@@ -61,11 +66,16 @@ def response_schema(operation):
     return content["schema"]
 
 
-def test_every_operation_appears():
+def test_every_route_appears():
     described = {
         (method.upper(), path) for path, item in DOCUMENT["paths"].items() for method in item
     }
-    assert described == {(each.method, each.path) for each in OPERATIONS}
+    gate = Gate(Endpoint("127.0.0.1", 1), ("t" * 32,))
+    served = routes(Control(FakeNode(), gate))
+    assert described == {
+        (method, route.path) for route in served for method in route.methods - {"HEAD"}
+    }
+    assert {(each.method, each.path) for each in OPERATIONS} < described
 
 
 def test_every_reference_leads_somewhere():
