@@ -125,3 +125,21 @@ def test_benchmarks_run(benchmark):
     )
     assert run.returncode == 0, run.stderr
     assert '"baseline"' in run.stdout
+
+
+@pytest.mark.slow
+def test_the_quickstart_shows_a_model_that_came_from_a_peer():
+    pytest.importorskip("transformers", reason="the extra `inference` is not installed")
+    run = subprocess.run(
+        [ROOT / "scripts" / "quickstart"],
+        env={**os.environ, "P2PHUB_PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "verified" in run.stdout
+    assert "The bytes that computed this: release " in run.stdout
+    cosines = [float(line.split()[0]) for line in run.stdout.splitlines() if " | " in line]
+    alike, unlike = cosines[:2]
+    assert alike > 0.5 > unlike
