@@ -2,11 +2,10 @@
 
 In: fsync the data, rename it into `blobs/`, fsync the folder, make it read-only, and only then
 write the row that says it is there (with its table and pieces, in one transaction). Many small
-files share one `syncfs` and one transaction. Out: the row first, then the file. The journal stands
-around both (`journal`), `recovery` reads it after a crash.
+files XX
 
 Rules it keeps:
- * a row means a whole, verified, durable file; a file without a row is nothing;
+ * a row means that a whole, verified file was made durable; a file without a row is nothing;
  * our own error (a full disk, say) puts everything back where it came from;
  * what a held release needs is never dropped.
 
@@ -21,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import P2PHubError, UntrustedError
+from p2phub.errors import NoSpaceError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors
@@ -59,11 +58,15 @@ class Adopter:
 
         What is a blob already stays where it lies: its owner removes it.
         """
-        fresh = list({arrival.content: arrival for arrival in arrivals}.values())
-        fresh = [arrival for arrival in fresh if not self.known(arrival.content)]
+        fresh = []
+        for content, arrival in {arrival.content: arrival for arrival in arrivals}.items():
+            if not self._is_here(content):
+                fresh.append(arrival)
+            elif arrival.sha256 is not None:
+                self.note_sha256(content, arrival.sha256)
         contents = [arrival.content for arrival in fresh]
-        self._journal.begin("put", contents)
         try:
+            self._journal.begin("put", contents)
             self._sync_each([arrival.path for arrival in fresh])
             with self._moving:
                 late = [arrival for arrival in fresh if not self.known(arrival.content)]
@@ -80,19 +83,28 @@ class Adopter:
         with self._index.read() as statements:
             return statements.one("blobs.find", content.digest, content.size) is not None
 
+    def note_sha256(self, content: ContentId, digest: bytes) -> None:
+        """This node has hashed the whole file."""
+        with self._index.write() as statements:
+            statements.run("blobs.set_sha256", digest, content.digest, content.size)
+
     def drop(self, content: ContentId) -> bool:
-        """Remove a blob and what is known of it; False if a held release needs it or it is gone."""
-        with self._moving:
-            self._journal.begin("drop", [content])
-            with self._index.write() as statements:
-                needed = statements.one("blobs.referenced", content.digest, content.size)
-                dropped = not needed and _drop_row(statements, content)
-                if dropped and content.has_table:
-                    statements.run("blobs.drop_table", content.digest, content.size)
-            if dropped:
-                self._disk.remove(self._layout.blob(content))
-            self._journal.end("drop", [content])
-        return dropped
+        """Remove a blob and what is known of it; False if a held release needs it or it is gone.
+
+        Works on a disk that is full to the last byte: the file goes first.
+        """
+        with self._moving, self._index.write() as statements:
+            if statements.one("blobs.referenced", content.digest, content.size):
+                return False
+            if not statements.one("blobs.find", content.digest, content.size):
+                return False
+            with contextlib.suppress(NoSpaceError):
+                self._journal.begin("drop", [content])
+            self._disk.remove(self._layout.blob(content))
+            _drop_row(statements, content)
+            statements.run("blobs.drop_table", content.digest, content.size)
+        self._journal.end("drop", [content])
+        return True
 
     def quarantine(self, content: ContentId) -> None:
         """Take a damaged blob out of use; its bytes stay in `quarantine/`."""
@@ -106,6 +118,15 @@ class Adopter:
         """Drop the row of a file that is gone."""
         with self._moving:
             self._forget(content)
+
+    def _is_here(self, content: ContentId) -> bool:
+        """Whether it is a blob; a row whose file somebody removed is dropped."""
+        if not self.known(content):
+            return False
+        if os.path.lexists(self._layout.blob(content)):
+            return True
+        self.forget(content)
+        return False
 
     def _forget(self, content: ContentId) -> None:
         with self._index.write() as statements:
@@ -169,11 +190,11 @@ class Adopter:
         self._journal.end("put", back)
 
 
-def _drop_row(statements: Statements, content: ContentId) -> bool:
-    """Remove the row of a blob and its pieces; whether there was one."""
+def _drop_row(statements: Statements, content: ContentId) -> None:
+    """Remove the row of a blob, if there is one, and its pieces."""
     row = statements.one("blobs.find", content.digest, content.size)
     if row is None:
-        return False
+        return
     packed = statements.one("blobs.table", content.digest, content.size)
     if packed is not None:
         # A table that rotted leaves pieces behind: whoever finds them finds wrong bytes, no more.
@@ -182,4 +203,3 @@ def _drop_row(statements: Statements, content: ContentId) -> bool:
             digests = ((table.digest(index), row[0]) for index in range(table.count))
             statements.many("blobs.drop_piece", digests)
     statements.run("blobs.drop", row[0])
-    return True

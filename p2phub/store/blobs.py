@@ -15,11 +15,11 @@ How a file gets here piece by piece is in `partial`; read-only folders of links,
 
 import contextlib
 import hashlib
-import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2phub.errors import DamagedBlobError, NotFoundError, P2PHubError
@@ -28,27 +28,36 @@ from p2phub.formats.pieces import PieceTable
 from p2phub.store.adoption import Adopter, Arrival
 from p2phub.store.disk import READ_ONLY, Disk, Progress, disk_errors, no_progress
 from p2phub.store.index import Index, Row
-from p2phub.store.ingest import Ingested, ingest
+from p2phub.store.ingest import Ingested
+from p2phub.store.intake import Intake
 from p2phub.store.layout import Layout
 from p2phub.store.space import Space
 from p2phub.store.stamp import Stamp
 from p2phub.store.verification import Take, bad_pieces, ignore
 
-_PULL_AGAIN = "pull or publish the repo again: only what is missing is fetched"
+_AGAIN = "pull or publish the repo again: only what is missing is fetched"
 RECHECKS = 3
 """How often a blob is read again because it changed while it was read."""
-BATCH_FILES, BATCH_BYTES = 256, 64 << 20
-"""Ingested files wait for each other up to this, to be made durable together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What a blob was found to be when all of it was read."""
+
+    pieces: int
+    bad_pieces: tuple[int, ...]
+    sha256: bytes
+    """Of the whole file; empty if a piece is wrong."""
 
 
 class Blobs:
     """The whole files of one store. Thread-safe."""
 
     def __init__(self, index: Index, layout: Layout, disk: Disk, space: Space) -> None:
-        self._index, self._layout, self._disk, self._space = index, layout, disk, space
+        self._index, self._layout, self._disk = index, layout, disk
         self._adopter = Adopter(index, layout, disk)
         self._rechecking = threading.Lock()
-        self._numbers = itertools.count()
+        self._intake = Intake(self._adopter, layout, disk, space)
 
     # ------------------------------------------------------------ looking
 
@@ -77,13 +86,21 @@ class Blobs:
         row = self._row(content)
         if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
-        fd = self._open(content)
         with ExitStack() as undo:
+            fd = self._open(content)
             undo.callback(os.close, fd)
             if Stamp.of(os.fstat(fd)) != _stamp(row, content):
                 self._recheck(content, fd)
             undo.pop_all()
         return fd
+
+    @contextmanager
+    def _opened_as_it_is(self, content: ContentId) -> Iterator[int]:
+        fd = self._open(content)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     @contextmanager
     def opened(self, content: ContentId) -> Iterator[int]:
@@ -172,34 +189,39 @@ class Blobs:
         known = self.sha256(content)
         if known is not None:
             return known
-        whole = hashlib.sha256()
-        with self.opened(content) as fd:
-            bad = self._bad_pieces(fd, content, lambda _, data: whole.update(data), progress)
-        if bad:
-            self._adopter.quarantine(content)
-            raise _damaged(content, bad)
-        with self._index.write() as statements:
-            statements.run("blobs.set_sha256", whole.digest(), content.digest, content.size)
-        return whole.digest()
+        examined = self.examine(content, progress)
+        if examined.bad_pieces:
+            raise _damaged(content, examined.bad_pieces)
+        return examined.sha256
 
-    def verify(self, content: ContentId, progress: Progress = no_progress) -> list[int]:
-        """Read the whole file; the indexes of the pieces that are wrong.
+    def examine(self, content: ContentId, progress: Progress = no_progress) -> Examined:
+        """Read the whole file and say what it is, whatever its stamp or a row claims.
 
-        A blob with a wrong piece is put in quarantine. Raises `NotFoundError` if it is not here.
+        A blob with a wrong piece is put in quarantine; of one that is right, the stamp and the
+        SHA-256 are remembered. Raises `NotFoundError` if it is not here, `DamagedBlobError` if it
+        cannot be read.
         """
-        if self._row(content) is None:
+        row = self._row(content)
+        if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
-        fd = self._open(content)
-        try:
+        whole = hashlib.sha256()
+        with self._opened_as_it_is(content) as fd:
             before = Stamp.of(os.fstat(fd))
-            bad = self._bad_pieces(fd, content, ignore, progress)
-        finally:
-            os.close(fd)
+            table, bad = self._bad_pieces(fd, content, lambda _, data: whole.update(data), progress)
+        if before.size != content.size and not bad:
+            bad = [max(table.count - 1, 0)]  # something follows the last piece
         if bad:
             self._quarantine(content)
-        else:
+            return Examined(table.count, tuple(bad), b"")
+        if before != _stamp(row, content):
             self._set_stamp(content, before)
-        return bad
+        if row[5] is None and not self._index.read_only:
+            self._adopter.note_sha256(content, whole.digest())
+        return Examined(table.count, (), whole.digest())
+
+    def verify(self, content: ContentId, progress: Progress = no_progress) -> list[int]:
+        """Read the whole file; the indexes of the pieces that are wrong. See `examine`."""
+        return list(self.examine(content, progress).bad_pieces)
 
     # ------------------------------------------------------------ putting and dropping
 
@@ -229,58 +251,7 @@ class Blobs:
         Raises `FileChangedError`, `QuotaError`, `NoSpaceError`; then nothing of these files stays
         that was not here before.
         """
-        done: list[Ingested] = []
-        batch: list[Arrival] = []
-        new: list[ContentId] = []
-        with ExitStack() as undo:
-            undo.callback(self._drop_all, new)
-            undo.callback(self._discard, batch)
-            for source in sources:
-                done.append(self._take_in(source, batch, progress))
-                size = sum(waiting.content.size for waiting in batch)
-                if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
-                    new += self._flush(batch)
-            new += self._flush(batch)
-            undo.pop_all()
-        return done
-
-    def _take_in(self, source: Path, batch: list[Arrival], progress: Progress) -> Ingested:
-        copy = self._layout.temp / f"ingest-{os.getpid()}-{next(self._numbers)}"
-        with disk_errors(source):
-            size = source.stat().st_size if source.exists() else 0
-        self._space.claim(copy, size)
-        with ExitStack() as undo:
-            undo.callback(self._remove_copy, copy)
-            ingested = ingest(source, copy, self._disk, progress)
-            undo.pop_all()
-        batch.append(Arrival(copy, ingested.content, ingested.table, ingested.sha256))
-        return ingested
-
-    def _flush(self, batch: list[Arrival]) -> list[ContentId]:
-        """Make blobs of a batch and empty it; those that were not there before."""
-        new = self._adopter.put(batch)
-        for arrival in batch:
-            if arrival.sha256 is not None and self.sha256(arrival.content) is None:
-                with self._index.write() as statements:
-                    content = arrival.content
-                    statements.run("blobs.set_sha256", arrival.sha256, content.digest, content.size)
-        self._discard(batch)
-        return new
-
-    def _discard(self, batch: list[Arrival]) -> None:
-        for arrival in batch:
-            self._remove_copy(arrival.path)
-        batch.clear()
-
-    def _remove_copy(self, copy: Path) -> None:
-        self._space.release(copy)
-        with contextlib.suppress(P2PHubError):
-            self._disk.remove(copy)
-
-    def _drop_all(self, contents: Iterable[ContentId]) -> None:
-        for content in contents:
-            with contextlib.suppress(P2PHubError):
-                self._adopter.drop(content)
+        return self._intake.take_in(sources, progress)
 
     # ------------------------------------------------------------ one blob's file and row
 
@@ -297,7 +268,7 @@ class Blobs:
             except FileNotFoundError:
                 self._forget(content)
                 raise DamagedBlobError(
-                    f"the file of blob {content} is gone from {path}", remedy=_PULL_AGAIN
+                    f"the file of blob {content} is gone from {path}", remedy=_AGAIN
                 ) from None
             except OSError:
                 if path.is_symlink():
@@ -316,7 +287,7 @@ class Blobs:
             bad: list[int] = []
             for _ in range(RECHECKS):
                 before = Stamp.of(os.fstat(fd))
-                bad = self._bad_pieces(fd, content, ignore, no_progress)
+                _, bad = self._bad_pieces(fd, content, ignore, no_progress)
                 if bad or before.size != content.size:
                     break
                 if Stamp.of(os.fstat(fd)) == before:
@@ -325,11 +296,13 @@ class Blobs:
             self._quarantine(content)
         raise _damaged(content, bad)
 
-    def _bad_pieces(self, fd: int, content: ContentId, take: Take, progress: Progress) -> list[int]:
+    def _bad_pieces(
+        self, fd: int, content: ContentId, take: Take, progress: Progress
+    ) -> tuple[PieceTable, list[int]]:
         table = self.table(content)
         if table is None:
-            raise DamagedBlobError(f"the piece table of blob {content} is lost", remedy=_PULL_AGAIN)
-        return bad_pieces(fd, table, self.path(content), take=take, progress=progress)
+            raise DamagedBlobError(f"the piece table of blob {content} is lost", remedy=_AGAIN)
+        return table, bad_pieces(fd, table, self.path(content), take=take, progress=progress)
 
     def _set_stamp(self, content: ContentId, stamp: Stamp) -> None:
         if not self._index.read_only:
@@ -356,5 +329,5 @@ def _damaged(content: ContentId, bad: Sequence[int]) -> DamagedBlobError:
         f"blob {content} does not match its digest any more"
         + (f" (wrong pieces: {pieces})" if pieces else "")
         + "; it is in quarantine",
-        remedy=_PULL_AGAIN,
+        remedy=_AGAIN,
     )

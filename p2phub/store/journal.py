@@ -5,7 +5,7 @@ or `journal/drop-<content>` stands from before the first change until after the 
 after a crash the few blobs between file and row are known without looking through all of them.
 
     put     mark · fsync data · rename · fsync folder · 0444 · row · unmark
-    drop    mark · row · unlink · unmark
+    drop    mark · unlink · row · unmark
 """
 
 from collections.abc import Iterable, Iterator

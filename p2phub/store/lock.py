@@ -10,7 +10,7 @@ import fcntl
 import os
 from typing import Self
 
-from p2phub.errors import StoreLockedError
+from p2phub.errors import NoSpaceError, StoreLockedError
 from p2phub.store.disk import Disk, disk_errors
 from p2phub.store.layout import Layout
 
@@ -28,8 +28,10 @@ class StoreLock:
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, fd)
             _lock(fd, layout)
-            disk.resize(fd, 0, layout.lock)
-            disk.write(fd, str(os.getpid()).encode(), 0, layout.lock)
+            # The number is for people: a full disk must not keep anyone from emptying it.
+            with contextlib.suppress(NoSpaceError):
+                disk.resize(fd, 0, layout.lock)
+                disk.write(fd, str(os.getpid()).encode(), 0, layout.lock)
             undo.pop_all()
         return cls(fd)
 

@@ -96,7 +96,8 @@ class Partials:
 
     def commit_many(self, partials: Sequence[Partial]) -> None:
         """Make blobs of complete files, all or none, made durable together."""
-        ordered = sorted(partials, key=lambda partial: partial.content)
+        # In one order for everybody, so that no two wait for each other.
+        ordered = sorted(set(partials), key=lambda partial: partial.content)
         with ExitStack() as stack:
             for partial in ordered:
                 stack.enter_context(partial.committing)

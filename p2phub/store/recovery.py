@@ -3,7 +3,7 @@
 Only the journal is looked at, so that a start costs the same for any number of blobs. A file that
 was renamed and has no row goes back to being a partial with every piece claimed: the next pull
 verifies it and commits it, and nothing is fetched again. If its piece table is not known (an ingest
-that did not finish), or it was being dropped, it is removed.
+that did not finish) it is removed. Where a file was dropped, its row goes too.
 """
 
 import os
@@ -21,10 +21,11 @@ def recover(layout: Layout, disk: Disk, blobs: Blobs, partials: Partials) -> Non
     for action, content in list(journal.unfinished()):
         path = layout.blob(content)
         if os.path.lexists(path) and not blobs.known(content):
-            if action == "put" and blobs.table(content) is not None:
+            if blobs.table(content) is not None:
                 partials.take_back(content)
             else:
                 disk.remove(path)
+        blobs.has(content)  # drops the row of a file that is gone
         journal.end(action, [content])
     for left in layout.temp.iterdir():
         if left.is_dir() and not left.is_symlink():

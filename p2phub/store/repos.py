@@ -66,14 +66,6 @@ class RepoRow:
         return self.files_here == self.files
 
 
-@dataclass(frozen=True, slots=True)
-class LetGo:
-    """What a removal set free: nobody holds these any more."""
-
-    commits: tuple[str, ...]
-    contents: tuple[ContentId, ...]
-
-
 class Repos:
     """What is known of repos. Thread-safe."""
 
@@ -205,22 +197,16 @@ class Repos:
         with self._index.read() as statements:
             return [digest for (digest,) in statements.all("repos.held_releases")]
 
-    def remove(self, publisher: PublisherId, name: str, commit: str | None = None) -> LetGo:
-        """Let a release go, or every one of a repo; what nobody holds any more.
+    def remove(self, digest: bytes) -> tuple[ContentId, ...] | None:
+        """Let a release go: the contents that no held release needs any more; None if not held.
 
-        What its publisher lists is still found by search. Raises `NotFoundError`.
+        What its publisher lists is still found by search.
         """
         with self._index.write() as statements:
-            digests = [row[0] for row in statements.all("repos.held_of", str(publisher), name)]
-            if commit is not None:
-                digests = [digest for digest in digests if commit_id(digest) == commit]
-            if not digests:
-                raise NotFoundError(f"nothing of {name} by {publisher} is on this disk")
-            for digest in digests:
-                statements.run("repos.let_go", digest)
-            rows = {row for digest in digests for row in statements.all("repos.free_of", digest)}
-        contents = tuple(sorted(ContentId(*row) for row in rows))
-        return LetGo(tuple(commit_id(digest) for digest in digests), contents)
+            if not statements.run("repos.let_go", digest):
+                return None
+            rows = statements.all("repos.free_of", digest)
+        return tuple(ContentId(*row) for row in rows)
 
     def unreferenced(self, contents: Iterable[ContentId]) -> list[ContentId]:
         """Those of `contents` that no held release needs."""

@@ -14,6 +14,10 @@ from pathlib import Path
 from p2phub.errors import NoSpaceError, QuotaError
 from p2phub.store.disk import Disk
 
+MARGIN = 16 << 20
+"""Bytes of the disk that are left free (5 % where it has little), so that the index can still be
+written, if only to remove something."""
+
 
 class Space:
     """The bytes that one store may still take. `used()` is what its blobs take now."""
@@ -33,9 +37,10 @@ class Space:
                 return
             self._check_quota(size)
             free = self._disk.free_bytes(self._folder)
+            free -= min(MARGIN, free // 20)
             if size - present > free:
                 raise NoSpaceError(
-                    f"{self._folder} has {free} bytes free, and {size - present} more are needed",
+                    f"{self._folder} has {free} bytes to spare, {size - present} are needed",
                     remedy="free some space, or set [store] path to a larger disk",
                 )
             self._claims[name] = size

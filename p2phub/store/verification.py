@@ -4,6 +4,7 @@ A piece that cannot be read counts as wrong: a failing disk and wrong bytes are 
 needs the file. Reads go through the file once, from start to end, in one reused buffer.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,7 +35,8 @@ def bad_pieces(
 
     Each one that is right is given to `take`. `path` is for error messages.
     """
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    with contextlib.suppress(OSError):  # only an advice
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     buffer = memoryview(bytearray(min(MAX_PIECE, table.size)))
     bad = []
     for index in range(table.count) if indexes is None else indexes:

@@ -14,7 +14,7 @@ from p2phub.store.disk import Disk, disk_errors
 
 
 class CountingDisk(Disk):
-    """An honest disk that writes down what was asked of it."""
+    """An honest disk that writes down what was asked of it, and waits for no fsync."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[str, Path]] = []
@@ -23,6 +23,16 @@ class CountingDisk(Disk):
     def _about_to(self, action: str, path: Path) -> None:
         with self._lock:
             self.changes.append((action, path))
+
+    def sync(self, fd: int, path: Path) -> None:
+        self._about_to("sync", path)
+
+    def sync_path(self, path: Path) -> None:
+        self._about_to("sync_path", path)
+        path.stat()
+
+    def sync_all(self, folder: Path) -> None:
+        self._about_to("sync_all", folder)
 
 
 class FailingDisk(CountingDisk):

@@ -11,6 +11,7 @@ from p2phub.errors import StoreLockedError
 from p2phub.store.disk import Disk
 from p2phub.store.layout import Layout
 from p2phub.store.lock import StoreLock
+from p2phub.testing.disks import FullDisk
 
 HOLDER = """
 import sys
@@ -77,6 +78,10 @@ def test_a_refused_second_process_does_not_change_the_holders_number(layout, hol
     with pytest.raises(StoreLockedError):
         StoreLock.acquire(layout, Disk())
     assert layout.lock.read_text() == str(holder.pid)
+
+
+def test_a_full_disk_keeps_nobody_from_opening_the_store_to_empty_it(layout):
+    StoreLock.acquire(layout, FullDisk(1)).release()
 
 
 def test_releasing_twice_closes_nobody_elses_file(layout):

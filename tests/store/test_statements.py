@@ -3,12 +3,15 @@
 import ast
 import re
 import sqlite3
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 import p2phub.store
 from p2phub.store import statements
+from p2phub.store.search import Filters, Order
 
 FOLDER = Path(p2phub.store.__file__).parent
 
@@ -81,4 +84,13 @@ def names_used():
 
 
 def test_every_named_statement_is_used_by_somebody():
-    assert set(statements._queries()) - names_used() == set()
+    unused = set(statements._queries()) - names_used()
+    assert {name for name in unused if not name.startswith("search.")} == set()
+
+
+def test_every_filter_and_order_of_a_search_has_its_part_and_no_part_is_left_over():
+    filters = {field.name for field in fields(Filters)}
+    orders = {f"order_{order}" for order in get_args(Order)}
+    parts = filters | orders | {"aliases", "by_text", "every", "hit"}
+    names = {name for name in statements._queries() if name.startswith("search.")}
+    assert names == {f"search.{part}" for part in parts}

@@ -12,7 +12,7 @@ RETURNING id;
 UPDATE blobs SET device = ?, inode = ?, mtime_ns = ?, ctime_ns = ? WHERE digest = ? AND size = ?;
 
 -- name: set_sha256
-UPDATE blobs SET sha256 = ? WHERE digest = ? AND size = ?;
+UPDATE blobs SET sha256 = ? WHERE digest = ? AND size = ? AND sha256 IS NULL;
 
 -- name: drop
 DELETE FROM blobs WHERE id = ?;

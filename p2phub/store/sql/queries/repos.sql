@@ -69,12 +69,6 @@ INSERT INTO held (release, ref, done, since) VALUES (?, ?, ?, ?)
 ON CONFLICT (release) DO UPDATE
 SET ref = excluded.ref, done = max(done, excluded.done), since = excluded.since;
 
--- name: held_of
-SELECT held.release FROM held
-JOIN releases ON releases.digest = held.release JOIN repos ON repos.id = releases.repo
-WHERE repos.publisher = ? AND repos.name = ?
-ORDER BY held.release;
-
 -- name: let_go
 DELETE FROM held WHERE release = ?;
 
