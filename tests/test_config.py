@@ -1,5 +1,6 @@
 """node.toml: every mistake is named where it stands, and the example file is the code's own."""
 
+import re
 from dataclasses import fields
 from pathlib import Path, PurePosixPath
 
@@ -254,3 +255,12 @@ def test_sizes_that_are_none(text):
 @pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:65535", "localhost:8642"])
 def test_endpoints_read_what_they_write(text):
     assert str(Endpoint.parse(text)) == text
+
+
+@pytest.mark.parametrize("table", [table for table in TABLES if TABLES[table]])
+def test_no_setting_is_accepted_and_then_ignored(table):
+    modules = [path for path in (ROOT / "p2phub").rglob("*.py") if path.name != "config.py"]
+    code = "\n".join(path.read_text() for path in modules)
+    known_as = {table, *re.findall(rf"(\w+) = config\.{table}\b", code)}
+    for key in TABLES[table]:
+        assert any(re.search(rf"\b{name}\.{key}\b", code) for name in known_as), key
