@@ -107,7 +107,7 @@ class Partial:
             self._disk.write(file, data, self.table.offset(index), self.data)
             if bitmap >= 0:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
-        self._count(index)
+            self._count(index)
 
     def read(self, offset: int, length: int) -> bytes:
         """Verified bytes. Raises `NotFoundError` if one of them is not here."""
@@ -180,16 +180,17 @@ class Partial:
             if stage == "open":
                 return
             self._state.wait_for(lambda: self._users == 0)
-            fds, self._fds = self._fds or (), None
-        for fd in fds:
-            if fd >= 0:
-                os.close(fd)
+            self._close_files()
 
     # ------------------------------------------------------------ files
 
     @contextmanager
     def _using(self) -> Iterator[tuple[int, int]]:
-        """The open data and bitmap files, which stay open for as long as they are used here."""
+        """The open data and bitmap files, which stay open for as long as they are used here.
+
+        Those of a complete file are closed between two uses: a thousand small ones may wait to be
+        committed together.
+        """
         with self._state:
             if self._stage != "open":
                 raise NotFoundError(f"the partial file {self.content} is {self._stage}")
@@ -203,6 +204,8 @@ class Partial:
             with self._state:
                 self._users -= 1
                 self._state.notify_all()
+                if self.complete and not self._users:
+                    self._close_files()
 
     def _open(self) -> tuple[int, int]:
         self._disk.make_folder(self.folder)
@@ -215,6 +218,12 @@ class Partial:
                 bitmap = self._disk.open_file(self.bitmap)
             undo.pop_all()
         return data, bitmap
+
+    def _close_files(self) -> None:
+        fds, self._fds = self._fds or (), None
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
 
     def _claimed(self) -> list[int]:
         if not self.data.exists():

@@ -14,7 +14,6 @@ import pytest
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 
-
 MEMORY = Path("/dev/shm")
 
 
