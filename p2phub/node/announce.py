@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import trio
 
-from p2phub.errors import RemoteError
+from p2phub.errors import P2PHubError
 from p2phub.formats.ids import PublisherId, head_key
 from p2phub.protocol.ports import Records
 from p2phub.protocol.schedule import AnnounceSchedule
@@ -94,5 +94,5 @@ class Announcer:
                 self._schedule.forget(key)
                 return True
             return await self._records.put_head(head_key(publisher), record) > 0
-        except RemoteError:
+        except P2PHubError:  # nobody took it, or the disk did not give it: tried again later
             return False

@@ -7,11 +7,11 @@ SHA-256 it really has, and `verify` names the lie."""
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import trio
 
-from p2phub.errors import DamagedBlobError, NotFoundError, RemoteError
+from p2phub.errors import P2PHubError, RemoteError
 from p2phub.formats import limits
 from p2phub.formats.ids import ContentId
 from p2phub.node.publish import FRESH_FOR, renew_head
@@ -25,6 +25,15 @@ REMEMBER_EVERY = 60  # seconds
 MEASURE_EVERY = 1  # seconds
 
 
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    """A full disk or a key that cannot be read is logged; the node lives on and tries again."""
+    try:
+        yield
+    except P2PHubError as error:
+        log.warning("%s", error)
+
+
 async def hash_in_background(services: Services) -> None:
     """Hash every blob that was only verified by pieces, as they come, for ever."""
     while True:
@@ -34,19 +43,20 @@ async def hash_in_background(services: Services) -> None:
 
 
 async def _hash(services: Services, content: ContentId) -> None:
-    try:
+    with _said():
         sha256 = await services.on_disk(services.store.blobs.hash_whole, content)
-    except (DamagedBlobError, NotFoundError) as error:
-        log.warning("%s", error)
-        return
-    if content.size > limits.MIN_BIG_FILE:
-        services.announcer.file(sha256)
+        if content.size > limits.MIN_BIG_FILE:
+            services.announcer.file(sha256)
 
 
 async def renew_own_head(services: Services) -> None:
     """Sign our own head again before it grows stale, for ever."""
     while True:
-        await services.on_disk(renew_head, services, FRESH_FOR // 2)
+        with _said():
+            if await services.on_disk(renew_head, services, FRESH_FOR // 2):
+                own = await services.on_disk(services.store.documents.own_publisher)
+                assert own is not None
+                services.announcer.publisher(own, changed=True)
         await trio.sleep(RENEW_EVERY)
 
 
@@ -55,7 +65,9 @@ async def remember_peers(services: Services) -> None:
     while True:
         await trio.sleep(REMEMBER_EVERY)
         peers = services.network.peers()
-        if peers:
+        if not peers:
+            continue
+        with _said():
             await services.on_disk(services.store.peers.remember, peers, services.now())
 
 

@@ -71,10 +71,19 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     ref = await services.on_disk(services.name_of, resolved.repo, resolved.revision)
     _obey_policy(services, resolved, report)
     report(Resolved(ref, resolved.commit, str(resolved.repo.publisher), resolved.judgement.text))
+    for refusal in resolved.refused:
+        report(Warned(f"a peer sent a head that is not believed: {refusal}"))
     files = _wanted(resolved, request, report)
+    await services.on_disk(
+        services.store.repos.pulling, resolved.digest, resolved.revision, services.now()
+    )
     services.traffic.pulls += 1
     try:
         bringing = await _bring_all(services, resolved, files, report)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await services.on_disk(_let_go_if_empty, services, resolved)
+        raise
     finally:
         services.traffic.pulls -= 1
     path = await services.on_disk(_present, services, resolved, files, request.to)
@@ -96,6 +105,13 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
         sources=len(shares),
         shares=shares,
     )
+
+
+def _let_go_if_empty(services: Services, resolved: ResolvedRelease) -> None:
+    """A pull that brought nothing leaves no line in `ls`."""
+    blobs = services.store.blobs
+    if not any(blobs.has(file.content) for file in resolved.release.files):
+        services.store.repos.remove(resolved.digest)
 
 
 def _obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:

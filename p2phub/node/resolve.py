@@ -10,6 +10,7 @@ has named it.
 Damage is told apart from absence: if peers delivered only documents that the gate refused, that
 refusal is raised (exit 4); if nobody had any, `NoSourceError` (exit 6)."""
 
+import contextlib
 from dataclasses import dataclass
 
 import trio
@@ -23,7 +24,15 @@ from p2phub.errors import (
     UsageError,
 )
 from p2phub.formats import limits
-from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, head_key
+from p2phub.formats.ids import (
+    PublisherId,
+    Reference,
+    RepoId,
+    commit_id,
+    head_key,
+    is_commit_id,
+    is_commit_prefix,
+)
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import RepoEntry
 from p2phub.node.services import Services
@@ -46,6 +55,8 @@ class ResolvedRelease:
     digest: bytes
     release: Release
     judgement: Judgement
+    refused: tuple[str, ...] = ()
+    """What the gate said of heads that peers sent and that were not believed."""
 
     @property
     def commit(self) -> str:
@@ -62,6 +73,9 @@ async def resolve(
     has the documents."""
     publisher = await services.on_disk(services.publisher_of, reference)
     own = await services.on_disk(services.store.documents.own_publisher)
+    if not offline and publisher != own and is_commit_id(reference.revision or ""):
+        with contextlib.suppress(NotFoundError, NoSourceError):  # a commit never changes
+            return await resolve(services, reference, offline=True)
     finder = _Finder(services, publisher, offline or publisher == own)
     await finder.newest_head()
     repo = RepoId(publisher, reference.name)
@@ -70,7 +84,9 @@ async def resolve(
     digest = await finder.release_named(entry, revision)
     accepted = await finder.document(digest)
     assert isinstance(accepted.document, Release)
-    return ResolvedRelease(repo, revision, digest, accepted.document, accepted.judgement)
+    return ResolvedRelease(
+        repo, revision, digest, accepted.document, accepted.judgement, finder.refused()
+    )
 
 
 class _Finder:
@@ -80,6 +96,10 @@ class _Finder:
         self._services, self._publisher, self._offline = services, publisher, offline
         self._refusals: list[UntrustedError] = []
         self._sources: list[Source] | None = None
+
+    def refused(self) -> tuple[str, ...]:
+        """What the gate said of the heads it refused, each once."""
+        return tuple(dict.fromkeys(refusal.message for refusal in self._refusals))
 
     async def newest_head(self) -> PublisherState:
         """The publisher's state after everybody was asked for a newer head."""
@@ -122,7 +142,7 @@ class _Finder:
         ref = entry.refs.get(revision)
         if ref is not None:
             return ref.release
-        if len(revision) < 8 or not set(revision) <= set("0123456789abcdef"):
+        if not is_commit_prefix(revision):
             known = ", ".join(sorted(entry.refs))
             raise NotFoundError(f"{entry.name} has no revision {revision} (it has: {known})")
         found = await self._in_history(entry, revision)
