@@ -146,8 +146,9 @@ class DocumentsRequest(_Message):
 class DocumentsReply(_Message):
     """What I have of what you asked for.
 
-    `documents`: by the digest that was asked for. `larger`: what I have too, but what does not fit
-    into a message; the data plane hands it out. `heads`: records, of any of the publishers."""
+    `documents`: by the digest that was asked for. `larger`: what did not fit into this message, or
+    was not looked up any more for that reason; the data plane hands it out, if it is there.
+    `heads`: records, of any of the publishers."""
 
     OP: ClassVar[str] = "documents"
     documents: Mapping[bytes, bytes] = field(default_factory=dict)

@@ -116,3 +116,29 @@ class StreamNetwork:
             await handler(self.peer_id, stream)
         except P2PHubError as error:
             self.errors.append(error)
+
+
+async def answers_garbage(peer: str, stream: Stream) -> None:
+    """Random bytes, which claim to be a message of 1.3 GB."""
+    await stream.write(b"Kick out the jams" * 100)
+
+
+async def claims_a_gigabyte(peer: str, stream: Stream) -> None:
+    """A message of 1 GB, announced for an answer of ten bytes."""
+    await stream.write((10**9).to_bytes(4, "big") + b"0123456789")
+
+
+async def answers_half(peer: str, stream: Stream) -> None:
+    """A message of a hundred bytes, of which ten come before the stream ends."""
+    await stream.write((100).to_bytes(4, "big") + b"0123456789")
+    await stream.close()
+
+
+async def answers_noise(peer: str, stream: Stream) -> None:
+    """A message of the right form that says nothing."""
+    await stream.write((10).to_bytes(4, "big") + b"0123456789")
+
+
+async def never_answers(peer: str, stream: Stream) -> None:
+    """Takes the question and is silent."""
+    await trio.sleep_forever()

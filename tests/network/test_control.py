@@ -1,0 +1,333 @@
+"""The control protocol: questions and answers between honest peers, and what dishonest ones get."""
+
+import pytest
+import trio
+import trio.testing
+
+from p2phub.errors import (
+    DamagedBlobError,
+    GarbageError,
+    NoSpaceError,
+    NotFoundError,
+    RefusedError,
+    RemoteError,
+    TooSlowError,
+    UntrustedError,
+)
+from p2phub.formats.codec import encode
+from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MAX_MESSAGE, MAX_MESSAGE_HEADS, MAX_RANGES, MIB
+from p2phub.formats.messages import (
+    DocumentsRequest,
+    ErrorReply,
+    HaveReply,
+    HelloRequest,
+    decode_reply,
+    encode_message,
+)
+from p2phub.network.control import CONTROL, ControlClient, ControlServer, framed
+from p2phub.network.limits import MAX_STREAMS_PER_PEER
+from p2phub.network.tickets import Tickets
+from p2phub.protocol.ports import Holding
+from p2phub.testing.libraries import MemoryLibrary
+from p2phub.testing.samples import make_sample
+from p2phub.testing.streams import (
+    StreamNetwork,
+    answers_garbage,
+    answers_half,
+    answers_noise,
+    claims_a_gigabyte,
+    never_answers,
+    stream_pair,
+)
+
+NOW = 1_700_000_000
+SAMPLE = make_sample(3 * MIB)
+SMALL = make_sample(10)
+
+
+def digest(number):
+    return number.to_bytes(32, "big")
+
+
+@pytest.fixture
+def library():
+    library = MemoryLibrary()
+    library.add(SMALL)
+    library.documents.update({digest(1): b"one", digest(2): b"two"})
+    return library
+
+
+@pytest.fixture
+def tickets():
+    return Tickets()
+
+
+@pytest.fixture
+def server(library, tickets):
+    return ControlServer(
+        library,
+        tickets,
+        data_port=4043,
+        agent="p2phub/test",
+        data_addresses=("192.0.2.1:443",),
+        now=lambda: NOW,
+    )
+
+
+@pytest.fixture
+def network(nursery, server):
+    network = StreamNetwork(nursery)
+    server.register(network)
+    return network
+
+
+@pytest.fixture
+def client(network):
+    return ControlClient(network, agent="p2phub/asker")
+
+
+class TestHello:
+    async def test_says_where_the_data_plane_is(self, client):
+        reply = await client.hello("bob")
+        assert (reply.agent, reply.data_port) == ("p2phub/test", 4043)
+        assert reply.data_addresses == ("192.0.2.1:443",)
+        assert set(reply.capabilities) == {"documents", "have"}
+
+    async def test_gives_a_ticket_for_whoever_proved_to_be_asking(self, client, network, tickets):
+        network.peer_id = "alice"
+        reply = await client.hello("bob")
+        assert tickets.peer_of(reply.ticket, NOW + reply.ticket_seconds - 1) == "alice"
+        assert tickets.peer_of(reply.ticket, NOW + reply.ticket_seconds) is None
+
+
+class TestDocuments:
+    async def test_that_are_there(self, client):
+        reply = await client.documents("bob", [digest(2), digest(9), digest(1), digest(2)])
+        assert reply.documents == {digest(1): b"one", digest(2): b"two"}
+        assert reply.larger == ()
+
+    async def test_that_do_not_fit_into_a_message_are_named(self, client, library):
+        library.documents[digest(3)] = bytes(MAX_MESSAGE)
+        reply = await client.documents("bob", [digest(n) for n in range(1, 5)])
+        assert set(reply.documents) == {digest(1), digest(2)}
+        assert reply.larger == (digest(3),)
+
+    async def test_that_fill_a_message_leave_the_rest_for_later(self, client, library):
+        wanted = [digest(n) for n in range(100, 140)]
+        library.documents.update(dict.fromkeys(wanted, bytes(50_000)))
+        reply = await client.documents("bob", wanted)
+        assert len(reply.documents) > 10
+        assert set(reply.documents) | set(reply.larger) == set(wanted)
+        assert not set(reply.documents) & set(reply.larger)
+
+    async def test_that_are_large_are_not_read_by_the_hundred(self, client, library):
+        read = []
+
+        class Counting(MemoryLibrary):
+            def document(self, digest, peer):
+                read.append(digest)
+                return bytes(MAX_MESSAGE)
+
+        library.document = Counting().document
+        wanted = [digest(n) for n in range(500)]
+        assert set((await client.documents("bob", wanted)).larger) == set(wanted)
+        assert len(read) < 20
+
+    async def test_by_the_thousand_take_several_questions(self, client, network, library):
+        wanted = [digest(n) for n in range(3000)]
+        library.documents.update(dict.fromkeys(wanted, b"x"))
+        assert len((await client.documents("bob", wanted)).documents) == 3000
+        assert len(network.streams) == 3
+
+    async def test_of_nothing_ask_nothing(self, client, network):
+        assert (await client.documents("bob", [])).documents == {}
+        assert await client.have("bob", []) == {}
+        assert await client.heads("bob", []) == ()
+        assert network.streams == []
+
+    async def test_of_heads(self, client, library):
+        for number in range(MAX_MESSAGE_HEADS + 10):
+            library.heads[digest(number)] = b"head %d" % number
+        asked = [digest(n) for n in range(5, MAX_MESSAGE_HEADS + 20)]
+        heads = await client.heads("bob", asked)
+        assert heads == tuple(b"head %d" % n for n in range(5, MAX_MESSAGE_HEADS + 10))
+
+    async def test_of_the_largest_heads_fit_into_a_message(self, client, library):
+        for number in range(MAX_MESSAGE_HEADS):
+            library.heads[digest(number)] = bytes(10 * 1024)
+        assert len(await client.heads("bob", library.heads)) == MAX_MESSAGE_HEADS
+
+
+class TestHave:
+    async def test_says_all_parts_or_nothing(self, client, library):
+        library.add(SAMPLE, ranges=((0, 5), (9, 3 * MIB)))
+        unknown = ContentId(5, bytes(32))
+        empty = make_sample(0)
+        library.add(empty)
+        held = await client.have("bob", [SAMPLE.content, SMALL.content, unknown, empty.content])
+        assert held == {
+            SAMPLE.content: Holding(False, ((0, 5), (9, 3 * MIB))),
+            SMALL.content: Holding(True),
+            empty.content: Holding(True),
+        }
+
+    async def test_shows_private_files_to_friends_only(self, client, library, network):
+        secret = make_sample(20)
+        library.add(secret, private_to=["friend"])
+        assert await client.have("bob", [secret.content]) == {}
+        network.peer_id = "friend"
+        assert await client.have("bob", [secret.content]) == {secret.content: Holding(True)}
+
+    async def test_merges_ranges_that_touch_and_keeps_the_largest_of_too_many(
+        self, client, library
+    ):
+        ranges = [(10 * n, 10 * n + 5) for n in range(MAX_RANGES + 100)]
+        ranges[50:52] = [(500, 508), (508, 515)]
+        library.add(SAMPLE, ranges=tuple(ranges))
+        found = (await client.have("bob", [SAMPLE.content]))[SAMPLE.content].ranges
+        assert len(found) == MAX_RANGES
+        assert (500, 515) in found
+
+    async def test_of_thousands_takes_several_questions(self, client, library, network):
+        asked = [ContentId(n, bytes(32)) for n in range(1, 2000)]
+        assert await client.have("bob", [SMALL.content, *asked]) == {SMALL.content: Holding(True)}
+        assert len(network.streams) == 2
+
+
+class TestThePeerRefuses:
+    @pytest.mark.parametrize(
+        ("raised", "heard"),
+        [
+            (NotFoundError("gone"), NotFoundError),
+            (DamagedBlobError("rotten"), UntrustedError),
+            (RefusedError("not you"), RefusedError),
+            (NoSpaceError("its disk, not ours"), RemoteError),
+        ],
+    )
+    async def test_and_we_hear_why(self, client, library, raised, heard):
+        def fail(digest, peer):
+            raise raised
+
+        library.document = fail
+        with pytest.raises(heard, match=f"peer bob says: {raised.message}") as caught:
+            await client.documents("bob", [digest(1)])
+        assert type(caught.value) is heard
+
+    async def test_a_ninth_question_at_once(self, network, client, server, nursery):
+        streams = [await network.open_stream("bob", CONTROL) for _ in range(MAX_STREAMS_PER_PEER)]
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(RefusedError, match="more than 8 questions"):
+            await client.hello("bob")
+        for stream in streams:
+            await stream.reset()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.hello("bob")).data_port == 4043
+        await trio.testing.wait_all_tasks_blocked()
+        assert not server._open
+
+
+class TestDishonestPeers:
+    """What a peer answers to a question of ours."""
+
+    @pytest.fixture
+    def network(self, nursery):
+        return StreamNetwork(nursery)
+
+    @pytest.mark.parametrize(
+        ("handler", "error", "problem"),
+        [
+            (answers_garbage, GarbageError, "claims a message of 1265197931 bytes"),
+            (claims_a_gigabyte, GarbageError, "claims a message of 1000000000 bytes"),
+            (answers_noise, GarbageError, "not our protocol"),
+            (answers_half, RemoteError, "in the middle of a message"),
+            (never_answers, TooSlowError, "peer bob did not answer in time"),
+        ],
+    )
+    async def test_cost_one_stream_and_one_error(
+        self, client, network, autojump_clock, handler, error, problem
+    ):
+        network.handle(CONTROL, handler)
+        with pytest.raises(error, match=problem):
+            await client.hello("bob")
+        assert trio.current_time() < 11
+        assert network.streams[0].is_reset or network.streams[0].is_closed
+
+    async def test_who_answer_another_question(self, client, network):
+        async def other(peer, stream):
+            await stream.write(framed(encode_message(HaveReply())))
+
+        network.handle(CONTROL, other)
+        with pytest.raises(GarbageError, match="another question"):
+            await client.hello("bob")
+
+    async def test_who_speak_of_what_nobody_asked(self, client, network):
+        async def chatty(peer, stream):
+            reply = HaveReply(complete=(SMALL.content,), partial={SAMPLE.content: ((0, 1),)})
+            await stream.write(framed(encode_message(reply)))
+
+        network.handle(CONTROL, chatty)
+        assert await client.have("bob", [ContentId(5, bytes(32))]) == {}
+
+    async def test_who_are_gone(self, client):
+        with pytest.raises(RemoteError, match="does not speak"):
+            await client.hello("bob")
+
+
+class TestDishonestAskers:
+    async def serve(self, server, data):
+        ours, theirs = stream_pair()
+        await ours.write(data)
+        await ours.close()
+        await server.serve("mallory", theirs)
+        return ours
+
+    async def test_with_a_message_too_long_are_cut_off_before_memory_is_spent(self, server):
+        with pytest.raises(GarbageError, match="claims a message of 1048577 bytes"):
+            await self.serve(server, (MAX_MESSAGE + 1).to_bytes(4, "big"))
+        assert not server._open
+
+    @pytest.mark.parametrize("data", [b"", b"\0\0", framed(b"xyz")[:-1]])
+    async def test_with_half_a_message_are_cut_off(self, server, data):
+        with pytest.raises(RemoteError, match="in the middle"):
+            await self.serve(server, data)
+
+    @pytest.mark.parametrize(
+        "message", [b"", b"garbage", encode({"op": "resolve"}), encode({"op": "have"})]
+    )
+    async def test_with_a_question_nobody_understands_are_told_so(self, server, message):
+        ours = await self.serve(server, framed(message))
+        reply = decode_reply((await ours.read(10_000))[4:])
+        assert isinstance(reply, ErrorReply)
+        assert reply.wire == GarbageError.wire
+
+    async def test_who_never_finish_are_cut_off(self, server, autojump_clock):
+        ours, theirs = stream_pair()
+        await ours.write(b"\0")
+        with pytest.raises(TooSlowError):
+            await server.serve("mallory", theirs)
+        assert trio.current_time() == pytest.approx(10, abs=1)
+        assert theirs.is_reset
+
+    async def test_who_never_read_are_cut_off(self, server, autojump_clock):
+        ours, theirs = stream_pair()
+
+        async def stuck(data):
+            await trio.sleep_forever()
+
+        theirs.write = stuck
+        await ours.write(framed(encode_message(HelloRequest("x"))))
+        with pytest.raises(TooSlowError):
+            await server.serve("mallory", theirs)
+
+
+async def test_a_question_may_arrive_byte_by_byte(server, nursery):
+    ours, theirs = stream_pair()
+    nursery.start_soon(server.serve, "alice", theirs)
+    for byte in framed(encode_message(DocumentsRequest(digests=(digest(1),)))):
+        await ours.write(bytes([byte]))
+        await trio.testing.wait_all_tasks_blocked()
+    data = await ours.read(10_000)
+    while len(data) < 4 + int.from_bytes(data[:4], "big"):
+        data += await ours.read(10_000)
+    assert decode_reply(data[4:]).documents == {digest(1): b"one"}
