@@ -108,6 +108,7 @@ class Libp2pNetwork:
                 self._select,
             ) as session:
                 self._session, self._listen = session, session.listening()
+                self.addresses()  # remembered for the time after
                 await session.upkeep.start()
                 self.state = "running"
                 on_start()

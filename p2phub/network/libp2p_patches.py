@@ -15,6 +15,7 @@ Rules it keeps
 
 import logging
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -39,6 +40,9 @@ MAX_PROTOCOL_NAME: Final = 64 * 1024
 """Bytes of a protocol name or list, read before anybody has proved who they are."""
 FRAME_TIMEOUT: Final = 20.0
 """Seconds in which one frame of at most 64 KiB must leave, else the connection is closed."""
+PING_EVERY: Final = 30.0
+PONG_WITHIN: Final = 20.0
+"""Seconds in which a ping must be answered, else the connection is closed."""
 WINDOW_SLACK: Final = 1024 * 1024
 """Bytes a peer may be ahead of the window we gave it; the library over-grants a little."""
 
@@ -169,6 +173,40 @@ def a_peer_is_held_to_its_window(original: Any) -> Any:
         self.stream_buffers = _Buffers(self)
 
     return initialise
+
+
+@_replaces(yamux.Yamux, "_measure_rtt_loop")
+def a_dead_connection_is_noticed(original: Any) -> Any:
+    """A peer whose machine lost its power or its network stays connected for ever.
+
+    The library pings every 30 s and does nothing when no answer comes (yamux.py:700).
+    Test: test_libp2p_faults.py::test_a_peer_that_fell_silent_is_disconnected.
+    """
+
+    async def measure(self: Any) -> None:
+        while not self.event_shutting_down.is_set():
+            self._ping_id += 1
+            self._ping_event = trio.Event()
+            try:
+                await self._write_frame(yamux_ping(self._ping_id))
+            except Exception as error:
+                log.debug("peer %s cannot be pinged: %r", self.peer_id, error)
+                return
+            self._ping_sent_time = trio.current_time()
+            with trio.move_on_after(PONG_WITHIN) as waiting:
+                await self._ping_event.wait()
+            if waiting.cancelled_caught:
+                log.debug("peer %s fell silent", self.peer_id)
+                await quietly(self.secured_conn.close)
+                return
+            with trio.move_on_after(PING_EVERY):
+                await self.event_shutting_down.wait()
+
+    return measure
+
+
+def yamux_ping(number: int) -> bytes:
+    return struct.pack(yamux.YAMUX_HEADER_FORMAT, 0, yamux.TYPE_PING, yamux.FLAG_SYN, 0, number)
 
 
 @_replaces(yamux, "MAX_WINDOW_SIZE")

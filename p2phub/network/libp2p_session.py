@@ -42,6 +42,8 @@ OPENING: Final = 10.0
 """Seconds that opening a stream may take."""
 INTRODUCTION: Final = 2.0
 """Seconds that `connect` waits for the peer to say what it is."""
+ASK_AGAIN: Final = (0.0, 1.0, 5.0)
+"""Seconds of pause before each time a peer is asked what it is, until it answers."""
 
 
 @asynccontextmanager
@@ -84,8 +86,8 @@ class Session:
         self._dialling: dict[str, trio.Event] = {}
         self._dialled: dict[str, str] = {}
         self._served: Counter[str] = Counter()
-        host._schedule_identify = self._introduce
-        self._swarm.register_notifee(_Disconnections(self._on_disconnected))
+        host._schedule_identify = _identify_nobody
+        self._swarm.register_notifee(_Events(self._introduce, self._on_disconnected))
 
     async def wait_until_it_ends(self) -> None:
         """Return when the host has stopped by itself; if it died, its error comes out instead."""
@@ -193,22 +195,32 @@ class Session:
 
     # --- introductions
 
-    def _introduce(self, peer_id: Any, *, reason: str = "") -> None:
+    def _introduce(self, peer_id: Any) -> None:
+        """A connection to this peer stands: ask who it is, also if it was known before."""
         text = str(peer_id)
-        if text not in self.known and text not in self._introductions and _is_ours(text):
+        if text not in self._introductions and _is_ours(text):
             self._introductions[text] = trio.Event()
             self.spawn(self._ask_who, text)
 
     async def _ask_who(self, peer_id: str) -> None:
         try:
-            identity = await identify(self.host, peer_id)
-            if self.is_connected(peer_id):
-                self.known[peer_id] = identity
-                await self._file(PeerAddress(peer_id, identity.addresses), identity)
-        except RemoteError as error:
-            log.debug("%s", error)
+            for pause in ASK_AGAIN:
+                await trio.sleep(pause)
+                if not self.is_connected(peer_id) or await self._has_said(peer_id):
+                    return
         finally:
             self._introductions.pop(peer_id).set()
+
+    async def _has_said(self, peer_id: str) -> bool:
+        try:
+            identity = await identify(self.host, peer_id)
+        except RemoteError as error:
+            log.debug("%s", error)
+            return False
+        if self.is_connected(peer_id):
+            self.known[peer_id] = identity
+            await self._file(PeerAddress(peer_id, identity.addresses), identity)
+        return True
 
     async def _file(self, peer: PeerAddress, identity: Identity) -> None:
         if self.settings.kad_protocol in identity.protocols:
@@ -219,8 +231,7 @@ class Session:
             self.kad.forget(peer.peer_id)
 
     async def _introduced(self, peer_id: str) -> None:
-        self._introduce(peer_id)
-        if peer_id in self._introductions:
+        if peer_id not in self.known and peer_id in self._introductions:
             await self._introductions[peer_id].wait()
 
     def _on_disconnected(self, peer_id: Any) -> None:
@@ -265,16 +276,19 @@ def _is_ours(peer_id: str) -> bool:
     return True
 
 
-class _Disconnections(INotifee):
-    """The library's events, of which one interests us."""
+class _Events(INotifee):
+    """The library's events, of which two interest us."""
 
-    def __init__(self, on_disconnected: Callable[[Any], None]) -> None:
-        self._on_disconnected = on_disconnected
+    def __init__(
+        self, on_connected: Callable[[Any], None], on_disconnected: Callable[[Any], None]
+    ) -> None:
+        self._on_connected, self._on_disconnected = on_connected, on_disconnected
+
+    async def connected(self, network: Any, conn: Any) -> None:
+        self._on_connected(conn.muxed_conn.peer_id)
 
     async def disconnected(self, network: Any, conn: Any) -> None:
         self._on_disconnected(conn.muxed_conn.peer_id)
-
-    async def connected(self, network: Any, conn: Any) -> None: ...
 
     async def opened_stream(self, network: Any, stream: Any) -> None: ...
 
@@ -283,3 +297,7 @@ class _Disconnections(INotifee):
     async def listen(self, network: Any, multiaddr: Any) -> None: ...
 
     async def listen_close(self, network: Any, multiaddr: Any) -> None: ...
+
+
+def _identify_nobody(peer_id: Any, *, reason: str = "") -> None:
+    """The library would ask in a task whose failure ends the process; we ask in one of ours."""

@@ -243,3 +243,22 @@ async def test_a_cancelled_dial_leaves_no_socket_behind():
             with trio.fail_after(2):
                 await dropped.wait()
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("patched", [True, False])
+async def test_a_peer_that_fell_silent_is_disconnected(patched, monkeypatch):
+    monkeypatch.setattr(patches, "PING_EVERY", 0.1)
+    monkeypatch.setattr(patches, "PONG_WITHIN", 0.3)
+    one, two = network("one"), network("two")
+    with perhaps(patched, patches.a_dead_connection_is_noticed):
+        async with running(one, two):
+            await two.connect(address_of(one))
+            (connection,) = one._session.host.get_network().get_connections()
+            monkeypatch.setattr(connection.muxed_conn, "_write_frame", say_nothing)
+            with trio.move_on_after(2):
+                await until(lambda: not two.peers())
+            assert bool(two.peers()) != patched
+            monkeypatch.undo()
+
+
+async def say_nothing(data: bytes) -> None: ...
