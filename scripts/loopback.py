@@ -99,7 +99,9 @@ class Home:
         readable, _, _ = select.select([process.stdout], [], [], READY_SECONDS)
         line = process.stdout.readline() if readable else b""
         if b'"ready"' not in line:
-            raise FailedError(f"a node did not start: {self.folder}/node.log says why")
+            log = (self.folder / "node.log").read_text().splitlines() or ["it said nothing"]
+            told = json.loads(line)["error"]["message"] if b'"error"' in line else log[-1]
+            raise FailedError(f"a node did not start: {told} (more in {self.folder}/node.log)")
         said = json.loads(line)
         return Running(process.pid, said["gateway"], said["peer_id"], tuple(said["addresses"]))
 
