@@ -74,10 +74,12 @@ async def open_gateway(
         gate = Gate(endpoint, tokens, socket.gethostname())
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
         application = _application(gateway.control, gate, on_bug)
-        with announced(home / "run" / "gateway", gateway.url), plain_errors():
+        with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, application, taken, gateway.control.stopping)
-                yield gateway
+                with announced(home / "run" / "gateway", gateway.url):
+                    yield gateway
+                # From here on nobody finds us; who has is answered to the end.
                 gateway.control.stopping.set()
 
 
