@@ -9,7 +9,7 @@ What is announced:
  * each file over 16 MiB whose SHA-256 this node has checked itself. Never a piece.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -18,7 +18,7 @@ from p2phub.formats.ids import PublisherId, head_key
 from p2phub.protocol.ports import Records
 from p2phub.protocol.schedule import AnnounceSchedule
 
-HeadOf = Callable[[PublisherId], bytes | None]
+HeadOf = Callable[[PublisherId], Awaitable[bytes | None]]
 _PRIORITY = {"head": 0, "publisher": 1, "release": 2, "file": 3}
 
 
@@ -89,7 +89,7 @@ class Announcer:
             if key[:1] == b"p":
                 return await self._records.provide(key[1:]) > 0
             publisher = PublisherId(key[1:])
-            record = await trio.to_thread.run_sync(self._head_of, publisher)
+            record = await self._head_of(publisher)
             if record is None:
                 self._schedule.forget(key)
                 return True

@@ -37,7 +37,7 @@ from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
 from p2phub.node.pull import pull
 from p2phub.node.remove import remove
-from p2phub.node.services import Bell, Services
+from p2phub.node.services import Bell, DiskThreads, Services
 from p2phub.node.traffic import Meter, Traffic
 from p2phub.node.values import (
     FileRow,
@@ -79,6 +79,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         keyring = Keyring(layout)
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
+        on_disk = DiskThreads(DISK_THREADS)
         server = _data_server(config, seed, library, tickets)
         server.start()
         try:
@@ -98,9 +99,9 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 neighbours=Neighbours(
                     network, network, Greeter(network, control, config.swarm.connections).source
                 ),
-                announcer=Announcer(network, head_record(store)),
+                announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
                 traffic=Traffic(up=Meter(time.monotonic), down=Meter(time.monotonic)),
-                disk=trio.CapacityLimiter(DISK_THREADS),
+                on_disk=on_disk,
                 data_port=server.port,
                 uploads=lambda: server.connections,
                 hashing_waits=Bell(),

@@ -41,6 +41,18 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
+class DiskThreads:
+    """The threads for blocking store work: `await on_disk(work, *arguments)`."""
+
+    def __init__(self, threads: int) -> None:
+        self._limiter = trio.CapacityLimiter(threads)
+
+    async def __call__(
+        self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Result:
+        return await trio.to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self._limiter)
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts of one node. `now()` gives unix seconds."""
@@ -56,19 +68,14 @@ class Services:
     neighbours: Neighbours
     announcer: Announcer
     traffic: Traffic
-    disk: trio.CapacityLimiter
+    on_disk: DiskThreads
+    """Runs blocking store work in a thread."""
     data_port: int
     """Where the data plane listens."""
     uploads: Callable[[], int]
     """How many data connections peers have open now."""
     hashing_waits: "Bell"
     """Rung when there are new blobs to hash whole."""
-
-    async def on_disk(
-        self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
-    ) -> Result:
-        """Run blocking store work in one of the store's threads."""
-        return await trio.to_thread.run_sync(lambda: work(*args, **kwargs), limiter=self.disk)
 
     def publisher_of(self, reference: Reference) -> PublisherId:
         """Who a reference means: a pinned alias, a full id, or this machine's own publisher when

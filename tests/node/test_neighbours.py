@@ -1,0 +1,108 @@
+"""Who is asked, in virtual time: peers that hang, refuse or vanish cost no more than they must."""
+
+import trio
+
+from p2phub.errors import RemoteError
+from p2phub.node.neighbours import ENOUGH, FORGET_AFTER, GREET_PATIENCE, Neighbours
+from p2phub.protocol.ports import PeerAddress
+from p2phub.testing.sources import HonestSource
+
+DIGEST = b"d" * 32
+
+
+def peer(name: str) -> PeerAddress:
+    return PeerAddress(name, ("/ip4/127.0.0.1/tcp/1",))
+
+
+class Network:
+    """Peers by name; one that hangs, one that refuses; who is connected from the start."""
+
+    def __init__(self, connected=(), providers=()):
+        self.connected = [peer(name) for name in connected]
+        self.known = [peer(name) for name in providers]
+        self.greeted: list[str] = []
+        self.looked_up = 0
+
+    def peers(self):
+        return tuple(self.connected)
+
+    async def connect(self, who: PeerAddress) -> None:
+        if who.peer_id.startswith("hangs"):
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+        if who.peer_id.startswith("gone"):
+            raise RemoteError("connection refused")
+
+    async def providers(self, digest: bytes, enough: int):
+        await trio.lowlevel.checkpoint()
+        self.looked_up += 1
+        return tuple(self.known)
+
+    async def source(self, who: PeerAddress) -> HonestSource:
+        self.greeted.append(who.peer_id)
+        await trio.lowlevel.checkpoint()
+        return HonestSource(who.peer_id)
+
+
+def neighbours_of(network: Network) -> Neighbours:
+    return Neighbours(network, network, network.source)
+
+
+async def names(neighbours: Neighbours, **kwargs) -> list[str]:
+    return [source.name for source in await neighbours.holders(DIGEST, **kwargs)]
+
+
+async def test_providers_come_first_then_whoever_is_connected_and_nobody_twice(autojump_clock):
+    network = Network(connected=["near", "both"], providers=["far", "both"])
+    assert await names(neighbours_of(network)) == ["far", "both", "near"]
+
+
+async def test_a_peer_is_greeted_once_for_a_pull_of_many_files(autojump_clock):
+    network = Network(providers=["far"])
+    neighbours = neighbours_of(network)
+    for _ in range(20):
+        assert await names(neighbours) == ["far"]
+    assert network.greeted == ["far"]
+    assert network.looked_up == 1
+
+
+async def test_a_peer_that_hangs_holds_nobody_back_for_longer_than_its_patience(autojump_clock):
+    network = Network(providers=["hangs1", "hangs2", "gone", "honest"])
+    assert await names(neighbours_of(network)) == ["honest"]
+    assert trio.current_time() <= GREET_PATIENCE + 1
+
+
+async def test_a_silent_peer_is_left_alone_for_a_while_and_then_tried_again(autojump_clock):
+    network = Network(providers=["hangs"])
+    neighbours = neighbours_of(network)
+    assert await names(neighbours, again=True) == []
+    before = trio.current_time()
+    assert await names(neighbours, again=True) == []
+    assert trio.current_time() == before
+    network.known = [peer("hangs")]
+    await trio.sleep(FORGET_AFTER)
+    assert await names(neighbours, again=True) == []
+    assert trio.current_time() >= before + FORGET_AFTER + GREET_PATIENCE
+
+
+async def test_a_crowd_of_providers_is_not_asked_all_at_once(autojump_clock):
+    network = Network(providers=[f"p{number}" for number in range(200)])
+    assert len(await names(neighbours_of(network))) == ENOUGH
+    assert len(network.greeted) <= 2 * ENOUGH
+
+
+async def test_a_look_up_that_fails_leaves_the_connected_peers(autojump_clock):
+    class Deaf(Network):
+        async def providers(self, digest: bytes, enough: int):
+            await trio.lowlevel.checkpoint()
+            raise RemoteError("the DHT does not answer")
+
+    assert await names(neighbours_of(Deaf(connected=["near"]))) == ["near"]
+
+
+async def test_closing_closes_every_source(autojump_clock):
+    network = Network(providers=["a", "b"])
+    neighbours = neighbours_of(network)
+    sources = await neighbours.holders(DIGEST)
+    await neighbours.close()
+    assert all(source.closed for source in sources)
