@@ -26,7 +26,7 @@ from typing import IO, Any, Final, cast
 
 from p2phub.client.running import RunningNode, find_running
 from p2phub.client.wire import error_of
-from p2phub.errors import P2PHubError, StoreLockedError, TooSlowError
+from p2phub.errors import P2PHubError, RefusedError, StoreLockedError, TooSlowError
 
 START_PATIENCE: Final = 60.0
 """Seconds a child may take to be ready."""
@@ -72,9 +72,7 @@ def detach(home: Path, *, verbose: bool = False) -> Line:
 
     It logs to `logs/node.log` in the home folder. Raises what it raised, or `TooSlowError`.
     """
-    path = home / "logs" / "node.log"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a+b") as log:
+    with _open_log(home / "logs" / "node.log") as log:
         process = subprocess.Popen(
             command(home, *(["--verbose"] if verbose else [])),
             stdin=subprocess.DEVNULL,
@@ -90,6 +88,17 @@ def detach(home: Path, *, verbose: bool = False) -> Line:
             raise
     _leave(process)
     return ready
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path.open("a+b")
+    except OSError as error:
+        raise RefusedError(
+            f"the log {path} cannot be written: {error.strerror}",
+            remedy="Give a home folder that this user may write to: --home DIR.",
+        ) from error
 
 
 def _first(process: Child, lines: Lines, log: IO[bytes]) -> Line:

@@ -43,7 +43,7 @@ def find_running(home: Path) -> RunningNode | None:
                 return None
             url = file.read().strip()
         token = (home / "run" / "token").read_text("ascii").strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RefusedError(

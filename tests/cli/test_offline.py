@@ -81,6 +81,15 @@ def test_an_unknown_alias_points_to_trust_add(cli, verb):
     assert "p2phub trust add lab" in result.err
 
 
+def test_a_home_that_cannot_be_made_is_told(cli, home):
+    home.write_text("a file where the home folder should be")
+    for words in (["node", "--detach"], ["init"], ["pull", "lab/minilm"]):
+        result = cli(*words)
+        assert result.code in (1, 2, 7), words
+        assert str(home) in result.err
+        assert "Traceback" not in result.err
+
+
 @pytest.mark.parametrize("text", ["[gateway\n", "[gateway]\nlisten = 5\n", b"\xff"])
 def test_a_broken_node_toml_ends_with_2(cli, home, text):
     home.mkdir()

@@ -23,6 +23,11 @@ def test_no_node_is_none(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_home_that_is_a_file_is_none(tmp_path):
+    (tmp_path / "home").write_text("")
+    assert find_running(tmp_path / "home") is None
+
+
 def test_a_file_that_nobody_holds_is_a_left_over(tmp_path):
     keep_token(tmp_path / "run" / "token")
     (tmp_path / "run" / "gateway").write_text(URL)
