@@ -95,18 +95,11 @@ class Home:
 
     def start(self, *words: object, **options: Any) -> subprocess.Popen[bytes]:
         """`p2phub WORDS` with its standard output in a pipe, still going on."""
+        program = [sys.executable, "-m", "p2phub", "--home", str(self.folder), "--json"]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "p2phub",
-                "--home",
-                str(self.folder),
-                "--json",
-                *map(str, words),
-            ],
+            [*program, *map(str, words)],
             env=self._environment(),
-            **options,
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options},
         )
         self._started.append(process)
         return process
