@@ -34,8 +34,12 @@ class Neighbours:
     async def holders(self, digest: bytes, *, again: bool = False) -> list[Source]:
         """Sources that are said to have `digest`, then other peers we are connected to.
 
-        `again` looks them up anew. At most `ENOUGH`; possibly none.
+        `again`, because the ones known did not do: looks them up anew, and greets those anew that
+        are not connected any more (they may have come back elsewhere). At most `ENOUGH`; possibly
+        none.
         """
+        if again:
+            await self._retire_the_lost()
         providers = await self._providers(digest, again)
         known = {peer.peer_id for peer in providers}
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
@@ -45,15 +49,16 @@ class Neighbours:
         """Whether a peer's data port was reached, so that its bytes need no libp2p stream."""
         return getattr(self._sources.get(peer_id), "via", "") == "tls"
 
-    def drop(self, peer_id: str) -> None:
-        """Forget a source: its connection is gone or its ticket has ended."""
-        self._sources.pop(peer_id, None)
-
     async def close(self) -> None:
         """Close every source."""
         for source in self._sources.values():
             await source.close()
         self._sources.clear()
+
+    async def _retire_the_lost(self) -> None:
+        connected = {peer.peer_id for peer in self._network.peers()}
+        for peer_id in [peer_id for peer_id in self._sources if peer_id not in connected]:
+            await self._sources.pop(peer_id).close()
 
     async def _providers(self, digest: bytes, again: bool) -> tuple[PeerAddress, ...]:
         now = trio.current_time()

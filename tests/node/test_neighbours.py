@@ -79,10 +79,23 @@ async def test_a_silent_peer_is_left_alone_for_a_while_and_then_tried_again(auto
     before = trio.current_time()
     assert await names(neighbours, again=True) == []
     assert trio.current_time() == before
-    network.known = [peer("hangs")]
     await trio.sleep(FORGET_AFTER)
     assert await names(neighbours, again=True) == []
     assert trio.current_time() >= before + FORGET_AFTER + GREET_PATIENCE
+
+
+async def test_a_source_that_lost_its_connection_is_greeted_anew_when_it_is_needed(autojump_clock):
+    network = Network(providers=["moved"])
+    neighbours = neighbours_of(network)
+    (old,) = await neighbours.holders(DIGEST)
+    (same,) = await neighbours.holders(DIGEST)
+    assert same is old
+    (new,) = await neighbours.holders(DIGEST, again=True)
+    assert new is not old
+    assert old.closed
+    network.connected = [peer("moved")]
+    (kept,) = await neighbours.holders(DIGEST, again=True)
+    assert kept is new
 
 
 async def test_a_crowd_of_providers_is_not_asked_all_at_once(autojump_clock):
