@@ -1,8 +1,8 @@
 """How a file becomes a blob, and how it stops being one.
 
 In: fsync the data, rename it into `blobs/`, fsync the folder, make it read-only, and only then
-write the row that says it is there (with its table and pieces, in one transaction). Many small
-files XX
+write the row that says it is there (with its table and pieces, in one transaction). Many files at
+once are made durable by one sync of the file system instead of one for each.
 
 Rules it keeps:
  * a row means that a whole, verified file was made durable; a file without a row is nothing;

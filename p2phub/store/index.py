@@ -12,10 +12,11 @@ be written is read as it lies there. What is asked stands in `sql/`; what it mea
 `blobs`, `repos` and `search`.
 """
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,7 +28,10 @@ Value = None | int | str | bytes
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another process that holds the database."""
-_CANNOT_OPEN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+_CANNOT_OPEN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+"""The last one also when the disk is so full that readers cannot make the file they share."""
+_NEXT_TO_NOTHING = 64 << 10
+"""Bytes: what SQLite needs free to open a database."""
 
 
 class Statements:
@@ -167,12 +171,17 @@ class Index:
             connection.execute(query("index.version")).fetchall()
         except sqlite3.Error as error:
             connection.close()
-            waiting = self._path.with_name(self._path.name + "-wal")
-            if error.sqlite_errorcode & 0xFF not in _CANNOT_OPEN or waiting.exists():
+            if error.sqlite_errorcode & 0xFF not in _CANNOT_OPEN or self._has_log():
                 raise
             # The folder cannot be written, so readers cannot coordinate; but nobody writes either.
             connection = self._open_uri("ro&immutable=1")
         return connection
+
+    def _has_log(self) -> bool:
+        """Whether there are writes that are not in the database file yet."""
+        with suppress(OSError):
+            return self._path.with_name(self._path.name + "-wal").stat().st_size > 0
+        return False
 
     def _open_uri(self, mode: str) -> sqlite3.Connection:
         return sqlite3.connect(
@@ -230,7 +239,7 @@ def sql_errors(path: Path) -> Iterator[None]:
 
 def _ours(error: sqlite3.Error, path: Path) -> P2PHubError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return NoSpaceError(
             f"the disk is full: {path}", remedy="free some space, then run the command again"
         )
@@ -255,3 +264,11 @@ def _ours(error: sqlite3.Error, path: Path) -> P2PHubError:
             remedy="look at the system log; copy what you need to another disk",
         )
     return P2PHubError(f"the index {path} refused: {error}")
+
+
+def _is_full(path: Path) -> bool:
+    """Whether nothing can be written: SQLite calls that an I/O error in some places."""
+    with suppress(OSError):
+        found = os.statvfs(path.parent)
+        return found.f_bavail * found.f_frsize < _NEXT_TO_NOTHING
+    return False

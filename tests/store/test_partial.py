@@ -299,6 +299,7 @@ def work(first):
         if not partial.have(index):
             partial.accept(index, memoryview(sample.piece(index)))
             os.write(1, b"%d\\n" % index)
+            os.read(0, 1)
 
 threads = [Thread(target=work, args=(n,)) for n in range(4)]
 for thread in threads: thread.start()
@@ -311,7 +312,10 @@ print("done", flush=True)
 def write_until(layout, size, lines):
     """Let a process write pieces and kill it after so many; which it said it had kept."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(layout.home), str(size)], stdout=subprocess.PIPE
+        [sys.executable, "-c", WRITER, str(layout.home), str(size)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
     )
     kept, done = set(), False
     with process:
@@ -321,8 +325,9 @@ def write_until(layout, size, lines):
             if len(word) == 1 and word[0].isdigit():
                 kept.add(int(word[0]))
             if len(kept) >= lines or done:
-                process.kill()
                 break
+            if len(word) == 1:
+                process.stdin.write(b".")
         process.kill()
     return kept, done
 

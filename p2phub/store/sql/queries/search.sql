@@ -1,4 +1,5 @@
--- A search is put together from these: one beginning, some filters, one order.
+-- A search is put together from these: one beginning, some filters, one order. That a facet is not
+-- empty is said so that SQLite sees that its index will do.
 
 -- name: aliases
 SELECT alias, publisher FROM aliases;
@@ -11,13 +12,13 @@ WHERE repo_text MATCH :match AND repos.listed = 1
 SELECT repos.id FROM repos WHERE repos.listed = 1
 
 -- name: task
-AND repos.task = :task
+AND repos.task = :task AND repos.task <> ''
 
 -- name: license
-AND repos.license = :license
+AND repos.license = :license AND repos.license <> ''
 
 -- name: library
-AND repos.library = :library
+AND repos.library = :library AND repos.library <> ''
 
 -- name: language
 AND EXISTS (SELECT 1 FROM repo_languages
@@ -36,10 +37,10 @@ AND repos.bytes <= :max_size
 ORDER BY repo_text.rank LIMIT :limit;
 
 -- name: order_created
-ORDER BY repos.created DESC, repos.id LIMIT :limit;
+ORDER BY repos.created DESC, repos.id DESC LIMIT :limit;
 
 -- name: order_size
-ORDER BY repos.bytes DESC, repos.id LIMIT :limit;
+ORDER BY repos.bytes DESC, repos.id DESC LIMIT :limit;
 
 -- name: order_name
 ORDER BY repos.name, repos.id LIMIT :limit;

@@ -18,6 +18,7 @@ CREATE TABLE repos (
     UNIQUE (publisher, name)
 ) STRICT;
 
+CREATE INDEX repos_by_name ON repos (name);
 CREATE INDEX repos_by_created ON repos (created);
 CREATE INDEX repos_by_size ON repos (bytes);
 CREATE INDEX repos_by_task ON repos (task, created) WHERE task <> '';
@@ -78,7 +79,7 @@ CREATE VIRTUAL TABLE repo_text USING fts5 (
     content = 'repos', content_rowid = 'id', prefix = '2 3'
 );
 
-INSERT INTO repo_text (repo_text, rank) VALUES ('rank', 'bm25(10, 4, 3, 3, 1, 1, 4, 1)');
+INSERT INTO repo_text (repo_text, rank) VALUES ('rank', 'bm25(20, 4, 2, 2, 1, 1, 2, 0.5)');
 
 CREATE TRIGGER repos_text_added AFTER INSERT ON repos BEGIN
     INSERT INTO repo_text (rowid, name, publisher, task, library, license, languages, tags, summary)

@@ -1,0 +1,265 @@
+"""Searching: every word, every filter, in each order, and nothing that a query can break."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from p2phub.formats.ids import PublisherId, RepoId
+from p2phub.formats.manifest import Card
+from p2phub.formats.publisher import Ref, RepoEntry
+from p2phub.store.index import Index
+from p2phub.store.repos import Repos
+from p2phub.store.search import EVERYTHING, MAX_WORDS, Filters, match_of
+from p2phub.store.statements import query
+
+NOWHERE = Path("/nonexistent/index.db")
+ANN, BOB = PublisherId(b"a" * 32), PublisherId(b"b" * 32)
+
+
+def entry(name, *, size=100, created=1000, kind="model", refs=None, **card):
+    refs = refs or {"main": Ref(b"r" * 32, 1)}
+    return RepoEntry(name=name, kind=kind, refs=refs, card=Card(**card), size=size, created=created)
+
+
+@pytest.fixture
+def index(tmp_path):
+    index = Index.open(tmp_path / "index.db")
+    yield index
+    index.close()
+
+
+@pytest.fixture
+def repos(index):
+    repos = Repos(index)
+    repos.record_many(
+        ANN,
+        [
+            entry(
+                "all-MiniLM-L6-v2",
+                size=90,
+                created=3,
+                task="sentence-similarity",
+                library="sentence-transformers",
+                license="apache-2.0",
+                languages=("en",),
+                tags=("embedding", "onnx"),
+            ),
+            entry(
+                "Llama-3.2-1B",
+                size=2000,
+                created=2,
+                task="text-generation",
+                library="transformers",
+                license="llama3.2",
+                languages=("en", "de", "fr"),
+                tags=("chat",),
+            ),
+        ],
+    )
+    repos.record_many(
+        BOB,
+        [
+            entry(
+                "llama_tiny",
+                size=5,
+                created=1,
+                task="text-generation",
+                library="transformers",
+                license="mit",
+                tags=("test", "日本語"),
+            ),
+            entry("faces", size=700, created=4, kind="dataset", license="mit"),
+        ],
+    )
+    return repos
+
+
+def names(hits):
+    return [hit.repo.name for hit in hits]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("minilm", {"all-MiniLM-L6-v2"}),
+        ("MINI", {"all-MiniLM-L6-v2"}),
+        ("llama", {"Llama-3.2-1B", "llama_tiny"}),
+        ("llama tiny", {"llama_tiny"}),
+        ("tiny", {"llama_tiny"}),
+        ("embedding", {"all-MiniLM-L6-v2"}),
+        ("transformers", {"all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny"}),
+        ("text-generation", {"Llama-3.2-1B", "llama_tiny"}),
+        ("日本語", {"llama_tiny"}),
+        ("llama-3.2", {"Llama-3.2-1B"}),
+        ("nothing", set()),
+        ("llama nothing", set()),
+        (str(BOB), {"llama_tiny", "faces"}),
+        ("  ", {"all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny", "faces"}),
+        ("---", {"all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny", "faces"}),
+    ],
+)
+def test_every_word_must_occur_somewhere(repos, text, found):
+    assert set(names(repos.search(text))) == found
+
+
+def test_a_word_that_is_an_alias_finds_what_that_publisher_has(repos, index):
+    with index.write() as statements:
+        statements.run("documents.save_alias", "lab", str(BOB), 1)
+    assert set(names(repos.search("lab"))) == {"llama_tiny", "faces"}
+    assert names(repos.search("lab llama")) == ["llama_tiny"]
+
+
+def test_a_readme_is_looked_through_once_it_is_known(repos):
+    assert repos.search("paraphrases") == []
+    repos.set_summary(RepoId(ANN, "all-MiniLM-L6-v2"), "Finds paraphrases. " + "x" * 10_000)
+    assert names(repos.search("paraphrases")) == ["all-MiniLM-L6-v2"]
+    repos.set_summary(RepoId(ANN, "all-MiniLM-L6-v2"), "Something else.")
+    assert repos.search("paraphrases") == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "found"),
+    [
+        (Filters(task="text-generation"), {"Llama-3.2-1B", "llama_tiny"}),
+        (Filters(task="text"), set()),
+        (Filters(task="Text-Generation", license="MIT"), {"llama_tiny"}),
+        (Filters(library="transformers"), {"Llama-3.2-1B", "llama_tiny"}),
+        (Filters(license="llama3.2"), {"Llama-3.2-1B"}),
+        (Filters(language="en"), {"all-MiniLM-L6-v2", "Llama-3.2-1B"}),
+        (Filters(language="EN", max_size=100), {"all-MiniLM-L6-v2"}),
+        (Filters(publisher=BOB), {"llama_tiny", "faces"}),
+        (Filters(kind="dataset"), {"faces"}),
+        (Filters(publisher=BOB, kind="model"), {"llama_tiny"}),
+        (Filters(max_size=0), set()),
+        (Filters(task="--"), set()),
+        (Filters(task='"'), set()),
+    ],
+    ids=str,
+)
+def test_every_filter_must_hold_with_and_without_text(repos, filters, found):
+    assert set(names(repos.search("", filters))) == found
+    llamas = {name for name in found if "llama" in name.lower()}
+    assert set(names(repos.search("llama", filters))) == llamas
+
+
+@pytest.mark.parametrize(
+    ("order", "found"),
+    [
+        ("created", ["faces", "all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny"]),
+        ("relevance", ["faces", "all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny"]),
+        ("size", ["Llama-3.2-1B", "faces", "all-MiniLM-L6-v2", "llama_tiny"]),
+        ("name", ["Llama-3.2-1B", "all-MiniLM-L6-v2", "faces", "llama_tiny"]),
+    ],
+)
+def test_each_order_with_and_without_text(repos, order, found):
+    assert names(repos.search(order=order)) == found
+    assert names(repos.search("", order=order, limit=2)) == found[:2]
+    if order != "relevance":
+        llamas = [name for name in found if "llama" in name.lower()]
+        assert names(repos.search("llama", order=order)) == llamas
+
+
+def test_a_name_counts_more_than_a_tag(repos):
+    repos.record(ANN, entry("other", tags=("minilm",), created=9))
+    assert names(repos.search("minilm")) == ["all-MiniLM-L6-v2", "other"]
+
+
+@pytest.mark.parametrize(("limit", "count"), [(0, 0), (-5, 0), (1, 1), (10**30, 4)])
+def test_a_limit_of_any_size(repos, limit, count):
+    assert len(repos.search(limit=limit)) == count
+
+
+def test_a_hit_names_main_or_else_the_newest_branch_and_a_tag_last(repos):
+    tag, old, new = (Ref(bytes([n]) * 32, n, n == 9) for n in (9, 1, 2))
+    repos.record(ANN, entry("refs", refs={"v1": tag, "dev": new, "a": old}))
+    (hit,) = repos.search("refs")
+    assert (hit.ref, hit.digest) == ("dev", new.release)
+    repos.record(ANN, entry("refs", refs={"v1": tag, "dev": new, "main": old}))
+    assert repos.search("refs")[0].ref == "main"
+    repos.record(ANN, entry("refs", refs={"v1": tag}))
+    assert repos.search("refs")[0].ref == "v1"
+
+
+def test_a_hit_says_what_the_index_says(repos):
+    (hit,) = repos.search("minilm")
+    assert hit.repo == RepoId(ANN, "all-MiniLM-L6-v2")
+    assert (hit.kind, hit.bytes, hit.created, hit.commit) == ("model", 90, 3, "72" * 20)
+    assert (hit.languages, hit.tags) == (("en",), ("embedding", "onnx"))
+
+
+HOSTILE = [
+    '"',
+    "'",
+    ";",
+    '"_OR_1',
+    "name:llama",
+    "llama*",
+    "(",
+    ")",
+    "NEAR(a_b)",
+    "AND",
+    "OR",
+    "NOT",
+    "^",
+    "{name}:x",
+    "%",
+    "_",
+    "-",
+    "💥",
+    "ﬁ",
+]
+HOSTILE += ['" OR 1', "NEAR(a b)", "a AND", "\0", "a" * 5000, "OR " * 500, "llama\n--"]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=repr)
+def test_what_means_something_to_the_index_is_only_a_word(repos, text):
+    repos.search(text)
+    repos.search("", Filters(task=text, library=text, license=text, language=text))
+    repos.search(text, Filters(task=text))
+
+
+@given(st.text(max_size=50), st.text(max_size=20))
+def test_no_text_can_break_the_query(text, task):
+    index = Index.open(NOWHERE, read_only=True)
+    assert Repos(index).search(text, Filters(task=task)) == []
+    index.close()
+
+
+def test_a_very_long_query_is_cut():
+    assert match_of("word " * 1000, EVERYTHING, {}).count("AND") == MAX_WORDS - 1
+
+
+@pytest.mark.parametrize(
+    ("filters", "order", "used"),
+    [
+        ([], "created", "repos_by_created"),
+        ([], "size", "repos_by_size"),
+        ([], "name", "repos_by_name"),
+        (["task"], "created", "repos_by_task"),
+        (["license", "kind"], "created", "repos_by_license"),
+        (["library", "language"], "created", "repos_by_library"),
+    ],
+    ids=str,
+)
+def test_a_search_without_text_walks_an_index_and_sorts_nothing(index, filters, order, used):
+    parts = ["every", *filters, f"order_{order}"]
+    values = dict.fromkeys([*filters, "limit"], "x") | {"limit": 50}
+    text = "\n".join(query(f"search.{part}") for part in parts)
+    plan = index._writer.execute("EXPLAIN QUERY PLAN " + text, values).fetchall()
+    steps = [step for _, _, _, step in plan]
+    assert any(f"USING INDEX {used}" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
+def test_a_search_with_text_and_facets_asks_the_text_index_for_both(index):
+    match = match_of("bert", Filters(task="translation", license="mit"), {})
+    assert match == '"bert"* AND task : "translation" AND license : "mit"'
+    text = "\n".join(query(f"search.{part}") for part in ("by_text", "task", "order_relevance"))
+    plan = index._writer.execute(
+        "EXPLAIN QUERY PLAN " + text, {"match": match, "task": "translation", "limit": 5}
+    ).fetchall()
+    steps = [step for _, _, _, step in plan]
+    assert "SCAN repo_text VIRTUAL TABLE" in steps[0]
+    assert not any("TEMP B-TREE" in step for step in steps), steps
