@@ -14,7 +14,7 @@ import trio
 from p2phub.errors import P2PHubError, RemoteError
 from p2phub.formats import limits
 from p2phub.formats.ids import ContentId
-from p2phub.node.publish import FRESH_FOR, renew_head
+from p2phub.node.own_index import FRESH_FOR, renew_head
 from p2phub.node.services import Services
 from p2phub.protocol.ports import PeerAddress
 
@@ -53,7 +53,9 @@ async def renew_own_head(services: Services) -> None:
     """Sign our own head again before it grows stale, for ever."""
     while True:
         with _said():
-            if await services.on_disk(renew_head, services, FRESH_FOR // 2):
+            async with services.signing:
+                renewed = await services.on_disk(renew_head, services, FRESH_FOR // 2)
+            if renewed:
                 own = await services.on_disk(services.store.documents.own_publisher)
                 assert own is not None
                 services.announcer.publisher(own, changed=True)

@@ -17,7 +17,7 @@ from p2phub.formats.ids import (
     is_commit_prefix,
 )
 from p2phub.formats.manifest import Release
-from p2phub.formats.publisher import Ref
+from p2phub.formats.publisher import Head, Ref
 from p2phub.node.events import Report
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import (
@@ -226,6 +226,8 @@ class Inspector:
         """The release that a reference names, from the documents on this disk."""
         publisher = self._publisher(reference)
         entry = self._knowledge.find(publisher, reference.name)
+        if isinstance(entry, Missing) and entry.damage is not None:
+            raise entry.damage
         if isinstance(entry, Missing):
             raise NotFoundError(
                 f"the index of {self._called(publisher)} is not on this disk",
@@ -235,7 +237,7 @@ class Inspector:
         ref = entry.refs.get(revision)
         digest = ref.release if ref else self._commit(publisher, reference.name, revision)
         self._knowledge.expect(digest, publisher)
-        accepted = self._knowledge.document(digest)
+        accepted = self._knowledge.document(digest, Release)
         if accepted is None:
             raise NotFoundError(
                 f"the manifest of {reference} is not on this disk",
@@ -283,7 +285,7 @@ class Inspector:
         """What a publisher's newest head is worth today."""
         try:
             state = self._knowledge.state(publisher)
-            head = self._knowledge.document(state.head) if state is not None else None
+            head = self._knowledge.document(state.head, Head) if state is not None else None
         except UntrustedError as error:
             return Judgement(verdict_of(error))
         return head.judgement if head is not None else Judgement(Verdict.UNSIGNED)

@@ -10,19 +10,34 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2phub.errors import NotFoundError, UntrustedError, WrongBytesError
+from p2phub.errors import MalformedError, NotFoundError, UntrustedError, WrongBytesError
+from p2phub.formats.digest import sha256
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Head, Index, Page, RepoEntry, find_in_page
 from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted, PublisherState, TrustedCatalog
+from p2phub.trust.envelope import claimed_type, is_envelope, unpack
+
+Kind = type[Head] | type[Index] | type[Page] | type[Release]
+
+CALLED: dict[Kind, str] = {
+    Head: "head",
+    Index: "index",
+    Page: "page of the index",
+    Release: "manifest",
+}
+"""What people call documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A document that is needed next and is not on this disk."""
+    """A document that is needed next and is not on this disk, or not any more what it was."""
 
     digest: bytes
+    kind: Kind
+    damage: UntrustedError | None = None
+    """What is wrong with the one that is on this disk."""
 
 
 class Knowledge:
@@ -33,21 +48,24 @@ class Knowledge:
         self._lock = threading.RLock()
 
     def state(self, publisher: PublisherId) -> PublisherState | None:
-        """What is known of a publisher; loads what is on disk on first touch."""
+        """What is known of a publisher; loads what is on disk on first touch.
+
+        Raises `WrongBytesError` if the head on this disk rotted and no other was learnt since.
+        """
         with self._lock:
-            self._touch(publisher)
+            damage = self._touch(publisher)
+            if damage is not None:
+                raise damage
             return self._catalog.state(publisher)
 
-    def learn(self, data: bytes, digest: bytes) -> Accepted:
+    def learn(self, data: bytes, digest: bytes, kind: Kind) -> Accepted:
         """Offer what somebody sent as the document `digest` to the gate; keep it if the gate takes
         it.
 
         Raises `UntrustedError` or a child, with the step that failed.
         """
         with self._lock:
-            accepted = self._catalog.offer(data, self._now())
-            if accepted.digest != digest:
-                raise WrongBytesError(f"asked for document {digest.hex()}, got another one")
+            accepted = self._offer(data, digest, kind)
             self._keep(accepted)
             return accepted
 
@@ -59,28 +77,41 @@ class Knowledge:
         """
         with self._lock:
             self._touch(publisher)
+            if not is_envelope(data) or claimed_type(data) != Head.TYPE:
+                raise WrongBytesError(f"asked for the head of {publisher}, got something else")
             accepted = self._catalog.offer(data, self._now(), publisher)
-            if accepted.type != Head.TYPE:
-                raise UntrustedError(f"asked for the head of {publisher}, got something else")
             self._keep(accepted)
             return accepted
 
-    def document(self, digest: bytes) -> Accepted | None:
+    def document(self, digest: bytes, kind: Kind) -> Accepted | None:
         """A document that is on this disk and passes the gate; None if it is not here.
 
-        Raises `WrongBytesError` if the disk no longer holds what it held.
+        Raises `UntrustedError` if the disk no longer holds what it held.
         """
         data = self._store.documents.get(digest)
         if data is None:
             return None
         with self._lock:
-            accepted = self._catalog.offer(data, self._now())
-        if accepted.digest != digest:
-            raise WrongBytesError(
-                f"document {digest.hex()} on this disk does not match its digest any more",
-                remedy="run `p2phub doctor`, or pull again from a peer",
-            )
-        return accepted
+            try:
+                return self._offer(data, digest, kind)
+            except (WrongBytesError, MalformedError) as error:
+                raise WrongBytesError(
+                    f"the {CALLED[kind]} {digest.hex()[:16]}… on this disk is damaged:"
+                    f" {error.message}",
+                    remedy="pull the repo again from a peer that has it",
+                ) from error
+
+    def _offer(self, data: bytes, digest: bytes, kind: Kind) -> Accepted:
+        """To the gate as this document and as no other: whoever is asked for a manifest must not
+        tell us of heads.
+        """
+        if is_envelope(data):
+            same = claimed_type(data) == kind.TYPE and unpack(data).digest == digest
+        else:
+            same = kind is Page and sha256(data) == digest
+        if not same:
+            raise WrongBytesError(f"these bytes are not the {CALLED[kind]} {digest.hex()[:16]}…")
+        return self._catalog.offer(data, self._now())
 
     def expect(self, digest: bytes, publisher: PublisherId) -> None:
         """Let a release be offered that an accepted release names as its parent."""
@@ -95,15 +126,15 @@ class Knowledge:
         state = self.state(publisher)
         if state is None:
             raise NotFoundError(f"nothing is known of publisher {publisher}")
-        index = self.document(state.index)
-        if index is None:
-            return Missing(state.index)
+        index = self._look(state.index, Index)
+        if isinstance(index, Missing):
+            return index
         assert isinstance(index.document, Index)
         wanted = index.document.pages
         while True:
-            page = self.document(wanted)
-            if page is None:
-                return Missing(wanted)
+            page = self._look(wanted, Page)
+            if isinstance(page, Missing):
+                return page
             assert isinstance(page.document, Page)
             found = find_in_page(page.document, name)
             if found is None:
@@ -112,39 +143,54 @@ class Knowledge:
                 return found
             wanted = found
 
+    def _look(self, digest: bytes, kind: Kind) -> Accepted | Missing:
+        try:
+            return self.document(digest, kind) or Missing(digest, kind)
+        except UntrustedError as error:
+            return Missing(digest, kind, error)
+
     def entries(self, publisher: PublisherId) -> tuple[RepoEntry, ...]:
         """Every repo of a publisher, by name. Raises `NotFoundError` if a page is not here."""
         state = self.state(publisher)
         if state is None:
             return ()
-        index = self._here(state.index)
+        index = self._here(state.index, Index)
         assert isinstance(index.document, Index)
         return tuple(self._below(index.document.pages))
 
     def _below(self, digest: bytes) -> list[RepoEntry]:
-        page = self._here(digest)
+        page = self._here(digest, Page)
         assert isinstance(page.document, Page)
         found = list(page.document.entries)
         for _, child in page.document.children:
             found += self._below(child)
         return found
 
-    def _here(self, digest: bytes) -> Accepted:
-        accepted = self.document(digest)
+    def _here(self, digest: bytes, kind: Kind) -> Accepted:
+        accepted = self.document(digest, kind)
         if accepted is None:
             raise NotFoundError(
-                f"document {digest.hex()[:16]}… is not on this disk",
+                f"the {CALLED[kind]} {digest.hex()[:16]}… is not on this disk",
                 remedy="restore the store from a backup, or pull the repo from a peer",
             )
         return accepted
 
-    def _touch(self, publisher: PublisherId) -> None:
+    def _touch(self, publisher: PublisherId) -> WrongBytesError | None:
+        """Load the head that is on this disk; what is wrong with it, if that is all there is."""
         if self._catalog.state(publisher) is not None:
-            return
+            return None
         digest = self._store.documents.head(publisher)
         data = self._store.documents.get(digest) if digest else None
-        if data is not None:
-            self._catalog.offer(data, self._now())
+        if data is None:
+            return None
+        try:
+            self._catalog.offer(data, self._now(), publisher)
+        except UntrustedError as error:
+            return WrongBytesError(
+                f"the head of {publisher} on this disk is damaged: {error.message}",
+                remedy="pull from a peer that knows this publisher",
+            )
+        return None
 
     def _keep(self, accepted: Accepted) -> None:
         documents = self._store.documents

@@ -105,6 +105,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 data_port=server.port,
                 uploads=lambda: server.connections,
                 hashing_waits=Bell(),
+                signing=trio.Lock(),
             )
             ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)
             StreamServer(library).register(network)
@@ -113,8 +114,11 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     await nursery.start(network.run)
                     for service in _background(services, server):
                         nursery.start_soon(service)
-                    yield Node(services, network)
-                    await services.neighbours.close()
+                    try:
+                        yield Node(services, network)
+                    finally:
+                        with trio.CancelScope(shield=True):
+                            await services.neighbours.close()
                     nursery.cancel_scope.cancel()
         finally:
             server.stop()

@@ -7,41 +7,31 @@ old release is what everybody sees, and a second `publish` finds the blobs alrea
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from p2phub.errors import DamagedBlobError, NotFoundError, UsageError
+from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats import limits
 from p2phub.formats.card import card_from_readme
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import PublisherId, RepoId, check_name, check_new_ref, commit_id
 from p2phub.formats.manifest import Card, FileEntry, Release
 from p2phub.formats.paths import is_pickle
-from p2phub.formats.publisher import Delegation, Head, Index, Ref, RepoEntry, build_pages
+from p2phub.formats.publisher import (
+    Ref,
+    RepoEntry,
+)
 from p2phub.node.events import FileDone, Planned, Report, Warned
 from p2phub.node.folder import FolderFile, files_in
+from p2phub.node.own_index import RELEASE_KEY, Author, sign_index
 from p2phub.node.progress import reporting
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
 from p2phub.store.ingest import Ingested
 from p2phub.trust import envelope
-from p2phub.trust.catalog import PublisherState
 from p2phub.trust.keys import SigningKey
 
-FRESH_FOR = 30 * 24 * 3600
-"""Seconds until a head that nobody renews makes its publisher's releases stale."""
-RELEASE_KEY = "release"
-"""The key in the keyring that signs unless another is named."""
 TELL_PATIENCE = 5.0
 """Seconds that `publish` waits for the DHT to take the new head; it goes on in the background."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Author:
-    """Who publishes, and with which key."""
-
-    publisher: PublisherId
-    key: SigningKey
 
 
 async def publish(services: Services, request: PublishRequest, report: Report) -> Published:
@@ -53,14 +43,16 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     check_name(request.name)
     if request.tag is not None:
         check_new_ref(request.tag)
+    message = _message(request.message)
     author = await services.on_disk(_author, services, request.sign_with)
     folder = await services.on_disk(files_in, request.folder)
     _warn_of_pickles(folder, report)
     files, hashed = await _ingest(services, folder, report)
     card = await services.on_disk(_card_of, services, files, report)
-    digest, release = await services.on_disk(
-        _sign_and_keep, services, author, request, files, card, report
-    )
+    async with services.signing:  # two at once would each leave the other out of the index
+        digest, release = await services.on_disk(
+            _sign_and_keep, services, author, request, message, files, card, report
+        )
     services.announcer.publisher(author.publisher, changed=True)
     services.announcer.release(digest)
     for file in files:
@@ -91,7 +83,7 @@ def _message(text: str) -> str:
     return plain
 
 
-def _author(services: Services, sign_with: str | None) -> _Author:
+def _author(services: Services, sign_with: str | None) -> Author:
     publisher = services.store.documents.own_publisher()
     if publisher is None:
         raise UsageError(
@@ -104,7 +96,7 @@ def _author(services: Services, sign_with: str | None) -> _Author:
             f"there is no key named {name} in {services.keyring.path(name).parent}",
             remedy="restore it from the backup that `p2phub init` wrote",
         )
-    return _Author(publisher, SigningKey(seed))
+    return Author(publisher, SigningKey(seed))
 
 
 def _warn_of_pickles(folder: Sequence[FolderFile], report: Report) -> None:
@@ -158,8 +150,9 @@ def _card_of(services: Services, files: Sequence[FileEntry], report: Report) -> 
 
 def _sign_and_keep(
     services: Services,
-    author: _Author,
+    author: Author,
     request: PublishRequest,
+    message: str,
     files: tuple[FileEntry, ...],
     card: Card,
     report: Report,
@@ -179,7 +172,7 @@ def _sign_and_keep(
             created=services.now(),
             files=files,
             total_size=sum(file.size for file in files),
-            message=_message(request.message),
+            message=message,
             parents=(before.refs["main"].release,) if before and "main" in before.refs else (),
             card=card,
         )
@@ -188,9 +181,7 @@ def _sign_and_keep(
     moves = {"main": digest} | ({request.tag: digest} if request.tag else {})
     if signed is not None or _moves_anything(before, moves):
         entry = _moved(before, release, moves, (state.seq if state else 0) + 1, request.tag)
-        _sign_index(services, author, state, entry)
-    if signed is not None:
-        knowledge.learn(signed.pack(), digest)
+        sign_index(services, author, state, entry, signed)
     repo = RepoId(author.publisher, request.name)
     commit = commit_id(digest)
     services.store.snapshots.present(
@@ -209,6 +200,8 @@ def _entry_of(services: Services, publisher: PublisherId, name: str) -> RepoEntr
         found = services.knowledge.find(publisher, name)
         if isinstance(found, RepoEntry):
             return found
+        if found.damage is not None:
+            raise found.damage
     return None
 
 
@@ -222,7 +215,7 @@ def _unchanged(
     if before is None or "main" not in before.refs:
         return None
     digest = before.refs["main"].release
-    accepted = services.knowledge.document(digest)
+    accepted = services.knowledge.document(digest, Release)
     if accepted is None or not isinstance(accepted.document, Release):
         return None
     same = accepted.document.files == files and accepted.document.kind == request.kind
@@ -249,87 +242,3 @@ def _moved(
         size=release.total_size,
         created=release.created,
     )
-
-
-def _sign_index(
-    services: Services, author: _Author, state: PublisherState | None, entry: RepoEntry
-) -> None:
-    """A new index with `entry` in it, its pages and its head; all through the gate."""
-    documents = services.store.documents
-    entries = {found.name: found for found in services.knowledge.entries(author.publisher)}
-    entries[entry.name] = entry
-    root_page, pages = build_pages([entries[name] for name in sorted(entries)])
-    index = Index(
-        publisher=author.publisher.digest,
-        writer=author.key.public,
-        writer_seq=documents.next_writer_seq(author.key.public),
-        parents=(state.index,) if state else (),
-        seq=(state.seq if state else 0) + 1,
-        created=services.now(),
-        profile={},
-        pages=root_page,
-    )
-    signed = envelope.sign(index, [author.key])
-    head = sign_head(services, author.publisher, author.key, signed.digest, index.seq)
-    documents.put(signed.digest, Index.TYPE, signed.pack())
-    for digest, payload in pages.items():
-        documents.put(digest, "page", payload)
-    services.knowledge.learn_head(author.publisher, head.pack())
-    services.knowledge.learn(signed.pack(), signed.digest)
-    _learn_pages(services.knowledge.learn, root_page, pages)
-
-
-def _learn_pages(
-    learn: Callable[[bytes, bytes], object], digest: bytes, pages: dict[bytes, bytes]
-) -> None:
-    """Parents before children: a page is wanted once its parent was accepted."""
-    todo = [digest]
-    while todo:
-        wanted = todo.pop()
-        if wanted in pages:
-            accepted = learn(pages[wanted], wanted)
-            todo += getattr(accepted, "wants", ())
-
-
-def sign_head(
-    services: Services, publisher: PublisherId, key: SigningKey, index: bytes, seq: int
-) -> envelope.Envelope:
-    """A head for `index`, fresh for `FRESH_FOR` seconds. Raises `MalformedError` if it is too
-    large.
-    """
-    documents = services.store.documents
-    own = documents.own_documents()
-    if own is None:
-        raise UsageError("this machine has no publisher identity", remedy="run `p2phub init`")
-    kept = documents.many([*own[0], own[1]])
-    if len(kept) < len(own[0]) + 1:
-        raise DamagedBlobError(
-            "this publisher's own root or delegation is gone from the store",
-            remedy="restore the store; the keys alone do not bring it back yet",
-        )
-    delegation = Delegation.from_payload(envelope.unpack(kept[own[1]]).payload)
-    head = Head(
-        publisher=publisher.digest,
-        index=index,
-        root_v=len(own[0]),
-        delegation_version=delegation.version,
-        seq=seq,
-        not_after=services.now() + FRESH_FOR,
-        roots=tuple(kept[digest] for digest in own[0]),
-        delegation=kept[own[1]],
-    )
-    return envelope.sign(head, [key])
-
-
-def renew_head(services: Services, left: int) -> bool:
-    """Sign our own head again if it is fresh for fewer than `left` seconds; whether it was."""
-    own = services.store.documents.own_publisher()
-    state = services.knowledge.state(own) if own is not None else None
-    seed = services.keyring.load(RELEASE_KEY)
-    if own is None or state is None or state.fresh_until is None or seed is None:
-        return False
-    if state.fresh_until - services.now() >= left:
-        return False
-    head = sign_head(services, own, SigningKey(seed), state.index, state.seq)
-    services.knowledge.learn_head(own, head.pack())
-    return True

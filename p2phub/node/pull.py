@@ -6,6 +6,7 @@ in the buffer it arrived in, before it is written; a file becomes visible only w
 was. What was fetched stays when a pull is interrupted, and is checked again, piece by piece, when
 the next one resumes."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import trio
 
 from p2phub.errors import (
+    DamagedBlobError,
     NoSourceError,
     NotFoundError,
     RemoteError,
@@ -32,6 +34,7 @@ from p2phub.node.selection import select
 from p2phub.node.services import Services
 from p2phub.node.values import Pulled, PullRequest, SourceShare
 from p2phub.protocol.ports import Holding, Source
+from p2phub.store.blobs import Blobs
 from p2phub.store.export import export
 from p2phub.store.linking import link_pieces
 from p2phub.trust.policy import decide
@@ -67,6 +70,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     `NoSpaceError`, `UsageError`."""
     started = trio.current_time()
     reference = Reference.parse(request.reference)
+    if request.to is not None:
+        await services.on_disk(_check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
     ref = await services.on_disk(services.name_of, resolved.repo, resolved.revision)
     _obey_policy(services, resolved, report)
@@ -145,12 +150,7 @@ def _wanted(
 async def _bring_all(
     services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
 ) -> _Bringing:
-    unique = {file.content: file for file in files}
-    missing = [
-        file
-        for content, file in unique.items()
-        if not await services.on_disk(services.store.blobs.has, content)
-    ]
+    missing = await services.on_disk(_missing, services.store.blobs, files)
     total = sum(file.size for file in files)
     to_fetch = sum(file.size for file in missing)
     report(Planned(len(files), total, total - to_fetch, to_fetch))
@@ -159,6 +159,21 @@ async def _bring_all(
         if missing:
             await _bring_missing(bringing, missing)
     return bringing
+
+
+def _missing(blobs: Blobs, files: Sequence[FileEntry]) -> list[FileEntry]:
+    """The files that are not here as they should be, each content once."""
+    unique = {file.content: file for file in files}
+    return [file for content, file in unique.items() if not _is_right(blobs, content)]
+
+
+def _is_right(blobs: Blobs, content: ContentId) -> bool:
+    """Whether a blob is what it was when it was verified, and its piece table too."""
+    try:
+        with blobs.opened(content):
+            return blobs.table(content) is not None
+    except (NotFoundError, UntrustedError):
+        return False
 
 
 async def _bring_missing(bringing: _Bringing, missing: Sequence[FileEntry]) -> None:
@@ -195,6 +210,10 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
     sources = await neighbours.holders(bringing.resolved.digest, again=again)
     bringing.progress.sources = len(sources)
     table = await _table_of(services, file, sources)
+    if await services.on_disk(_is_right, store.blobs, file.content):  # only its table was not
+        bringing.linked += file.size
+        bringing.progress.add(file.size)
+        return
     partial = await services.on_disk(store.partials.open, file.content, table)
     try:
         counted = partial.bytes_done if again else 0
@@ -239,9 +258,10 @@ async def _table_of(services: Services, file: FileEntry, sources: Sequence[Sourc
     """
     if not file.content.has_table:
         return PieceTable.for_small(file.content)
-    here = await services.on_disk(services.store.blobs.table, file.content)
-    if here is not None:
-        return here
+    with contextlib.suppress(UntrustedError):  # one that rotted here is fetched again
+        here = await services.on_disk(services.store.blobs.table, file.content)
+        if here is not None:
+            return here
     lie: UntrustedError | None = None
     for source in sources:
         try:
@@ -280,5 +300,24 @@ def _present(
     )
     if to is None:
         return path
-    export(store.blobs, store.disk, links, to)
+    for link in links:
+        try:
+            export(store.blobs, store.disk, [link], to)
+        except DamagedBlobError as error:
+            raise DamagedBlobError(
+                f"{'/'.join(link[0])}: {error.message}", remedy=error.remedy
+            ) from error
     return to.absolute()
+
+
+def _check_target(to: Path, store: Path) -> None:
+    """Raise `UsageError` before anything is fetched if copies cannot go there."""
+    target, ours = to.resolve(), store.resolve()
+    if target == ours or ours in target.parents:
+        raise UsageError(
+            f"{to} is inside the store, which only p2phub writes to",
+            remedy="name a folder of your own",
+        )
+    standing = next(each for each in (target, *target.parents) if each.exists())
+    if not standing.is_dir():
+        raise UsageError(f"{standing} is not a folder", remedy="name another folder")

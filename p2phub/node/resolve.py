@@ -22,6 +22,7 @@ from p2phub.errors import (
     RemoteError,
     UntrustedError,
     UsageError,
+    WrongBytesError,
 )
 from p2phub.formats import limits
 from p2phub.formats.ids import (
@@ -35,13 +36,16 @@ from p2phub.formats.ids import (
 )
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import RepoEntry
+from p2phub.node.knowledge import CALLED, Missing
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
 from p2phub.trust.catalog import Accepted, PublisherState
+from p2phub.trust.refusals import Refusal
 from p2phub.trust.verdict import Judgement
 
 ASKED_FOR_HEADS = 8  # connected peers asked beside the DHT
 HEAD_TIME = 5.0  # seconds for all answers about one head
+PEER_TIME = 0.5  # seconds that peers may still take once the DHT has answered and a head is known
 HISTORY = 256  # releases walked back to find a commit
 DEFAULT_REVISION = "main"
 
@@ -74,15 +78,16 @@ async def resolve(
     publisher = await services.on_disk(services.publisher_of, reference)
     own = await services.on_disk(services.store.documents.own_publisher)
     if not offline and publisher != own and is_commit_id(reference.revision or ""):
-        with contextlib.suppress(NotFoundError, NoSourceError):  # a commit never changes
+        # A commit never changes; what rotted here is fetched again below.
+        with contextlib.suppress(NotFoundError, NoSourceError, UntrustedError):
             return await resolve(services, reference, offline=True)
-    finder = _Finder(services, publisher, offline or publisher == own)
+    finder = _Finder(services, publisher, offline=offline, own=publisher == own)
     await finder.newest_head()
     repo = RepoId(publisher, reference.name)
     entry = await finder.entry(repo.name)
     revision = reference.revision or DEFAULT_REVISION
     digest = await finder.release_named(entry, revision)
-    accepted = await finder.document(digest)
+    accepted = await finder.release(digest)
     assert isinstance(accepted.document, Release)
     return ResolvedRelease(
         repo, revision, digest, accepted.document, accepted.judgement, finder.refused()
@@ -90,11 +95,18 @@ async def resolve(
 
 
 class _Finder:
-    """The documents of one publisher, wherever they are."""
+    """The documents of one publisher, wherever they are.
 
-    def __init__(self, services: Services, publisher: PublisherId, offline: bool) -> None:
-        self._services, self._publisher, self._offline = services, publisher, offline
+    `offline` asks nobody for anything; of our `own` publisher nobody knows a newer head.
+    """
+
+    def __init__(
+        self, services: Services, publisher: PublisherId, *, offline: bool, own: bool
+    ) -> None:
+        self._services, self._publisher = services, publisher
+        self._offline, self._own = offline, own
         self._refusals: list[UntrustedError] = []
+        self._damage: UntrustedError | None = None
         self._sources: list[Source] | None = None
 
     def refused(self) -> tuple[str, ...]:
@@ -103,19 +115,18 @@ class _Finder:
 
     async def newest_head(self) -> PublisherState:
         """The publisher's state after everybody was asked for a newer head."""
-        knowledge, on_disk = self._services.knowledge, self._services.on_disk
-        await on_disk(knowledge.state, self._publisher)
-        if not self._offline:
-            with trio.move_on_after(HEAD_TIME):
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._heads_from_records)
-                    for peer in self._services.network.peers()[:ASKED_FOR_HEADS]:
-                        nursery.start_soon(self._heads_from_peer, peer.peer_id)
-        state = await on_disk(knowledge.state, self._publisher)
+        state = await self._state()
+        if not self._offline and not (self._own and state is not None):
+            await self._ask_for_heads()
+            state = await self._state()
         if state is not None:
             return state
         if self._refusals:
-            raise self._refusals[0]
+            refusal = self._refusals[0]
+            what = f"the head of {await self._called()} that was delivered"
+            raise _retold(refusal, f"{what} is refused: {refusal.message}")
+        if self._damage is not None:
+            raise self._damage
         if self._offline:
             raise NotFoundError(f"nothing is known of publisher {self._publisher}")
         raise NoSourceError(
@@ -124,18 +135,23 @@ class _Finder:
         )
 
     async def entry(self, name: str) -> RepoEntry:
+        """What the index says of a repo, after its pages were fetched."""
         while True:
             found = await self._services.on_disk(
                 self._services.knowledge.find, self._publisher, name
             )
             if isinstance(found, RepoEntry):
                 return found
-            await self._fetch(found.digest)
+            await self._fetch(found)
 
-    async def document(self, digest: bytes) -> Accepted:
-        """A document the gate wants, from disk or from a peer."""
-        here = await self._services.on_disk(self._services.knowledge.document, digest)
-        return here or await self._fetch(digest)
+    async def release(self, digest: bytes) -> Accepted:
+        """A release that the gate wants, from disk or from a peer."""
+        damage: UntrustedError | None = None
+        try:
+            here = await self._services.on_disk(self._services.knowledge.document, digest, Release)
+        except UntrustedError as error:
+            here, damage = None, error
+        return here or await self._fetch(Missing(digest, Release, damage))
 
     async def release_named(self, entry: RepoEntry, revision: str) -> bytes:
         """The digest of the release that a ref, a tag or a commit id (8 digits at least) names."""
@@ -164,7 +180,7 @@ class _Finder:
             if commit_id(digest) == prefix:
                 return {digest}
             try:
-                accepted = await self.document(digest)
+                accepted = await self.release(digest)
             except NoSourceError:
                 continue  # nobody keeps this old release any more: its branch of history ends
             assert isinstance(accepted.document, Release)
@@ -174,6 +190,23 @@ class _Finder:
                 )
                 todo.append(parent)
         return {digest for digest in seen if commit_id(digest).startswith(prefix)}
+
+    async def _state(self) -> PublisherState | None:
+        try:
+            return await self._services.on_disk(self._services.knowledge.state, self._publisher)
+        except UntrustedError as error:
+            self._damage = error
+            return None
+
+    async def _ask_for_heads(self) -> None:
+        """The DHT decides how long this takes; a peer that hangs costs a moment more."""
+        with trio.move_on_after(HEAD_TIME):
+            async with trio.open_nursery() as nursery:
+                for peer in self._services.network.peers()[:ASKED_FOR_HEADS]:
+                    nursery.start_soon(self._heads_from_peer, peer.peer_id)
+                await self._heads_from_records()
+                if await self._state() is not None:
+                    nursery.cancel_scope.deadline = trio.current_time() + PEER_TIME
 
     async def _heads_from_records(self) -> None:
         try:
@@ -199,31 +232,41 @@ class _Finder:
         except UntrustedError as error:
             self._refusals.append(error)
 
-    async def _fetch(self, digest: bytes) -> Accepted:
+    async def _fetch(self, missing: Missing) -> Accepted:
         """Ask one source after the other until the gate takes what it says."""
-        if self._offline:
-            raise NoSourceError(f"document {digest.hex()} of {self._publisher} is not on this disk")
-        refusal: UntrustedError | None = None
-        for source in await self._neighbours():
+        refusal = missing.damage
+        for source in [] if self._offline else await self._neighbours():
             try:
-                data = await source.document(digest, limits.MAX_RELEASE)
-                accepted = await self._services.on_disk(
-                    self._services.knowledge.learn, data, digest
+                data = await source.document(missing.digest, limits.MAX_RELEASE)
+                return await self._services.on_disk(
+                    self._services.knowledge.learn, data, missing.digest, missing.kind
                 )
             except UntrustedError as error:
                 refusal = error
             except (RemoteError, NotFoundError):
                 continue
-            else:
-                return accepted
-        if refusal is not None:
+        if refusal is missing.damage and refusal is not None:
             raise refusal
-        raise NoSourceError(
-            f"nobody reachable has document {digest.hex()[:16]}… of publisher {self._publisher}",
-            remedy="pull again when a peer that has it is online",
-        )
+        of = await self._called()
+        what = f"the {CALLED[missing.kind]} {missing.digest.hex()[:16]}… of {of}"
+        if refusal is not None:
+            raise _retold(refusal, f"{what} that was delivered is refused: {refusal.message}")
+        where = "is not on this disk" if self._offline else "is with nobody reachable"
+        raise NoSourceError(f"{what} {where}", remedy="pull when a peer that has it is online")
+
+    async def _called(self) -> str:
+        aliases = await self._services.on_disk(self._services.store.documents.aliases)
+        return aliases.alias_of(self._publisher) or str(self._publisher)
 
     async def _neighbours(self) -> list[Source]:
         if self._sources is None:
             self._sources = await self._services.neighbours.holders(self._publisher.digest)
         return self._sources
+
+
+def _retold(refusal: UntrustedError, message: str) -> UntrustedError:
+    """The same refusal, in words that say what it is about."""
+    remedy = refusal.remedy or "pull again when another peer has it"
+    if isinstance(refusal, Refusal):
+        return type(refusal)(message, verdict=refusal.verdict, steps=refusal.steps, remedy=remedy)
+    return WrongBytesError(message, remedy=remedy)

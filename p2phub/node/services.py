@@ -76,6 +76,8 @@ class Services:
     """How many data connections peers have open now."""
     hashing_waits: "Bell"
     """Rung when there are new blobs to hash whole."""
+    signing: trio.Lock
+    """Held while our own index is read, changed and signed."""
 
     def publisher_of(self, reference: Reference) -> PublisherId:
         """Who a reference means: a pinned alias, a full id, or this machine's own publisher when

@@ -8,9 +8,10 @@ files are read again in full. Works on a store that is open for reading only, an
 
 from collections.abc import Sequence
 
-from p2phub.errors import DamagedBlobError, NotFoundError, UntrustedError
+from p2phub.errors import NotFoundError, UntrustedError
 from p2phub.formats.ids import PublisherId, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
+from p2phub.formats.publisher import Head
 from p2phub.node.events import Report, Verifying
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import StepTaken, Verification
@@ -56,13 +57,13 @@ def _documents(
     publisher, name = repo.publisher, repo.name
     try:
         state = knowledge.state(publisher)
-        head = knowledge.document(state.head) if state is not None else None
+        head = knowledge.document(state.head, Head) if state is not None else None
         if head is None:
             raise UntrustedError(f"no head of publisher {publisher} is on this disk")
         steps += _told("head", head.judgement.steps)
         steps += _listed(knowledge, publisher, name, digest)
         knowledge.expect(digest, publisher)
-        release = knowledge.document(digest)
+        release = knowledge.document(digest, Release)
         if release is None or not isinstance(release.document, Release):
             raise UntrustedError(f"the manifest of commit {commit_id(digest)} is not on this disk")
     except Refusal as error:
@@ -80,6 +81,8 @@ def _listed(
         entry = knowledge.find(publisher, name)
     except NotFoundError as error:
         return [StepTaken("index", True, f"{error.message} any more; the release was listed once")]
+    if isinstance(entry, Missing) and entry.damage is not None:
+        raise entry.damage
     if isinstance(entry, Missing):
         return [StepTaken("index", True, "the newest index is not on this disk")]
     refs = sorted(ref for ref, to in entry.refs.items() if to.release == digest)
@@ -114,7 +117,7 @@ def _file(store: Store, file: FileEntry) -> list[StepTaken]:
         found = store.blobs.examine(file.content)
     except NotFoundError:
         return []
-    except DamagedBlobError as error:
+    except UntrustedError as error:
         return [StepTaken("pieces", False, f"{name}: {error.message}")]
     if found.bad_pieces:
         wrong = ", ".join(map(str, found.bad_pieces[:8]))

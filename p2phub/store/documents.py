@@ -61,6 +61,11 @@ class Documents:
         row = self._head(publisher)
         return row[0] if row else None
 
+    def newest_index(self, publisher: PublisherId) -> bytes | None:
+        """The digest of the index that this head names."""
+        row = self._head(publisher)
+        return row[1] if row else None
+
     def head_seen(self, publisher: PublisherId) -> int | None:
         """When that head was last set: unix seconds."""
         row = self._head(publisher)

@@ -1,0 +1,365 @@
+"""One wrong byte anywhere between a publisher and a reader: exit code 4, and nothing of it is seen.
+
+First the disk of the node that serves, then a publisher that lies, then our own disk.
+"""
+
+from dataclasses import replace
+
+import pytest
+import trio
+
+from p2phub.errors import WrongBytesError
+from p2phub.formats.digest import sha256
+from p2phub.formats.manifest import FileEntry
+from p2phub.formats.publisher import Ref
+from p2phub.store.layout import Layout
+from p2phub.testing.files import random_bytes
+from p2phub.testing.publishers import FakePublisher, fake_file
+from tests.scenarios.nodes import (
+    MIB,
+    consumer,
+    contents,
+    edit,
+    flip,
+    model,
+    new_publisher,
+    node,
+    publish,
+    pull,
+    quiet,
+    refused,
+    snapshots,
+    stock,
+)
+
+SHARD = "model-00001-of-00002.safetensors"
+
+
+@pytest.fixture
+def here(tmp_path):
+    return tmp_path / "consumer"
+
+
+@pytest.fixture
+def there(tmp_path):
+    return tmp_path / "publisher"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return model(tmp_path / "model")
+
+
+def blob_of(home, path, rows):
+    """Where the file `path` of a release lies in the store of `home`."""
+    content = next(row.content for row in rows if row.path == path)
+    return home / "store" / "blobs" / content.partition("-")[2][:2] / content
+
+
+# ---------------------------------------------------------------- the disk of the node that serves
+
+
+@pytest.mark.parametrize("keep_times", [False, True], ids=["", "its times set back"])
+@pytest.mark.parametrize("path", ["config.json", SHARD])
+async def test_a_flipped_byte_of_a_served_file(here, there, folder, path, keep_times):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        flip(blob_of(there, path, await serving.ls("x")), keep_times=keep_times)
+        async with consumer(here, serving, publisher) as pulling:
+            error = await refused(4, pulling)
+            assert path in error.message
+            await publish(serving, folder)  # from the folder that is still right
+            assert contents((await pull(pulling)).path) == contents(folder)
+
+
+async def test_a_flipped_byte_of_the_piece_table(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            for at in (0, 50, -1):
+                edit(there, "tables", "true", at)
+                error = await refused(4, pulling)
+                assert "of-00002.safetensors" in error.message
+                assert "piece table" in error.message
+                edit(there, "tables", "true", at)
+            assert contents((await pull(pulling)).path) == contents(folder)
+
+
+@pytest.mark.parametrize("kind", ["index", "page", "release"])
+async def test_a_flipped_byte_of_a_document(here, there, folder, kind):
+    called = {"index": "index", "page": "page of the index", "release": "manifest"}
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            for at in (0, 40, 200, -1, -40, -100):
+                edit(there, "documents", f"type = '{kind}'", at)
+                error = await refused(4, pulling)
+                assert called[kind] in error.message
+                assert "lab" in error.message
+                assert error.remedy
+                edit(there, "documents", f"type = '{kind}'", at)
+            assert contents((await pull(pulling)).path) == contents(folder)
+
+
+async def test_a_flipped_byte_of_the_head(here, there, folder):
+    """The serving node starts all the same; only it has a head, so only damage is delivered."""
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+    (there / "keys" / "release.key").unlink()  # it cannot sign a new head for its index
+    for at in (0, 300, -1, -40, -100):
+        edit(there, "documents", "type = 'head'", at)
+        async with node(there) as serving, consumer(here, serving, publisher) as pulling:
+            error = await refused(4, pulling)
+            assert "the head of lab" in error.message
+        edit(there, "documents", "type = 'head'", at)
+
+
+async def test_no_head_at_all_is_no_damage(here, there, folder):
+    new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, FakePublisher(7).publisher) as pulling:
+            await refused(6, pulling)
+
+
+async def test_one_honest_peer_is_enough(tmp_path, here, there, folder):
+    """The publisher's disk is bad everywhere; a mirror has the same release."""
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(tmp_path / "mirror", serving, publisher) as mirror:
+            await pull(mirror)
+            for kind in ("index", "page", "release"):
+                edit(there, "documents", f"type = '{kind}'")
+            edit(there, "tables", "true")
+            flip(blob_of(there, SHARD, await mirror.ls("lab/x")))
+            async with consumer(here, serving, publisher) as pulling:
+                await pulling.connect(mirror.identity.addresses[0])
+                done = await pull(pulling)
+                assert contents(done.path) == contents(folder)
+
+
+async def test_a_publisher_whose_own_head_rotted_signs_it_again(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        (folder / "config.json").write_text("{}")
+        second = await publish(serving, folder)
+    edit(there, "documents", "type = 'head'")
+    async with node(there) as serving, consumer(here, serving, publisher) as pulling:
+        assert (await pull(pulling)).commit == second.commit
+        (folder / "config.json").write_text("[]")
+        third = await publish(serving, folder)
+        assert (await pull(pulling)).commit == third.commit
+        assert len((await pulling.info("lab/x")).commits) == 2
+
+
+@pytest.mark.parametrize("kind", ["index", "page", "release"])
+async def test_nothing_is_published_over_documents_that_rotted(there, folder, kind):
+    """Else the repos that the damaged page lists would vanish from the next index."""
+    new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        await publish(serving, folder, "y")
+    edit(there, "documents", f"type = '{kind}'")
+    (folder / "config.json").write_text("{}")
+    async with node(there) as serving:
+        with pytest.raises(WrongBytesError, match="on this disk"):
+            await publish(serving, folder)
+    edit(there, "documents", f"type = '{kind}'")
+    async with node(there) as serving:
+        await publish(serving, folder)
+        assert {hit.ref for hit in await serving.ls(None)} == {"lab/x@main", "lab/y@main"}
+
+
+# ---------------------------------------------------------------- a publisher that lies
+
+
+async def test_a_poisoned_sha256(tmp_path, here):
+    """A liar's release claims the SHA-256 of an honest file for its own bytes."""
+    honest, liar = FakePublisher(1), FakePublisher(2)
+    good, bad = random_bytes("good", 2 * MIB), random_bytes("bad", 2 * MIB)
+    honest.publish("x", {"weights.safetensors": good})
+    lie = fake_file("weights.safetensors", bad)
+    entry = FileEntry(lie.entry.path, len(bad), sha256(good), lie.entry.content, None)
+    liar.publish("x", [entry])
+    assert lie.table is not None
+    liar.contents[lie.entry.content] = bad
+    liar.tables[lie.entry.content] = lie.table.pack()
+    stock(tmp_path / "liar", liar)
+    stock(tmp_path / "honest", honest)
+    async with (
+        node(tmp_path / "liar") as one,
+        node(tmp_path / "honest", one) as two,
+        consumer(here, two, honest.publisher) as pulling,
+    ):
+        await pulling.trust_add("liar", str(liar.publisher))
+        await pulling.connect(one.identity.addresses[0])
+        store = pulling._services.store
+        await pull(pulling, "liar/x")
+        (found,) = await pulling.verify("liar/x", quiet)
+        assert (found.ok, found.verdict) == (False, "corrupt")
+        assert any("weights.safetensors" in step.detail for step in found.steps if not step.ok)
+        assert store.blobs.by_sha256(sha256(good)) == []
+        assert store.blobs.by_sha256(sha256(bad)) == [lie.entry.content]
+        done = await pull(pulling)
+        assert (done.path / "weights.safetensors").read_bytes() == good
+        assert done.bytes_linked == 0
+        (found,) = await pulling.verify("lab/x", quiet)
+        assert (found.ok, found.verdict) == (True, "verified")
+        assert store.blobs.by_sha256(sha256(good)) == [
+            fake_file("weights.safetensors", good).entry.content
+        ]
+
+
+@pytest.mark.parametrize("what", ["a head of somebody else", "an index", "a page"])
+async def test_a_listed_release_that_is_no_release(tmp_path, here, what):
+    """A publisher may sign any digest as a release; what lies under it is told to be none."""
+    other, liar = FakePublisher(1), FakePublisher(2)
+    theirs = other.publish("x", {"a": b"1"})
+    ours = liar.publish("x", {"a": b"1"})
+    named = {
+        "a head of somebody else": theirs.head.pack(),
+        "an index": ours.index.pack(),
+        "a page": ours.pages[0],
+    }[what]
+    digest = (
+        sha256(named)
+        if what == "a page"
+        else {
+            "a head of somebody else": theirs.head.digest,
+            "an index": ours.index.digest,
+        }[what]
+    )
+    misled(liar, digest)
+    stock(tmp_path / "liar", liar, {digest: named})
+    async with (
+        node(tmp_path / "liar") as serving,
+        consumer(here, serving, liar.publisher) as pulling,
+    ):
+        await refused(4, pulling)
+        await refused(4, pulling, f"{liar.publisher}/x")
+
+
+def misled(lab, digest):
+    """A new index of `lab` whose repo x names `digest` as its release."""
+    entry = lab.entries["x"]
+    lab.entries["x"] = replace(entry, refs={"main": Ref(digest, lab.seq + 1, False)})
+    lab.sign_index()
+    lab.sign_head()
+
+
+# ---------------------------------------------------------------- our own disk
+
+
+@pytest.mark.parametrize("kind", ["head", "index", "page", "release"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
+async def test_a_document_that_rotted_here_is_fetched_again(here, there, folder, kind, restarted):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            await pull(pulling)
+            if not restarted:
+                edit(here, "documents", f"type = '{kind}'")
+                (found,) = await pulling.verify("lab/x", quiet)
+                assert not found.ok
+                assert (await pull(pulling)).bytes_fetched == 0
+                (found,) = await pulling.verify("lab/x", quiet)
+                assert found.ok
+        if restarted:
+            edit(here, "documents", f"type = '{kind}'")
+            async with consumer(here, serving, publisher) as pulling:
+                (found,) = await pulling.verify("lab/x", quiet)
+                assert not found.ok
+                assert (await pull(pulling)).bytes_fetched == 0
+                (found,) = await pulling.verify("lab/x", quiet)
+                assert found.ok
+
+
+async def test_a_blob_that_somebody_wrote_into(here, there, folder, tmp_path):
+    """As `save_pretrained` into a snapshot does: through the link, into the blob."""
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            done = await pull(pulling)
+            await pulling.verify("lab/x", quiet)  # so that nothing is left to hash after a start
+    written = (done.path / SHARD).resolve()
+    written.chmod(0o644)
+    written.write_bytes(random_bytes("other weights", 2 * MIB))
+    async with node(here) as damaged, consumer(tmp_path / "third", damaged, publisher) as third:
+        error = await refused(4, third)
+        assert SHARD in error.message
+    async with node(there) as serving, consumer(here, serving, publisher) as pulling:
+        again = await pull(pulling)
+        assert 0 < again.bytes_fetched < 3 * MIB
+        assert contents(again.path) == contents(folder)
+        (found,) = await pulling.verify("lab/x", quiet)
+        assert found.ok
+
+
+async def test_a_pull_does_not_hand_out_a_blob_that_somebody_wrote_into(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            done = await pull(pulling)
+            for path in ("config.json", SHARD):
+                flip((done.path / path).resolve(), keep_times=True)
+            again = await pull(pulling)
+            assert again.bytes_fetched > 2 * MIB
+            assert contents(again.path) == contents(folder)
+
+
+async def test_verify_finds_a_damaged_blob_and_a_pull_mends_it(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            done = await pull(pulling)
+            flip((done.path / SHARD).resolve(), keep_times=True)
+            (found,) = await pulling.verify("lab/x", quiet)
+            assert found.verdict == "corrupt"
+            assert any(SHARD in step.detail for step in found.steps if not step.ok)
+            again = await pull(pulling)
+            assert contents(again.path) == contents(folder)
+            (found,) = await pulling.verify("lab/x", quiet)
+            assert found.ok
+
+
+async def test_a_piece_table_that_rotted_here(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            await pull(pulling)
+            edit(here, "tables", "true")
+            (found,) = await pulling.verify("lab/x", quiet)
+            assert found.verdict == "corrupt"
+            assert any(SHARD in step.detail for step in found.steps if not step.ok)
+            again = await pull(pulling)
+            assert contents(again.path) == contents(folder)
+            (found,) = await pulling.verify("lab/x", quiet)
+            assert found.ok
+
+
+async def test_a_snapshot_that_somebody_changed(here, there, folder):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            path = (await pull(pulling)).path
+            path.chmod(0o755)
+            (path / "config.json").unlink()
+            (path / "config.json").write_text("{}")
+            (found,) = await pulling.verify("lab/x", quiet)
+            assert any("config.json" in step.detail for step in found.steps if not step.ok)
+            assert contents((await pull(pulling)).path) == contents(folder)
+            assert Layout.of(here).snapshots in path.parents
+            assert snapshots(here)
+            await trio.lowlevel.checkpoint()
