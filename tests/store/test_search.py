@@ -189,28 +189,9 @@ def test_a_hit_says_what_the_index_says(repos):
     assert (hit.languages, hit.tags) == (("en",), ("embedding", "onnx"))
 
 
-HOSTILE = [
-    '"',
-    "'",
-    ";",
-    '"_OR_1',
-    "name:llama",
-    "llama*",
-    "(",
-    ")",
-    "NEAR(a_b)",
-    "AND",
-    "OR",
-    "NOT",
-    "^",
-    "{name}:x",
-    "%",
-    "_",
-    "-",
-    "💥",
-    "ﬁ",
-]
-HOSTILE += ['" OR 1', "NEAR(a b)", "a AND", "\0", "a" * 5000, "OR " * 500, "llama\n--"]
+HOSTILE = ['"', "'", ";", '"_OR_1', "name:llama", "llama*", "(", ")", "NEAR(a_b)", "AND", "OR"]
+HOSTILE += ["NOT", "^", "{name}:x", "%", "_", "-", "💥", "ﬁ", '" OR 1', "NEAR(a b)", "a AND", "\0"]
+HOSTILE += ["a" * 5000, "OR " * 500, "llama\n--"]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=repr)
