@@ -39,9 +39,20 @@ class Session:
             text = path.read_text("utf-8")
         except FileNotFoundError:
             text = ""
-        except (OSError, UnicodeDecodeError) as error:
+        except NotADirectoryError:
             raise ConfigError(
-                f"{path} cannot be read: {error}", remedy="Make it a readable UTF-8 text file."
+                f"{self.home} cannot be a home folder: a file is in the way",
+                remedy="Name another folder: --home DIR, or P2PHUB_HOME.",
+            ) from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#x}",
+                remedy="Save it as UTF-8.",
+            ) from None
+        except OSError as error:
+            raise ConfigError(
+                f"{path} cannot be read: {error.strerror or error}",
+                remedy="Make it a file that this user may read.",
             ) from error
         return config.load(text, os.environ)
 

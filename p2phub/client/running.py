@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import RefusedError
+from p2phub.errors import RefusedError, UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,19 @@ class RunningNode:
 def home_folder(home: Path | str | None, environ: Mapping[str, str]) -> Path:
     """The home folder of a node: the one given, `P2PHUB_HOME`, or `~/.p2phub`.
 
+    Raises `UsageError` if a `~` stands for nothing, as for a user without a home.
+
     >>> home_folder(None, {"P2PHUB_HOME": "/srv/p2phub"})
     PosixPath('/srv/p2phub')
     """
     chosen = home or environ.get("P2PHUB_HOME") or "~/.p2phub"
-    return Path(chosen).expanduser().absolute()
+    try:
+        return Path(chosen).expanduser().absolute()
+    except RuntimeError:
+        raise UsageError(
+            f"{chosen} means nothing here: this user has no home folder",
+            remedy="Name a folder: --home DIR, or P2PHUB_HOME.",
+        ) from None
 
 
 def find_running(home: Path) -> RunningNode | None:
