@@ -49,6 +49,10 @@ class Neighbours:
         """Whether a peer's data port was reached, so that its bytes need no libp2p stream."""
         return getattr(self._sources.get(peer_id), "via", "") == "tls"
 
+    def is_indirect(self, peer_id: str) -> bool:
+        """Whether a peer's data port could not be reached, so that its bytes come over a stream."""
+        return getattr(self._sources.get(peer_id), "via", "") == "stream"
+
     async def close(self) -> None:
         """Close every source."""
         for source in self._sources.values():

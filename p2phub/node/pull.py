@@ -55,6 +55,8 @@ class _Bringing:
     progress: ProgressCounter
     linked: int = 0
     brought: dict[str, int] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    """The sources that people were told of."""
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
@@ -226,11 +228,30 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
             fetch = FileFetch(
                 label, file.content, table, partial, missing=missing, brought=bringing.count
             )
-            await fetch.run(await _holdings(file.content, sources))
+            holders = await _holdings(file.content, sources)
+            _tell_of_streams(bringing, holders)
+            await fetch.run(holders)
         await services.on_disk(partial.commit)
     finally:
         with trio.CancelScope(shield=True):
             await services.on_disk(store.partials.close, partial)
+
+
+def _tell_of_streams(bringing: _Bringing, holders: Sequence[tuple[Source, Holding]]) -> None:
+    """Say, once a source, that it is slow because its data port cannot be reached."""
+    for source, _ in holders:
+        if (
+            bringing.services.neighbours.is_indirect(source.name)
+            and source.name not in bringing.told
+        ):
+            bringing.told.add(source.name)
+            bringing.report(
+                Warned(
+                    f"the data port of {source.name} cannot be reached;"
+                    " its files come over a libp2p stream, which is slower",
+                    remedy="let its `[network] data_listen` port through",
+                )
+            )
 
 
 async def _holdings(content: ContentId, sources: Sequence[Source]) -> list[tuple[Source, Holding]]:
