@@ -48,7 +48,10 @@ async def dial(swarm: Any, peer: PeerAddress, within: float) -> str:
         raise TooSlowError(
             f"peer {peer.peer_id} did not answer within {within:g} s at {', '.join(addresses)}"
         )
-    raise RemoteError(f"cannot reach peer {peer.peer_id}: {'; '.join(race.failures)}")
+    raise RemoteError(
+        f"cannot reach peer {peer.peer_id}: {'; '.join(race.failures)}",
+        remedy="check that it runs, and its address (`p2phub id` there prints it)",
+    )
 
 
 class _Race:

@@ -260,7 +260,10 @@ class Inspector:
             else []
         )
         if len(found) > 1:
-            raise UsageError(f"{prefix} is the beginning of several commits of {name}")
+            raise UsageError(
+                f"{prefix} is the beginning of several commits of {name}",
+                remedy="write more of its digits",
+            )
         if not found:
             raise NotFoundError(
                 f"{name} has no revision {prefix} here", remedy="`p2phub info REF` lists them"

@@ -138,7 +138,10 @@ class Knowledge:
             assert isinstance(page.document, Page)
             found = find_in_page(page.document, name)
             if found is None:
-                raise NotFoundError(f"publisher {publisher} has no repo named {name}")
+                raise NotFoundError(
+                    f"publisher {publisher} has no repo named {name}",
+                    remedy="check the spelling; `p2phub search` lists what is known",
+                )
             if isinstance(found, RepoEntry):
                 return found
             wanted = found

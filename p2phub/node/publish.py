@@ -43,6 +43,11 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     check_name(request.name)
     if request.tag is not None:
         check_new_ref(request.tag)
+    if request.tag == "main":
+        raise UsageError(
+            "main is the branch that every release moves, and no tag",
+            remedy="choose another name for the tag",
+        )
     message = _message(request.message)
     author = await services.on_disk(_author, services, request.sign_with)
     folder = await services.on_disk(files_in, request.folder)

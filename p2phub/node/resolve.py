@@ -160,13 +160,22 @@ class _Finder:
             return ref.release
         if not is_commit_prefix(revision):
             known = ", ".join(sorted(entry.refs))
-            raise NotFoundError(f"{entry.name} has no revision {revision} (it has: {known})")
+            raise NotFoundError(
+                f"{entry.name} has no revision {revision} (it has: {known})",
+                remedy="name one of those, or a commit by 8 digits at least",
+            )
         found = await self._in_history(entry, revision)
         if not found:
-            raise NotFoundError(f"{entry.name} has no commit {revision}")
+            raise NotFoundError(
+                f"{entry.name} has no commit {revision}",
+                remedy="`p2phub info` lists the commits that are known here",
+            )
         if len(found) > 1:
             names = ", ".join(commit_id(digest)[:16] for digest in sorted(found))
-            raise UsageError(f"{revision} is the beginning of several commits: {names}")
+            raise UsageError(
+                f"{revision} is the beginning of several commits: {names}",
+                remedy="write more of its digits",
+            )
         return found.pop()
 
     async def _in_history(self, entry: RepoEntry, prefix: str) -> set[bytes]:

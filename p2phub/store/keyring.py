@@ -54,7 +54,10 @@ class Keyring:
     def path(self, name: str) -> Path:
         """Where the key `name` is kept."""
         if not name.isascii() or not name.replace("-", "").isalnum():
-            raise UsageError(f"{name!r} is not the name of a key: letters, digits and - only")
+            raise UsageError(
+                f"{name!r} is not the name of a key: letters, digits and - only",
+                remedy="the key that `p2phub init` makes for publishing is called release",
+            )
         return self._folder / f"{name}.key"
 
     def load(self, name: str) -> bytes | None:
