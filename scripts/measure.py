@@ -65,8 +65,17 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_mib(pid: int) -> float:
     """MiB of memory a process holds now."""
+    return _memory(pid, "VmRSS:")
+
+
+def peak_mib(pid: int) -> float:
+    """MiB of memory a process has held at most."""
+    return _memory(pid, "VmHWM:")
+
+
+def _memory(pid: int, what: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(what):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
 
