@@ -123,8 +123,8 @@ class Libp2pNetwork:
         return self._peer_id
 
     def addresses(self) -> tuple[str, ...]:
-        if self._session is not None:
-            own = self._session.own()
+        own = self._session.own() if self._session is not None else None
+        if own is not None and own.addresses:  # a host that is going down listens no more
             self._addresses = tuple(f"{each}/p2p/{own.peer_id}" for each in own.addresses)
         return self._addresses
 

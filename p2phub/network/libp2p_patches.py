@@ -115,7 +115,8 @@ def a_closed_connection_gives_its_slot_back(original: Any) -> Any:
 
     The handler of an inbound connection waits for the end of the swarm and not of the connection
     (swarm.py:1982, 2044, 2060), and holds a slot and a task as long.
-    Test: test_libp2p_faults.py::test_many_connections_over_a_lifetime_do_not_deafen.
+    Tests: test_libp2p_faults.py::test_connections_that_ended_leave_room_for_others,
+    test_libp2p_faults.py::test_a_thousand_connections_over_a_lifetime_do_not_deafen.
     """
 
     async def handle(self: Any, accepted: Any, listening: Any, event: Any) -> None:

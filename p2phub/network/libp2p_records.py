@@ -30,13 +30,13 @@ from p2phub.network.libp2p_kad import MAX_KEY, KadServer, Select
 from p2phub.network.libp2p_patches import log
 from p2phub.network.libp2p_questions import Questions, peers_told, question
 from p2phub.network.libp2p_settings import NetworkSettings
-from p2phub.network.lookup import ALPHA, PATIENCE, K, Lookup, peer_id_bytes
+from p2phub.network.lookup import ALPHA, K, Lookup, peer_id_bytes
 from p2phub.protocol.ports import PeerAddress
 
 SHA256_MULTIHASH: Final = b"\x12\x20"
 MAX_PROVIDERS_FOUND: Final = 1000
-WRITING_PATIENCE: Final = 1.0
-"""Seconds of silence that are forgiven to a peer that is to keep something."""
+WRITING_PATIENCE: Final = 2.5
+"""How many times more silence is forgiven to a peer that is to keep something."""
 PROVIDE_BURST: Final = 60
 PROVIDES_A_SECOND: Final = 12.0
 """Below the 200 in 10 s that our servers take from one peer, bursts included."""
@@ -146,7 +146,7 @@ class DhtRecords:
         paths: int = 1,
         enough: Callable[[], bool] = lambda: False,
         found: list[PeerAddress] | None = None,
-        patience: float = PATIENCE,
+        patience: float = 1.0,
     ) -> int:
         lookup = Lookup(
             key,
@@ -154,7 +154,7 @@ class DhtRecords:
             own_id=self._own().peer_id,
             timeout=self._settings.query_timeout,
             paths=paths,
-            patience=patience,
+            patience=patience * self._settings.patience,
             enough=enough,
         )
         nearest = await lookup.run(self._kad.nearest(key, K))

@@ -9,6 +9,7 @@ from typing import Final
 
 from p2phub.errors import ConfigError
 from p2phub.network.libp2p_addresses import check_listen, dialable, parse_peer
+from p2phub.network.lookup import PATIENCE
 from p2phub.protocol.ports import PeerAddress
 
 PSK_LENGTH: Final = 32
@@ -31,6 +32,8 @@ class NetworkSettings:
     max_connections: int = 300
     query_timeout: float = 2.5
     """Seconds that one question to one peer of the DHT may take."""
+    patience: float = PATIENCE
+    """Seconds of silence after which a look-up asks another peer as well."""
     dial_timeout: float = 5.0
     """Seconds until a connection must stand, handshakes included."""
     agent: str = "p2phub"

@@ -12,6 +12,8 @@ LISTEN = ("/ip4/127.0.0.1/tcp/0",)
 KEY = "/p2phub/" + "k" * 40
 PEACE = 0.01
 """Seconds between two looks at something that is about to happen."""
+AT_LEISURE = {"query_timeout": 20.0, "patience": 8.0, "dial_timeout": 20.0}
+"""So much time have networks of a test on a busy machine, unless it asks for less."""
 
 
 def seed(name: str) -> bytes:
@@ -31,7 +33,8 @@ def select(records) -> int:
 
 
 def network(name: str, **settings) -> Libp2pNetwork:
-    chosen = NetworkSettings(**{"listen": LISTEN, "agent": f"p2phub/{name}", **settings})
+    usual = {"listen": LISTEN, "agent": f"p2phub/{name}"} | AT_LEISURE
+    chosen = NetworkSettings(**usual | settings)
     return Libp2pNetwork(seed(name), chosen, validate=validate, select=select)
 
 
@@ -69,7 +72,7 @@ async def swarm(count: int, **settings):
         nursery.cancel_scope.cancel()
 
 
-async def until(condition, seconds: float = 10.0) -> None:
+async def until(condition, seconds: float = 25.0) -> None:
     """Wait for something that another task is about to do."""
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 - what we wait for has no event of ours

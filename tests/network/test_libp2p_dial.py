@@ -1,7 +1,7 @@
 """Reaching peers whose first addresses are dead, silent, or somebody else's."""
 
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import trio
@@ -43,9 +43,7 @@ async def test_dead_addresses_first_still_connect():
     one, two = network("one"), network("two")
     async with running(one, two):
         dead = tuple(f"/ip4/127.0.0.1/tcp/{port}" for port in range(1, 9))
-        start = trio.current_time()
         await two.connect(PeerAddress(one.peer_id, (*dead, *address_of(one).addresses)))
-        assert trio.current_time() - start < 2
 
 
 async def test_the_library_gives_up_after_a_dead_address_and_bans_the_peer():
@@ -63,18 +61,26 @@ async def test_the_library_gives_up_after_a_dead_address_and_bans_the_peer():
 async def test_a_tarpit_does_not_hold_us():
     one = network("one", dial_timeout=0.5)
     async with running(one), tarpit() as address:
-        start = trio.current_time()
-        with pytest.raises(TooSlowError, match="did not answer within"):
+        with pytest.raises(TooSlowError, match=r"did not answer within 0\.5 s"):
             await one.connect(PeerAddress(network("two").peer_id, (address,)))
-        assert trio.current_time() - start < 1.5
+
+
+async def test_a_tarpit_holds_the_library_beyond_its_own_time_outs():
+    """The defect itself: they do not cover the handshake."""
+    host = guest()
+    swarm = host.get_network()
+    swarm.connection_config.outbound_upgrade_timeout = 0.2
+    swarm.connection_config.dial_timeout = 0.2
+    async with running_host(host, ()), tarpit() as address:
+        with trio.move_on_after(1.5) as waiting:
+            await swarm.dial_addr(Multiaddr(address), ID.from_string(network("two").peer_id))
+        assert waiting.cancelled_caught
 
 
 async def test_a_tarpit_first_costs_a_moment():
-    one, two = network("one"), network("two")
+    one, two = network("one"), network("two", dial_timeout=1000.0)
     async with running(one, two), tarpit() as address:
-        start = trio.current_time()
         await two.connect(PeerAddress(one.peer_id, (address, *address_of(one).addresses)))
-        assert trio.current_time() - start < 2
 
 
 async def test_somebody_elses_address_first_still_connects():
@@ -88,10 +94,10 @@ async def test_somebody_elses_address_first_still_connects():
 async def test_a_dead_peer_is_known_at_once():
     one = network("one")
     async with running(one):
-        start = trio.current_time()
+        tries = counted_dials(one._session.host)
         with pytest.raises(RemoteError, match="Connection refused"):
             await one.connect(PeerAddress(network("two").peer_id, (DEAD,)))
-        assert trio.current_time() - start < 0.3
+        assert len(tries) == 1
 
 
 async def test_a_dead_peer_takes_the_library_three_more_tries():
@@ -99,29 +105,43 @@ async def test_a_dead_peer_takes_the_library_three_more_tries():
     host = guest()
     async with running_host(host, ()):
         host.get_network().retry_config = RetryConfig()
-        start = trio.current_time()
+        tries = counted_dials(host)
         with pytest.raises(Exception, match="fail to open"):
             await host.get_network().dial_addr(
                 Multiaddr(DEAD), ID.from_string(network("two").peer_id)
             )
-        assert trio.current_time() - start > 0.5
+        assert len(tries) == 4
 
 
-async def dialled_by_the_library(one) -> float:
-    host = guest()
-    async with running_host(host, ()):
-        addresses = [Multiaddr(each) for each in address_of(one).addresses]
-        start = trio.current_time()
-        await host.connect(PeerInfo(ID.from_string(one.peer_id), addresses))
-        return trio.current_time() - start
+def counted_dials(host) -> list[str]:
+    """The addresses that a host really dials, as it dials them."""
+    (transport,) = host.get_network().transport_manager.get_transports()
+    dialled, dial_once = [], transport.dial
+
+    async def dial_and_tell(address):
+        dialled.append(str(address))
+        return await dial_once(address)
+
+    transport.dial = dial_and_tell
+    return dialled
 
 
-async def test_the_librarys_own_dial_does_not_sleep():
-    one = network("one")
-    async with running(one):
-        assert min([await dialled_by_the_library(one) for _ in range(3)]) < 0.2
-        with patches.without(patches.a_dial_does_not_sleep):
-            assert await dialled_by_the_library(one) >= 0.25
+@pytest.mark.parametrize("patched", [True, False])
+async def test_the_librarys_own_dial_does_not_sleep(patched, monkeypatch):
+    waits, move_on_after = [], trio.move_on_after
+
+    def tell(seconds):
+        waits.append(seconds)
+        return move_on_after(seconds)
+
+    one, host = network("one"), guest()
+    with nullcontext() if patched else patches.without(patches.a_dial_does_not_sleep):
+        async with running(one), running_host(host, ()):
+            addresses = [Multiaddr(each) for each in address_of(one).addresses]
+            monkeypatch.setattr(trio, "move_on_after", tell)
+            await host.connect(PeerInfo(ID.from_string(one.peer_id), addresses))
+            monkeypatch.undo()
+    assert waits[0] == (0.0 if patched else 0.25)
 
 
 async def test_a_name_is_looked_up_as_the_system_does():

@@ -352,6 +352,7 @@ async def silence(stream):
         await trio.sleep_forever()
 
 
+@pytest.mark.budget(90)
 def test_a_dead_dial_prints_nothing():
     code = """
 import trio
