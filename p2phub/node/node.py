@@ -37,7 +37,7 @@ from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
 from p2phub.node.pull import pull
 from p2phub.node.remove import remove
-from p2phub.node.services import Bell, DiskThreads, Services
+from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.traffic import Meter, Traffic
 from p2phub.node.values import (
     FileRow,
@@ -84,7 +84,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         server.start()
         try:
             network = Libp2pNetwork(
-                seed, network_settings(config), validate=check_record, select=best
+                seed, network_settings(config, home), validate=check_record, select=best
             )
             control = ControlClient(network, agent=AGENT)
             services = Services(
@@ -105,6 +105,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 data_port=server.port,
                 uploads=lambda: server.connections,
                 hashing_waits=Bell(),
+                bringing=Turns(),
                 signing=trio.Lock(),
             )
             ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)

@@ -7,7 +7,7 @@ The data plane listens first; the control plane then tells peers where it is. Bo
 
 import logging
 import re
-from pathlib import PurePath
+from pathlib import Path
 
 from p2phub import __version__
 from p2phub.config import Config
@@ -22,24 +22,22 @@ log = logging.getLogger(__name__)
 AGENT = f"p2phub/{__version__}"
 
 
-def network_settings(config: Config) -> NetworkSettings:
-    """The control plane's settings. Raises `ConfigError`."""
+def network_settings(config: Config, home: Path) -> NetworkSettings:
+    """The control plane's settings; relative paths are meant from `home`. Raises `ConfigError`."""
     wanted = config.network
     return NetworkSettings(
         listen=wanted.listen,
         announce=wanted.announce,
         bootstrap=wanted.bootstrap,
         kad_protocol=f"/{wanted.name}/kad/1.0.0",
-        psk=_private_key(wanted.psk_file),
+        psk=_private_key(home / wanted.psk_file) if wanted.psk_file else None,
         mdns=wanted.mdns,
         agent=AGENT,
     )
 
 
-def _private_key(path: PurePath | None) -> bytes | None:
+def _private_key(path: Path) -> bytes:
     """The key of a private network, 64 hexadecimal digits in a file."""
-    if path is None:
-        return None
     try:
         with open(path, encoding="ascii", errors="replace") as file:
             text = file.read(1024).strip()

@@ -194,7 +194,8 @@ async def _bring_missing(bringing: _Bringing, missing: Sequence[FileEntry]) -> N
 async def _bring_with_patience(bringing: _Bringing, file: FileEntry) -> None:
     for attempt in range(ATTEMPTS):
         try:
-            await _bring(bringing, file, again=attempt > 0)
+            async with bringing.services.bringing.of(file.content):
+                await _bring(bringing, file, again=attempt > 0)
         except NoSourceError:
             if attempt + 1 == ATTEMPTS:
                 raise
@@ -208,13 +209,12 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
     """One file: table, local pieces, missing pieces, blob."""
     services, store = bringing.services, bringing.services.store
     label = "/".join(file.path)
-    neighbours = services.neighbours
-    sources = await neighbours.holders(bringing.resolved.digest, again=again)
+    if await _came_meanwhile(bringing, file):
+        return
+    sources = await services.neighbours.holders(bringing.resolved.digest, again=again)
     bringing.progress.sources = len(sources)
     table = await _table_of(services, file, sources)
-    if await services.on_disk(_is_right, store.blobs, file.content):  # only its table was not
-        bringing.linked += file.size
-        bringing.progress.add(file.size)
+    if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     partial = await services.on_disk(store.partials.open, file.content, table)
     try:
@@ -235,6 +235,16 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
     finally:
         with trio.CancelScope(shield=True):
             await services.on_disk(store.partials.close, partial)
+
+
+async def _came_meanwhile(bringing: _Bringing, file: FileEntry) -> bool:
+    """Whether a file is here now; another pull may have brought it."""
+    services = bringing.services
+    if not await services.on_disk(_is_right, services.store.blobs, file.content):
+        return False
+    bringing.linked += file.size
+    bringing.progress.add(file.size)
+    return True
 
 
 def _tell_of_streams(bringing: _Bringing, holders: Sequence[tuple[Source, Holding]]) -> None:

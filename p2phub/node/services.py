@@ -4,7 +4,8 @@ itself.
 `open_node` in `node.py` fills this in the order of its lines. Use cases take a `Services` instead
 of a node, so that a test can hand them fakes of just the parts they touch."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -35,6 +36,25 @@ class Bell:
     async def wait(self) -> None:
         await self._event.wait()
         self._event = trio.Event()
+
+
+class Turns:
+    """One at a time for each key. A key that nobody wants costs nothing."""
+
+    def __init__(self) -> None:
+        self._locks: dict[object, trio.Lock] = {}
+
+    @asynccontextmanager
+    async def of(self, key: object) -> AsyncIterator[None]:
+        """Wait for the turn of whoever has `key`, and have it for as long as the block lasts."""
+        lock = self._locks.setdefault(key, trio.Lock())
+        try:
+            async with lock:
+                yield
+        finally:
+            used = lock.statistics()
+            if not used.locked and not used.tasks_waiting:
+                self._locks.pop(key, None)
 
 
 Arguments = ParamSpec("Arguments")
@@ -76,6 +96,8 @@ class Services:
     """How many data connections peers have open now."""
     hashing_waits: "Bell"
     """Rung when there are new blobs to hash whole."""
+    bringing: "Turns"
+    """Whose turn it is to bring a file: who waited for it finds it here."""
     signing: trio.Lock
     """Held while our own index is read, changed and signed."""
 
