@@ -121,7 +121,8 @@ def read_as_somebody_else(path):
     code = (
         "import os, sys; from pathlib import Path\n"
         "from p2phub.store.index import Index; from p2phub.store.statements import query, version\n"
-        "query('index.begin'); query('documents.of_type'); version()\n"  # the checkout may be root's alone
+        # Read while we may: the checkout may be root's alone.
+        "query('index.begin'); query('documents.of_type'); version()\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "index = Index.open(Path(sys.argv[1]), read_only=True)\n"
         "with index.read() as s: print(len(s.all('documents.of_type', 'test')))\n"
