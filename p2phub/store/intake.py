@@ -50,7 +50,7 @@ class Intake:
     def _copy(self, source: Path, batch: list[Arrival], progress: Progress) -> Ingested:
         copy = self._layout.temp / f"ingest-{os.getpid()}-{next(self._numbers)}"
         with contextlib.suppress(OSError):  # what is wrong with it, `ingest` says
-            self._space.claim(copy, source.stat().st_size)
+            self._space.claim(copy, source.stat().st_size, copy)
         with ExitStack() as undo:
             undo.callback(self._remove, copy)
             ingested = ingest(source, copy, self._disk, progress)

@@ -9,6 +9,7 @@ at once when the store opens, and verified when somebody asks for it.
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 from p2phub.errors import P2PHubError, UsageError
 from p2phub.formats.ids import ContentId
@@ -128,7 +129,7 @@ class Partials:
             if self._blobs.has(content):
                 self._drop(content)
             else:
-                self._space.found(content, content.size)
+                self._space.found(content, content.size, self._data(content))
 
     def take_back(self, content: ContentId) -> None:
         """Make a partial of a file that lies among the blobs and has no row.
@@ -145,9 +146,12 @@ class Partials:
         self._disk.rename(self._layout.blob(content), partial.data)
 
     def _new(self, content: ContentId, table: PieceTable) -> Partial:
+        self._space.claim(content, content.size, self._data(content))
         folder = self._layout.partial / str(content)
-        self._space.claim(content, content.size)
         return Partial(folder, content, table, self._disk, self.commit_many)
+
+    def _data(self, content: ContentId) -> Path:
+        return self._layout.partial / str(content) / "data"
 
     def _load(self, partial: Partial, progress: Progress) -> None:
         if partial.content.has_table and self._blobs.table(partial.content) is None:

@@ -1,14 +1,16 @@
 """How much may still be written: the quota of node.toml, and what the disk has left.
 
 What is being fetched or ingested is claimed before its first byte is written, so that ten pulls at
-once do not each find the same free gigabyte. A claim ends when its bytes are counted as a blob or
-are gone. A quota of 0 means none. The full disk itself is still met at any write (`disk`); to say
-so beforehand only saves a person the wait.
+once do not each find the same free gigabyte: what claims have not written yet is as good as taken.
+A claim ends when its bytes are counted as a blob or are gone. A quota of 0 means none. The full
+disk itself is still met at any write (`disk`), because others write to it too; to say so
+beforehand saves a person the wait, and leaves the room that removing something needs.
 """
 
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from p2phub.errors import NoSpaceError, QuotaError
@@ -19,41 +21,57 @@ MARGIN = 16 << 20
 written, if only to remove something."""
 
 
+BLOCK = 512
+"""Bytes of a unit of `st_blocks`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    size: int
+    at: Path | None
+    """The file that the bytes are written to."""
+
+    def unwritten(self) -> int:
+        """Bytes that are still to come."""
+        try:
+            written = self.at.stat().st_blocks * BLOCK if self.at else 0
+        except OSError:
+            written = 0
+        return max(0, self.size - written)
+
+
 class Space:
     """The bytes that one store may still take. `used()` is what its blobs take now."""
 
     def __init__(self, disk: Disk, folder: Path, quota: int, used: Callable[[], int]) -> None:
         self._disk, self._folder, self._quota, self._used = disk, folder, quota, used
-        self._claims: dict[Hashable, int] = {}
+        self._claims: dict[Hashable, _Claim] = {}
+        self._claimed = 0
         self._lock = threading.Lock()
 
-    def claim(self, name: Hashable, size: int, *, present: int = 0) -> None:
-        """Set `size` bytes aside for `name`, of which `present` are on the disk already.
+    def claim(self, name: Hashable, size: int, at: Path | None = None) -> None:
+        """Set `size` bytes aside for `name`, to be written to the file `at`.
 
         Raises `QuotaError` or `NoSpaceError`. Claiming again for the same name changes nothing.
         """
         with self._lock:
             if name in self._claims:
                 return
+            claim = _Claim(size, at)
             self._check_quota(size)
-            free = self._disk.free_bytes(self._folder)
-            free -= min(MARGIN, free // 20)
-            if size - present > free:
-                raise NoSpaceError(
-                    f"{self._folder} has {free} bytes to spare, {size - present} are needed",
-                    remedy="free some space, or set [store] path to a larger disk",
-                )
-            self._claims[name] = size
+            self._check_free(claim)
+            self._add(name, claim)
 
-    def found(self, name: Hashable, size: int) -> None:
+    def found(self, name: Hashable, size: int, at: Path | None = None) -> None:
         """Count what lay on the disk when the store was opened, whether it fits or not."""
         with self._lock:
-            self._claims[name] = size
+            self._add(name, _Claim(size, at))
 
     def release(self, name: Hashable) -> None:
         """These bytes are a blob now, or gone."""
         with self._lock:
-            self._claims.pop(name, None)
+            claim = self._claims.pop(name, None)
+            self._claimed -= claim.size if claim else 0
 
     @contextmanager
     def claimed(self, size: int) -> Iterator[None]:
@@ -65,10 +83,28 @@ class Space:
         finally:
             self.release(name)
 
+    def _add(self, name: Hashable, claim: _Claim) -> None:
+        before = self._claims.get(name)
+        self._claims[name] = claim
+        self._claimed += claim.size - (before.size if before else 0)
+
+    def _check_free(self, claim: _Claim) -> None:
+        free = self._disk.free_bytes(self._folder)
+        free -= min(MARGIN, free // 20)
+        if self._claimed + claim.size <= free:
+            return  # the many files of a roomy disk are not all looked at
+        promised = sum(each.unwritten() for each in self._claims.values())
+        if promised + claim.unwritten() > free:
+            raise NoSpaceError(
+                f"{self._folder} has {max(0, free - promised)} bytes to spare,"
+                f" {claim.unwritten()} are needed",
+                remedy="free some space, or set [store] path to a larger disk",
+            )
+
     def _check_quota(self, size: int) -> None:
         if not self._quota:
             return
-        taken = self._used() + sum(self._claims.values())
+        taken = self._used() + self._claimed
         if taken + size > self._quota:
             raise QuotaError(
                 f"the quota of {self._quota} bytes is used up: {taken} are taken and {size} more "

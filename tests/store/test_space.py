@@ -59,7 +59,28 @@ def test_a_disk_that_is_too_small_is_said_to_be_so_before_the_transfer(tmp_path)
     space = Space(SmallDisk(), tmp_path, 0, lambda: 0)
     with pytest.raises(NoSpaceError, match="950 bytes to spare"):
         space.claim("a", 951)
-    space.claim("a", 951, present=1)
+    space.claim("a", 950)
+
+
+def test_what_others_have_claimed_and_not_written_yet_is_not_free(tmp_path):
+    disk = SmallDisk()
+    disk.free = 100_000
+    space = Space(disk, tmp_path, 0, lambda: 0)
+    space.claim("a", 60_000, tmp_path / "a")
+    with pytest.raises(NoSpaceError, match="35000 bytes to spare, 40000 are needed"):
+        space.claim("b", 40_000, tmp_path / "b")
+    space.release("a")
+    space.claim("b", 40_000, tmp_path / "b")
+
+
+def test_what_was_written_is_not_counted_twice(tmp_path):
+    disk = SmallDisk()
+    disk.free = 100_000
+    space = Space(disk, tmp_path, 0, lambda: 0)
+    space.claim("a", 60_000, tmp_path / "a")
+    (tmp_path / "a").write_bytes(bytes(60_000))
+    disk.free = 40_000
+    space.claim("b", 38_000)
 
 
 def test_what_lies_there_already_counts_even_if_it_is_too_much(space):
