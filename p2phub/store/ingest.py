@@ -14,6 +14,7 @@ What becomes of the copy is left to `blobs`.
 """
 
 import hashlib
+import mmap
 import os
 import stat
 from collections import deque
@@ -32,15 +33,17 @@ from p2phub.formats.planner import PiecePlanner
 from p2phub.store.disk import Disk, Progress, disk_errors, no_progress, read_into
 from p2phub.store.stamp import Stamp
 
-BLOCK = 4 << 20
-"""Bytes read at a time."""
-AHEAD = 3
-"""Blocks that are read or hashed at one time."""
+BLOCK = 8 << 20
+"""Bytes read at a time: what costs the planner the least."""
+AHEAD = 2
+"""Blocks in memory at one time: one is read while the other is hashed."""
 MAX_GIT = 10 << 20
 """Up to this size a file gets git's blob SHA-1: Hugging Face's etag of small files."""
 
 
 Job = Callable[[memoryview], None]
+_Waiting = tuple[memoryview, list[Future[None]]]
+"""A buffer, and what still reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,19 @@ class Ingested:
     git_sha1: bytes | None
     table: PieceTable
     bytes_hashed: int
+
+
+class Buffers:
+    """Memory for blocks, used again for the next file: it is slow to get from the system."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+
+    def take(self) -> memoryview:
+        return self._free.pop() if self._free else memoryview(mmap.mmap(-1, BLOCK))
+
+    def give_back(self, buffer: memoryview) -> None:
+        self._free.append(buffer)
 
 
 class PieceHasher:
@@ -102,8 +118,15 @@ class PieceHasher:
         return data[max(missing, 0) :]
 
 
-def ingest(source: Path, copy: Path, disk: Disk, progress: Progress = no_progress) -> Ingested:
-    """Copy `source` to the new file `copy` and say what it is.
+def ingest(
+    source: Path,
+    copy: Path,
+    disk: Disk,
+    progress: Progress = no_progress,
+    buffers: Buffers | None = None,
+) -> Ingested:
+    """Copy `source` to the new file `copy` and say what it is. Not for two threads with the same
+    `buffers`.
 
     Raises `FileChangedError` if it changes meanwhile, `UsageError` for what is no regular file,
     `NoSpaceError`, `RefusedError`.
@@ -112,7 +135,9 @@ def ingest(source: Path, copy: Path, disk: Disk, progress: Progress = no_progres
         target = disk.create(copy)
         try:
             cloned = before.size > 0 and disk.clone(fd, target)
-            reader = _Reader(source, before.size, fd, target, copy, disk, progress)
+            reader = _Reader(
+                source, before.size, fd, target, copy, disk, progress, buffers or Buffers()
+            )
             ingested = reader.read(cloned)
         finally:
             os.close(target)
@@ -130,6 +155,7 @@ class _Reader:
     copy: Path
     disk: Disk
     progress: Progress
+    buffers: Buffers
 
     def read(self, cloned: bool) -> Ingested:
         whole, git = hashlib.sha256(), None
@@ -145,29 +171,35 @@ class _Reader:
             threads: list[ThreadPoolExecutor] = []
             if self.size > BLOCK:
                 threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
-            waiting: deque[tuple[memoryview, list[Future[None]]]] = deque()
-            for block in self._blocks(waiting, cloned):
-                waiting.append((block, _start(jobs, threads, block)))
+            waiting: deque[_Waiting] = deque()
+            for offset in range(0, self.size, BLOCK):
+                if len(waiting) == AHEAD:
+                    self._finish(waiting.popleft())
+                buffer = self.buffers.take()
+                block = self._read(buffer, offset, cloned)
+                waiting.append((buffer, _start(jobs, threads, block)))
             while waiting:
-                _finish(waiting)
+                self._finish(waiting.popleft())
         table, content = self._table(pieces, whole.digest())
         return Ingested(content, whole.digest(), git.digest() if git else None, table, self.size)
 
-    def _blocks(
-        self, waiting: deque[tuple[memoryview, list[Future[None]]]], cloned: bool
-    ) -> Iterator[memoryview]:
-        """The file block by block; a buffer is used again once what hashes it has finished."""
+    def _read(self, buffer: memoryview, offset: int, cloned: bool) -> memoryview:
+        """The block at `offset`, copied unless it is in the copy already."""
+        block = buffer[: min(BLOCK, self.size - offset)]
         origin = self.target if cloned else self.fd
-        for offset in range(0, self.size, BLOCK):
-            length = min(BLOCK, self.size - offset)
-            full = len(waiting) == AHEAD
-            block = (_finish(waiting) if full else memoryview(bytearray(length)))[:length]
-            if read_into(origin, block, offset, self.source) < len(block):
-                raise _changed(self.source)
-            if not cloned:
-                self.disk.write(self.target, block, offset, self.copy)
-            yield block
-            self.progress(len(block))
+        if read_into(origin, block, offset, self.source) < len(block):
+            raise _changed(self.source)
+        if not cloned:
+            self.disk.write(self.target, block, offset, self.copy)
+        self.progress(len(block))
+        return block
+
+    def _finish(self, waiting: _Waiting) -> None:
+        """Wait until a block is hashed."""
+        buffer, futures = waiting
+        for future in futures:
+            future.result()
+        self.buffers.give_back(buffer)
 
     def _table(self, pieces: PieceHasher, sha256: bytes) -> tuple[PieceTable, ContentId]:
         content = ContentId(self.size, sha256)
@@ -186,14 +218,6 @@ def _start(
     for job in jobs:
         job(block)
     return []
-
-
-def _finish(waiting: deque[tuple[memoryview, list[Future[None]]]]) -> memoryview:
-    """Wait for the oldest block; its buffer."""
-    block, futures = waiting.popleft()
-    for future in futures:
-        future.result()
-    return block
 
 
 @contextmanager

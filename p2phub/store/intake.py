@@ -15,7 +15,7 @@ from p2phub.errors import P2PHubError
 from p2phub.formats.ids import ContentId
 from p2phub.store.adoption import Adopter, Arrival
 from p2phub.store.disk import Disk, Progress
-from p2phub.store.ingest import Ingested, ingest
+from p2phub.store.ingest import Buffers, Ingested, ingest
 from p2phub.store.layout import Layout
 from p2phub.store.space import Space
 
@@ -35,11 +35,12 @@ class Intake:
         done: list[Ingested] = []
         batch: list[Arrival] = []
         new: list[ContentId] = []
+        buffers = Buffers()
         with ExitStack() as undo:
             undo.callback(self._drop_all, new)
             undo.callback(self._discard, batch)
             for source in sources:
-                done.append(self._copy(source, batch, progress))
+                done.append(self._copy(source, batch, progress, buffers))
                 size = sum(waiting.content.size for waiting in batch)
                 if len(batch) >= BATCH_FILES or size >= BATCH_BYTES:
                     self._flush(batch, new)
@@ -47,13 +48,15 @@ class Intake:
             undo.pop_all()
         return done
 
-    def _copy(self, source: Path, batch: list[Arrival], progress: Progress) -> Ingested:
+    def _copy(
+        self, source: Path, batch: list[Arrival], progress: Progress, buffers: Buffers
+    ) -> Ingested:
         copy = self._layout.temp / f"ingest-{os.getpid()}-{next(self._numbers)}"
         with contextlib.suppress(OSError):  # what is wrong with it, `ingest` says
             self._space.claim(copy, source.stat().st_size, copy)
         with ExitStack() as undo:
             undo.callback(self._remove, copy)
-            ingested = ingest(source, copy, self._disk, progress)
+            ingested = ingest(source, copy, self._disk, progress, buffers)
             undo.pop_all()
         batch.append(Arrival(copy, ingested.content, ingested.table, ingested.sha256))
         return ingested

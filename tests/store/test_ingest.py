@@ -1,6 +1,7 @@
 """Reading a person's file once, and keeping what was hashed."""
 
 import hashlib
+import mmap
 import os
 import threading
 
@@ -12,7 +13,7 @@ from p2phub.formats.pieces import PieceTable
 from p2phub.formats.planner import PiecePlanner
 from p2phub.store import ingest as module
 from p2phub.store.disk import Disk
-from p2phub.store.ingest import MAX_GIT, PieceHasher, ingest
+from p2phub.store.ingest import MAX_GIT, Buffers, PieceHasher, ingest
 from p2phub.testing.disks import FullDisk
 from p2phub.testing.files import make_safetensors, random_bytes
 
@@ -34,7 +35,7 @@ def data(request):
     return FILES[request.param]
 
 
-@pytest.fixture(params=[1 << 16, (1 << 20) + 7, 4 << 20], ids=["64K", "odd", "4M"])
+@pytest.fixture(params=[1 << 16, (1 << 20) + 7, 8 << 20], ids=["64K", "odd", "8M"])
 def block(request, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", request.param)
 
@@ -164,18 +165,19 @@ def test_a_full_disk_ends_it_and_leaves_no_thread(tmp_path, monkeypatch):
     assert threading.active_count() == before
 
 
-def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
+def test_memory_does_not_grow_with_the_file_nor_with_the_number_of_files(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 1 << 18)
     made = []
-    real = bytearray
-    monkeypatch.setattr(
-        module, "bytearray", lambda *size: made.append(size) or real(*size), raising=False
-    )
+    real = mmap.mmap
+    monkeypatch.setattr(mmap, "mmap", lambda *given: made.append(given) or real(*given))
     (tmp_path / "source").write_bytes(NOISE)
-    ingest(tmp_path / "source", tmp_path / "copy", Disk())
-    buffers = [size for size in made if size]
-    assert len(buffers) <= module.AHEAD + 1
-    assert max(buffers) == (1 << 18,)
+    buffers = Buffers()
+    for number in range(3):
+        found = ingest(
+            tmp_path / "source", tmp_path / f"copy-{number}", Disk(), lambda count: None, buffers
+        )
+        assert found.sha256 == sha256(NOISE)
+    assert made == [(-1, 1 << 18)] * module.AHEAD
 
 
 def test_a_clone_is_hashed_and_not_written_again(tmp_path):
