@@ -196,13 +196,14 @@ class Knowledge:
         return None
 
     def _keep(self, accepted: Accepted) -> None:
-        documents = self._store.documents
+        """The document last: what is on the disk is in the catalog that people search, too."""
+        documents, repos = self._store.documents, self._store.repos
+        if isinstance(accepted.document, Release):
+            repos.record_release(accepted.digest, accepted.document)
+        elif isinstance(accepted.document, Page):
+            repos.record_many(accepted.publisher, accepted.document.entries)
         documents.put(accepted.digest, accepted.type, accepted.data)
         if accepted.type == Head.TYPE:
             state = self._catalog.state(accepted.publisher)
             if state is not None and state.head == accepted.digest:
                 documents.set_head(accepted.publisher, state.head, state.index, self._now())
-        elif isinstance(accepted.document, Release):
-            self._store.repos.record_release(accepted.digest, accepted.document)
-        elif isinstance(accepted.document, Page):
-            self._store.repos.record_many(accepted.publisher, accepted.document.entries)

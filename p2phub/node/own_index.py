@@ -62,6 +62,8 @@ def sign_index(
     below = _below(root_page, pages)
     releases = [release] if release is not None else []
     _rehearse([head, signed], below, releases, services.now())
+    for each in releases:
+        services.store.repos.record_release(each.digest, Release.from_payload(each.payload))
     documents.put_many(
         [
             (signed.digest, Index.TYPE, signed.pack()),

@@ -187,6 +187,8 @@ def _sign_and_keep(
     if signed is not None or _moves_anything(before, moves):
         entry = _moved(before, release, moves, (state.seq if state else 0) + 1, request.tag)
         sign_index(services, author, state, entry, signed)
+    elif before is not None:  # perhaps a crash came before it could be searched
+        services.store.repos.record(author.publisher, before)
     repo = RepoId(author.publisher, request.name)
     commit = commit_id(digest)
     services.store.snapshots.present(

@@ -78,7 +78,8 @@ class Home:
 
     folder: Path
     settings: dict[str, str] = field(default_factory=dict)
-    bootstrap: str = ""
+    bootstrap: str | None = ""
+    """Peers to meet first; None leaves it to node.toml."""
     _started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
@@ -179,7 +180,7 @@ class Home:
             "P2PHUB_NETWORK_DATA_LISTEN": "127.0.0.1:0",
             "P2PHUB_GATEWAY_LISTEN": "127.0.0.1:0",
             "P2PHUB_NETWORK_MDNS": "false",
-            "P2PHUB_NETWORK_BOOTSTRAP": self.bootstrap,
+            **({} if self.bootstrap is None else {"P2PHUB_NETWORK_BOOTSTRAP": self.bootstrap}),
             **self.settings,
         }
 
