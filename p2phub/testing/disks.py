@@ -36,13 +36,18 @@ class CountingDisk(Disk):
 
 
 class FailingDisk(CountingDisk):
-    """Change `at` (from 0) and every later one fails with `code`, until `mend` is called."""
+    """Change `at` (from 0) and every later one fails with `code`, until `mend` is called; None lets
+    all of them pass until `fail` is called."""
 
     code = errno.EIO
 
-    def __init__(self, at: int) -> None:
+    def __init__(self, at: int | None = None) -> None:
         super().__init__()
-        self._at: int | None = at
+        self._at = at
+
+    def fail(self) -> None:
+        """From now on."""
+        self._at = len(self.changes)
 
     def mend(self) -> None:
         self._at = None

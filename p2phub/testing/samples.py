@@ -57,13 +57,17 @@ class MemorySink:
     def __init__(self, table: PieceTable) -> None:
         self._table = table
         self._lock = threading.Lock()
+        self.room = table.count
+        """How many pieces fit."""
         self.pieces: dict[int, bytes] = {}
         self.order: list[int] = []
 
     def accept(self, index: int, data: memoryview) -> None:
-        if not self._table.check(index, data):
+        if not (0 <= index < self._table.count and self._table.check(index, data)):
             raise WrongBytesError(f"piece {index} is wrong")
         with self._lock:
+            if index not in self.pieces and len(self.pieces) >= self.room:
+                raise NoSpaceError("the disk is full")
             self.pieces[index] = bytes(data)
             self.order.append(index)
 
@@ -78,9 +82,4 @@ class FullSink(MemorySink):
 
     def __init__(self, table: PieceTable, room: int = 3) -> None:
         super().__init__(table)
-        self._room = room
-
-    def accept(self, index: int, data: memoryview) -> None:
-        if len(self.pieces) >= self._room:
-            raise NoSpaceError("the disk is full")
-        super().accept(index, data)
+        self.room = room
