@@ -3,7 +3,9 @@
 Rules it keeps
 - Noise first, TLS second, nothing else. The library offers SECIO and plaintext as well, so that a
   client without encryption connects to a default host (`new_host`, __init__.py:661).
-  Test: test_libp2p_host.py::test_a_dial_without_encryption_is_refused.
+  TLS comes second because js-libp2p does not understand that of 0.8.1 (certificate.py:232).
+  Tests: test_libp2p_host.py::test_a_dial_without_encryption_is_refused,
+  test_libp2p_host.py::test_peers_speak_noise_to_each_other.
 - TCP and yamux only. Through QUIC a peer gets past the key of a private network, and QUIC streams
   lose bytes from the middle (transport/quic/stream.py:635, swarm.py:1138).
   Test: test_libp2p_host.py::test_nothing_but_tcp_can_be_dialled_or_listened_on.

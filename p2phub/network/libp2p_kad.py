@@ -19,6 +19,8 @@ Defects of libp2p 0.8.1 it answers
   Test: test_libp2p_kad.py::test_a_client_is_not_put_into_the_routing_table.
 - The routing table keeps the first addresses it heard of a peer (routing_table.py:203).
   Test: test_libp2p_kad.py::test_a_peer_on_a_new_port_is_known_by_its_new_address.
+- It waits without a limit for an old peer that may have to make room (routing_table.py:236).
+  Test: test_libp2p_kad.py::test_an_old_peer_that_says_nothing_does_not_hold_up_a_new_one.
 
 It leaves asking others to `libp2p_records`, and upkeep to `libp2p_upkeep`.
 """
@@ -53,6 +55,8 @@ SLOTS_OF_ONE: Final = 32
 """The same for one peer."""
 STREAM_LIFE: Final = 60.0
 """Seconds after which a stream of the DHT is ended; peers open another."""
+LEARNING: Final = 10.0
+"""Seconds that an old peer has to show that it is still there, when a new one wants its place."""
 PROVIDES_IN_WINDOW: Final = 200
 """Provider records we take from one peer in 10 s."""
 Validate = Callable[[str, bytes], None]
@@ -114,7 +118,8 @@ class KadServer:
         known = self._table.get_peer_info(peer_id)
         if known is not None and known.addrs != addresses:
             self._table.remove_peer(peer_id)
-        await self._table.add_peer(PeerInfo(peer_id, addresses), skip_server_mode_check=True)
+        with trio.move_on_after(LEARNING):
+            await self._table.add_peer(PeerInfo(peer_id, addresses), skip_server_mode_check=True)
 
     def forget(self, peer_id: str) -> None:
         """Take a peer that does not answer out of the routing table."""

@@ -167,12 +167,12 @@ async def test_a_stranger_cannot_send_an_endless_protocol_name(patched):
             port = int(address_of(one).addresses[0].rpartition("/")[2])
             async with await trio.open_tcp_stream("127.0.0.1", port) as stranger:
                 await stranger.send_all(encode_uvarint(1 << 30) + b"/" * 1000)
-                assert await is_hung_up(stranger) == patched
+                assert await is_hung_up(stranger, 8 if patched else 1) == patched
 
 
-async def is_hung_up(stranger) -> bool:
-    """Whether the other side closes the connection soon."""
-    with trio.move_on_after(1):
+async def is_hung_up(stranger, seconds: float) -> bool:
+    """Whether the other side closes the connection, before the time for a handshake is over."""
+    with trio.move_on_after(seconds):
         try:
             while await stranger.receive_some():
                 continue
@@ -243,14 +243,14 @@ async def test_a_cancelled_dial_leaves_no_socket_behind():
 @pytest.mark.parametrize("patched", [True, False])
 async def test_a_peer_that_fell_silent_is_disconnected(patched, monkeypatch):
     monkeypatch.setattr(patches, "PING_EVERY", 0.1)
-    monkeypatch.setattr(patches, "PONG_WITHIN", 0.3)
+    monkeypatch.setattr(patches, "PONG_WITHIN", 1.0)
     one, two = network("one"), network("two")
     with perhaps(patched, patches.a_dead_connection_is_noticed):
         async with running(one, two):
             await two.connect(address_of(one))
             (connection,) = one._session.host.get_network().get_connections()
             monkeypatch.setattr(connection.muxed_conn, "_write_frame", say_nothing)
-            with trio.move_on_after(2):
+            with trio.move_on_after(20 if patched else 4):
                 await until(lambda: not two.peers())
             assert bool(two.peers()) != patched
             monkeypatch.undo()

@@ -1,5 +1,7 @@
 """The server half of the DHT: whom it believes, whom it remembers, and what it will not do."""
 
+from contextlib import nullcontext
+
 import pytest
 import trio
 from libp2p.kad_dht.common import PROTOCOL_ID
@@ -14,7 +16,18 @@ from p2phub.network.libp2p_build import running as running_host
 from p2phub.network.libp2p_dial import dial
 from p2phub.network.libp2p_questions import question
 from p2phub.network.libp2p_settings import NetworkSettings
-from tests.network.loopback import KEY, address_of, network, running, seed, until
+from p2phub.protocol.ports import PeerAddress
+from tests.network.loopback import (
+    KEY,
+    LISTEN,
+    address_of,
+    network,
+    running,
+    seed,
+    select,
+    until,
+    validate,
+)
 
 OURS = "/p2phub/kad/1.0.0"
 
@@ -70,11 +83,14 @@ async def test_a_record_under_a_key_that_is_not_ours_is_refused(key, value):
         assert list(one._session.kad.values.store) == [KEY.encode()]
 
 
-@pytest.mark.parametrize("stock", [False, True])
-async def test_idle_streams_of_one_peer_do_not_deafen(stock, monkeypatch):
-    if stock:
-        monkeypatch.setattr(kad, "SLOTS", 12)
-        monkeypatch.setattr(kad, "SLOTS_OF_ONE", 100)
+@pytest.mark.parametrize(
+    ("slots", "of_one", "deaf"),
+    [(kad.SLOTS, kad.SLOTS_OF_ONE, False), (36, kad.SLOTS_OF_ONE, False), (12, 100, True)],
+    ids=["ours", "a-share", "stock"],
+)
+async def test_idle_streams_of_one_peer_do_not_deafen(slots, of_one, deaf, monkeypatch):
+    monkeypatch.setattr(kad, "SLOTS", slots)
+    monkeypatch.setattr(kad, "SLOTS_OF_ONE", of_one)
     one, two, three = network("one"), network("two"), network("three")
     async with running(one, two, three):
         await two.connect(address_of(one))
@@ -84,11 +100,8 @@ async def test_idle_streams_of_one_peer_do_not_deafen(stock, monkeypatch):
                 await two.open_stream(one.peer_id, OURS)
             except RemoteError:
                 continue
-        if not stock:
+        with pytest.raises(RemoteError) if deaf else nullcontext():
             assert await ask(three, one, question("FIND_NODE", b"key"))
-        else:
-            with pytest.raises(RemoteError):
-                await ask(three, one, question("FIND_NODE", b"key"))
 
 
 async def test_an_idle_stream_is_ended(monkeypatch):
@@ -97,7 +110,7 @@ async def test_an_idle_stream_is_ended(monkeypatch):
     async with running(one, two):
         await two.connect(address_of(one))
         stream = await two.open_stream(one.peer_id, OURS)
-        with trio.fail_after(5), pytest.raises(RemoteError):
+        with trio.fail_after(20), pytest.raises(RemoteError):
             await stream.read(1)
         assert await ask(two, one, question("FIND_NODE", b"key"))
 
@@ -116,15 +129,26 @@ async def test_garbage_costs_its_stream_only(garbage):
 
 async def test_a_client_is_not_put_into_the_routing_table():
     one = network("one")
-    client = build_host(seed("client"), NetworkSettings(listen=()), ())
-    async with running(one), running_host(client, ()):
+    client = build_host(seed("client"), NetworkSettings(listen=LISTEN), LISTEN)
+    async with running(one), running_host(client, LISTEN):
         await dial(client.get_network(), address_of(one), 5)
+        await until(lambda: one.peer_agent(str(client.get_id())))
         stream = await client.new_stream(ID.from_string(one.peer_id), [OURS])
         data = question("FIND_NODE", b"key").SerializeToString()
         await stream.write(bytes([len(data)]) + data)
         assert await stream.read(1)
-        await until(lambda: one.peer_agent(str(client.get_id())))
         assert one._session.kad.size() == 0
+
+
+async def test_an_old_peer_that_says_nothing_does_not_hold_up_a_new_one(autojump_clock):
+    async def wait_for_the_oldest(*_, **__):
+        await trio.sleep_forever()
+
+    host = build_host(seed("one"), NetworkSettings(listen=()), ())
+    server = kad.KadServer(host, NetworkSettings(listen=()), validate, select)
+    server._table.add_peer = wait_for_the_oldest
+    await server.learn(PeerAddress(network("two").peer_id, ("/ip4/127.0.0.1/tcp/1",)))
+    assert trio.current_time() <= kad.LEARNING + 1
 
 
 async def test_a_server_that_connects_is_put_into_the_routing_table():
