@@ -54,6 +54,8 @@ class FileFetch:
         self._label, self._content, self._table, self._sink = label, content, table, sink
         self._plan = FetchPlan(lengths, patience, missing=missing)
         self._brought = brought
+        self.liars: set[str] = set()
+        """Who delivered wrong bytes, or owned up to a damaged copy."""
         self._lock = threading.Lock()
         self._clock = trio.lowlevel.current_clock()
         self._changed = trio.Event()
@@ -104,6 +106,8 @@ class FileFetch:
             await source.fetch(self._content, self._table, run, sink)
         except (RemoteError, WrongBytesError, NotFoundError) as error:
             failure = next(kind for which, kind in _FAILURES if isinstance(error, which))
+        if failure in (Failure.LIED, Failure.DAMAGED):
+            self.liars.add(source.name)
         now = trio.current_time()
         with self._lock:
             if failure is None:

@@ -21,7 +21,7 @@ from p2phub.protocol.ports import PeerAddress
 log = logging.getLogger(__name__)
 
 RENEW_EVERY = 6 * 3600  # seconds between two looks at our own head
-REMEMBER_EVERY = 60  # seconds
+REMEMBER_EVERY = 5  # seconds
 MEASURE_EVERY = 1  # seconds
 
 
@@ -64,11 +64,19 @@ async def renew_own_head(services: Services) -> None:
 
 async def remember_peers(services: Services) -> None:
     """Keep the addresses of connected peers for the next start, for ever."""
+    known: tuple[PeerAddress, ...] = ()
     while True:
         await trio.sleep(REMEMBER_EVERY)
         peers = services.network.peers()
-        if not peers:
-            continue
+        if set(peers) != set(known):
+            known = peers
+            await remember_now(services)
+
+
+async def remember_now(services: Services) -> None:
+    """Keep the addresses of whoever is connected now; also the last thing that a node does."""
+    peers = services.network.peers()
+    if peers:
         with _said():
             await services.on_disk(services.store.peers.remember, peers, services.now())
 

@@ -5,7 +5,8 @@ A peer becomes a source by three steps: a control connection to the peer id that
 top. Sources are kept while their ticket lives, so that a pull of many files greets a peer once. A
 peer that does not answer is left alone for a while."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import trio
 
@@ -21,29 +22,42 @@ LOOK_UP_AGAIN = 20.0  # seconds that the answer "who has this" is used for
 OpenSource = Callable[[PeerAddress], Awaitable[Source]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """Since when a peer does not answer, and whether it was connected all the same."""
+
+    since: float
+    connected: bool
+
+
 class Neighbours:
     """`open_source(peer)` greets a connected peer and makes a source of it."""
 
     def __init__(self, network: ControlNetwork, records: Records, open_source: OpenSource) -> None:
         self._network, self._records, self._open_source = network, records, open_source
         self._sources: dict[str, Source] = {}
-        self._silent: dict[str, float] = {}
+        self._greeted: dict[str, tuple[float, frozenset[str]]] = {}
+        self._silent: dict[str, _Silence] = {}
         self._found: dict[bytes, tuple[float, tuple[PeerAddress, ...]]] = {}
         self._greeting: dict[str, trio.Lock] = {}
 
-    async def holders(self, digest: bytes, *, again: bool = False) -> list[Source]:
+    async def holders(
+        self, digest: bytes, *, again: bool = False, without: Collection[str] = ()
+    ) -> list[Source]:
         """Sources that are said to have `digest`, then other peers we are connected to.
 
         `again`, because the ones known did not do: looks them up anew, and greets those anew that
-        are not connected any more (they may have come back elsewhere). At most `ENOUGH`; possibly
+        are not connected any more (they may have come back elsewhere). `without` names peers that
+        are not wanted: a crowd of liars must not hide who is honest. At most `ENOUGH`; possibly
         none.
         """
         if again:
             await self._retire_the_lost()
-        providers = await self._providers(digest, again)
+        providers = await self._providers(digest, again, ENOUGH + len(without))
         known = {peer.peer_id for peer in providers}
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
-        return await self._greet_all([*providers, *others][: 2 * ENOUGH])
+        wanted = [peer for peer in (*providers, *others) if peer.peer_id not in without]
+        return await self._greet_all(wanted[: 2 * ENOUGH])
 
     def is_direct(self, peer_id: str) -> bool:
         """Whether a peer's data port was reached, so that its bytes need no libp2p stream."""
@@ -64,13 +78,13 @@ class Neighbours:
         for peer_id in [peer_id for peer_id in self._sources if peer_id not in connected]:
             await self._sources.pop(peer_id).close()
 
-    async def _providers(self, digest: bytes, again: bool) -> tuple[PeerAddress, ...]:
+    async def _providers(self, digest: bytes, again: bool, enough: int) -> tuple[PeerAddress, ...]:
         now = trio.current_time()
         asked_at, found = self._found.get(digest, (-LOOK_UP_AGAIN, ()))
         if not again and found and now - asked_at < LOOK_UP_AGAIN:
             return found
         try:
-            found = await self._records.providers(digest, ENOUGH)
+            found = await self._records.providers(digest, enough)
         except RemoteError:
             found = ()
         self._found[digest] = (now, found)
@@ -91,18 +105,39 @@ class Neighbours:
 
     async def _source(self, peer: PeerAddress) -> Source | None:
         async with self._greeting.setdefault(peer.peer_id, trio.Lock()):
-            known = self._sources.get(peer.peer_id)
-            if known is not None:
-                return known
             now = trio.current_time()
-            if now - self._silent.get(peer.peer_id, -FORGET_AFTER) < FORGET_AFTER:
-                return None
+            known = self._sources.get(peer.peer_id)
+            if known is not None and not self._is_worth_a_look(peer, now):
+                return known
+            if self._is_left_alone(peer.peer_id, now):
+                return known
             try:
                 with trio.fail_after(GREET_PATIENCE):
                     await self._network.connect(peer)
                     source = await self._open_source(peer)
             except (P2PHubError, trio.TooSlowError):
-                self._silent[peer.peer_id] = now
-                return None
+                self._silent[peer.peer_id] = _Silence(now, self._is_connected(peer.peer_id))
+                return known
+            if known is not None:
+                await known.close()
             self._sources[peer.peer_id] = source
+            self._greeted[peer.peer_id] = (now, frozenset(peer.addresses))
             return source
+
+    def _is_connected(self, peer_id: str) -> bool:
+        return any(peer.peer_id == peer_id for peer in self._network.peers())
+
+    def _is_left_alone(self, peer_id: str, now: float) -> bool:
+        """Whether a peer did not answer lately. One that was away then and is connected now has
+        come back.
+        """
+        silence = self._silent.get(peer_id)
+        if silence is None or now - silence.since >= FORGET_AFTER:
+            return False
+        return silence.connected or not self._is_connected(peer_id)
+
+    def _is_worth_a_look(self, peer: PeerAddress, now: float) -> bool:
+        """Whether a source is elsewhere by now, or has opened its data port."""
+        when, where = self._greeted[peer.peer_id]
+        moved = bool(peer.addresses) and where.isdisjoint(peer.addresses)
+        return moved or (self.is_indirect(peer.peer_id) and now - when >= FORGET_AFTER)

@@ -119,6 +119,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                         yield Node(services, network)
                     finally:
                         with trio.CancelScope(shield=True):
+                            await housekeeping.remember_now(services)
                             await services.neighbours.close()
                     nursery.cancel_scope.cancel()
         finally:

@@ -8,6 +8,7 @@ old release is what everybody sees, and a second `publish` finds the blobs alrea
 import contextlib
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats import limits
@@ -27,6 +28,7 @@ from p2phub.node.progress import reporting
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
 from p2phub.store.ingest import Ingested
+from p2phub.store.layout import Layout
 from p2phub.trust import envelope
 from p2phub.trust.keys import SigningKey
 
@@ -50,6 +52,7 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
         )
     message = _message(request.message)
     author = await services.on_disk(_author, services, request.sign_with)
+    await services.on_disk(_keep_keys_home, request.folder, services.store.layout)
     folder = await services.on_disk(files_in, request.folder)
     _warn_of_pickles(folder, report)
     files, hashed = await _ingest(services, folder, report)
@@ -75,6 +78,16 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
         bytes=release.total_size,
         bytes_hashed=hashed,
     )
+
+
+def _keep_keys_home(folder: Path, layout: Layout) -> None:
+    """Raise `UsageError` for a folder in which the keys of this very node lie."""
+    chosen, secret = folder.resolve(), [layout.keys.resolve(), layout.run.resolve()]
+    if any(chosen == each or chosen in each.parents or each in chosen.parents for each in secret):
+        raise UsageError(
+            f"{folder} holds the keys of this node, which must stay here",
+            remedy="name the folder of the model itself",
+        )
 
 
 def _message(text: str) -> str:

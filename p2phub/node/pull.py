@@ -55,6 +55,8 @@ class _Bringing:
     progress: ProgressCounter
     linked: int = 0
     brought: dict[str, int] = field(default_factory=dict)
+    liars: set[str] = field(default_factory=set)
+    """Who has delivered wrong bytes in this pull, and is not asked again in it."""
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
 
@@ -93,7 +95,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
         raise
     finally:
         services.traffic.pulls -= 1
-    path = await services.on_disk(_present, services, resolved, files, request.to)
+    async with services.bringing.of(request.to):  # not two at once into one folder
+        path = await services.on_disk(_present, services, resolved, files, request.to)
     complete = len(files) == len(resolved.release.files)
     services.announcer.publisher(resolved.repo.publisher)
     if complete:
@@ -192,17 +195,23 @@ async def _bring_missing(bringing: _Bringing, missing: Sequence[FileEntry]) -> N
 
 
 async def _bring_with_patience(bringing: _Bringing, file: FileEntry) -> None:
+    """Look for other sources when the known ones did not do; a crowd of liars is passed by."""
+    lie: WrongBytesError | None = None
     for attempt in range(ATTEMPTS):
         try:
             async with bringing.services.bringing.of(file.content):
                 await _bring(bringing, file, again=attempt > 0)
-        except NoSourceError:
-            if attempt + 1 == ATTEMPTS:
-                raise
+        except WrongBytesError as error:
+            lie = error
+        except NoSourceError as error:
+            if lie is not None or attempt + 1 == ATTEMPTS:
+                raise lie or error from None
             await trio.sleep(ATTEMPT_PAUSE)
         else:
             bringing.report(FileDone("/".join(file.path), file.size))
             return
+    if lie is not None:
+        raise lie
 
 
 async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
@@ -211,9 +220,11 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
     label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
-    sources = await services.neighbours.holders(bringing.resolved.digest, again=again)
+    sources = await services.neighbours.holders(
+        bringing.resolved.digest, again=again, without=bringing.liars
+    )
     bringing.progress.sources = len(sources)
-    table = await _table_of(services, file, sources)
+    table = await _table_of(bringing, file, sources)
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     partial = await services.on_disk(store.partials.open, file.content, table)
@@ -230,7 +241,10 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
             )
             holders = await _holdings(file.content, sources)
             _tell_of_streams(bringing, holders)
-            await fetch.run(holders)
+            try:
+                await fetch.run(holders)
+            finally:
+                bringing.liars |= fetch.liars
         await services.on_disk(partial.commit)
     finally:
         with trio.CancelScope(shield=True):
@@ -282,11 +296,12 @@ async def _holdings(content: ContentId, sources: Sequence[Source]) -> list[tuple
     return found
 
 
-async def _table_of(services: Services, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
+async def _table_of(bringing: _Bringing, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
     """The piece table that the content id names, from this disk or from whoever has it.
 
     A source that sends another one is passed over; `WrongBytesError` if only such are left.
     """
+    services = bringing.services
     if not file.content.has_table:
         return PieceTable.for_small(file.content)
     with contextlib.suppress(UntrustedError):  # one that rotted here is fetched again
@@ -300,6 +315,7 @@ async def _table_of(services: Services, file: FileEntry, sources: Sequence[Sourc
             table = PieceTable.unpack(data, file.content)
         except UntrustedError as error:
             lie = error
+            bringing.liars.add(source.name)
         except (RemoteError, NotFoundError):
             continue
         else:

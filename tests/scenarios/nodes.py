@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
 
 from p2phub import config
 from p2phub.errors import P2PHubError
@@ -157,3 +158,49 @@ def stock(home: Path, lab: FakePublisher, hidden: Mapping[bytes, bytes] | None =
                 table = store.blobs.table(content)
             assert table is not None
             store.blobs.adopt(path, content, table)
+
+
+# ---------------------------------------------------------------- nodes that come and go
+
+
+class Machine:
+    """A node that can be switched off and on while others run. Made by `machine`."""
+
+    def __init__(self, home: Path, nursery: trio.Nursery) -> None:
+        self._home, self._nursery = home, nursery
+        self._off: trio.Event | None = None
+        self._gone = trio.Event()
+
+    async def on(self, knows: Node | None = None, **more: str) -> Node:
+        """Start the node; on other ports than last time."""
+        self._off, self._gone = trio.Event(), trio.Event()
+        running: Node = await self._nursery.start(self._run, knows, more)
+        return running
+
+    async def off(self) -> None:
+        """Stop it, and return when it has."""
+        if self._off is not None:
+            self._off.set()
+            await self._gone.wait()
+
+    async def _run(
+        self,
+        knows: Node | None,
+        more: Mapping[str, str],
+        task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        off, gone = self._off, self._gone
+        assert off is not None
+        async with node(self._home, knows, **more) as running:
+            task_status.started(running)
+            await off.wait()
+        gone.set()
+
+
+@asynccontextmanager
+async def machine(home: Path) -> AsyncIterator[Machine]:
+    """A machine that is off at first and at the end."""
+    async with trio.open_nursery() as nursery:
+        made = Machine(home, nursery)
+        yield made
+        await made.off()

@@ -3,6 +3,7 @@
 First the disk of the node that serves, then a publisher that lies, then our own disk.
 """
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from p2phub.errors import WrongBytesError
 from p2phub.formats.digest import sha256
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.publisher import Ref
+from p2phub.node import neighbours
 from p2phub.store.layout import Layout
 from p2phub.testing.files import random_bytes
 from p2phub.testing.publishers import FakePublisher, fake_file
@@ -363,3 +365,28 @@ async def test_a_snapshot_that_somebody_changed(here, there, folder):
             assert Layout.of(here).snapshots in path.parents
             assert snapshots(here)
             await trio.lowlevel.checkpoint()
+
+
+async def test_a_crowd_of_damaged_copies_does_not_hide_the_good_one(
+    tmp_path, here, there, folder, monkeypatch
+):
+    """As many as a pull asks at once have a damaged copy; one more has a good one."""
+    monkeypatch.setattr(neighbours, "ENOUGH", 2)
+    publisher = new_publisher(there)
+    async with AsyncExitStack() as stack:
+        serving = await stack.enter_async_context(node(there))
+        await publish(serving, folder)
+        crowd = []
+        for number in range(2):
+            one = await stack.enter_async_context(
+                consumer(tmp_path / str(number), serving, publisher)
+            )
+            await pull(one)
+            await one.verify("lab/x", quiet)
+            flip(blob_of(tmp_path / str(number), SHARD, await one.ls("lab/x")))
+            crowd.append(one)
+        pulling = await stack.enter_async_context(consumer(here, crowd[0], publisher))
+        await pulling.connect(crowd[1].identity.addresses[0])
+        await pulling.connect(serving.identity.addresses[0])
+        done = await pull(pulling)
+        assert contents(done.path) == contents(folder)

@@ -1,0 +1,237 @@
+"""People in a hurry: several things at once, the wrong folder, a file deleted by hand."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import pytest
+import trio
+
+from p2phub.errors import NotFoundError, RemoteError, UsageError
+from p2phub.node.values import PublishRequest, PullRequest
+from p2phub.testing.files import random_bytes
+from tests.network.loopback import until
+from tests.scenarios.nodes import (
+    MIB,
+    consumer,
+    contents,
+    machine,
+    model,
+    new_publisher,
+    node,
+    publish,
+    pull,
+    quiet,
+)
+
+
+@pytest.fixture
+def here(tmp_path):
+    return tmp_path / "consumer"
+
+
+@pytest.fixture
+def there(tmp_path):
+    return tmp_path / "publisher"
+
+
+async def at_once(*jobs):
+    """What they return, in the order in which they were given."""
+    results = [None] * len(jobs)
+
+    async def run(number, job):
+        results[number] = await job
+
+    async with trio.open_nursery() as nursery:
+        for number, job in enumerate(jobs):
+            nursery.start_soon(run, number, job)
+    return results
+
+
+async def test_publishes_at_once_leave_no_repo_out(tmp_path, there):
+    new_publisher(there)
+    folders = [model(tmp_path / str(n), seed=str(n)) for n in range(5)]
+    async with node(there) as running:
+        done = await at_once(
+            *(publish(running, folder, f"repo-{n}") for n, folder in enumerate(folders))
+        )
+        for n, published in enumerate(done):
+            assert (await running.info(f"repo-{n}")).commit == published.commit
+
+
+async def test_publishes_of_one_repo_at_once_follow_one_another(tmp_path, there):
+    new_publisher(there)
+    folders = [model(tmp_path / str(n), seed=str(n)) for n in range(4)]
+    async with node(there) as running:
+        done = await at_once(*(publish(running, folder, "x") for folder in folders))
+        info = await running.info("x")
+        assert set(info.commits) == {published.commit for published in done}
+        assert info.commit in info.commits
+        for published in done:
+            assert (await pull(running, f"x@{published.commit[:10]}")).commit == published.commit
+
+
+async def test_pulls_of_one_release_at_once_fetch_it_once(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            outs = [tmp_path / "out", tmp_path / "out", None, tmp_path / "other", None]
+            done = await at_once(*(pull(pulling, to=out) for out in outs))
+            assert sum(each.bytes_fetched for each in done) == done[0].bytes_total
+            for each in done:
+                assert each.bytes_fetched + each.bytes_linked == each.bytes_total
+                assert contents(each.path) == contents(folder)
+
+
+async def test_a_cancelled_pull_lets_another_one_go_on(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    (folder / "large.safetensors").write_bytes(random_bytes("large", 32 * MIB))
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            with trio.CancelScope() as first:
+
+                def cancel(event):
+                    if event.event == "file":
+                        first.cancel()
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(pulling.pull, PullRequest("lab/x"), cancel)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+            done = await pull(pulling)
+            assert contents(done.path) == contents(folder)
+
+
+async def may_fail(job):
+    """Run a job that may come too late for what it wants."""
+    with contextlib.suppress(NotFoundError, RemoteError):
+        await job
+
+
+async def test_publishing_and_removing_while_others_pull(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            for turn in range(4):
+                (folder / "config.json").write_text(f"[{turn}]")
+
+                await at_once(
+                    publish(serving, folder),
+                    may_fail(pull(pulling)),
+                    may_fail(pulling.remove("lab/x")),
+                )
+            done = await pull(pulling)
+            assert contents(done.path) == contents(folder)
+            assert all(found.ok for found in await pulling.verify(None, quiet))
+
+
+async def test_a_file_that_two_releases_share_stays_when_one_is_removed(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        await publish(serving, folder, "y")
+        async with consumer(here, serving, publisher) as pulling:
+            await pull(pulling)
+            await pull(pulling, "lab/y")
+            assert (await pulling.remove("lab/x")).bytes_freed == 0
+            (found,) = await pulling.verify("lab/y", quiet)
+            assert found.ok
+            assert (await pulling.remove("lab/y")).bytes_freed > 4 * MIB
+            assert (await pulling.status()).bytes == 0
+
+
+@pytest.mark.parametrize("lost", ["a blob", "a snapshot", "every blob"])
+async def test_what_was_deleted_by_hand_comes_back(tmp_path, here, there, lost):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            done = await pull(pulling)
+            if lost == "a blob":
+                (done.path / "config.json").resolve().unlink()
+            elif lost == "a snapshot":
+                shutil.rmtree(done.path)
+            else:
+                shutil.rmtree(here / "store" / "blobs")
+            again = await pull(pulling)
+            assert contents(again.path) == contents(folder)
+            assert all(found.ok for found in await pulling.verify(None, quiet))
+
+
+async def test_a_pulled_model_can_be_published_from_its_snapshot(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    new_publisher(here)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with node(here, serving) as pulling:
+            done = await pull(pulling, f"{publisher}/x")
+            mine = await publish(pulling, done.path, "mine")
+            assert contents((await pull(serving, f"{mine.publisher_id}/mine")).path) == contents(
+                folder
+            )
+
+
+@pytest.mark.parametrize("named", ["the home", "above the home", "the keys"])
+async def test_our_own_keys_are_never_published(tmp_path, there, named):
+    new_publisher(there)
+    (tmp_path / "README.md").write_text("x")
+    folder = {
+        "the home": there,
+        "above the home": tmp_path,
+        "the keys": there / "keys",
+    }[named]
+    async with node(there) as running:
+        with pytest.raises(UsageError, match="keys"):
+            await publish(running, folder)
+        with pytest.raises(NotFoundError):
+            await running.info("x")
+
+
+@pytest.mark.parametrize("place", ["store", "store/snapshots/x", "a file", "below a file"])
+async def test_copies_go_only_where_they_can(tmp_path, here, there, place):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    (tmp_path / "file").write_text("mine")
+    to = {
+        "store": here / "store",
+        "store/snapshots/x": here / "store" / "snapshots" / "x",
+        "a file": tmp_path / "file",
+        "below a file": tmp_path / "file" / "sub",
+    }[place]
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(here, serving, publisher) as pulling:
+            with pytest.raises(UsageError):
+                await pull(pulling, to=to)
+            assert (await pulling.status()).bytes == 0
+            assert (tmp_path / "file").read_text() == "mine"
+
+
+async def test_a_message_that_is_too_long_is_told_before_the_work(tmp_path, there):
+    new_publisher(there)
+    async with node(there) as running:
+        with pytest.raises(UsageError, match="message"):
+            await running.publish(PublishRequest(Path("/nowhere"), "x", "x" * 100_000), quiet)
+
+
+async def test_a_publisher_that_restarts_elsewhere_is_found_again_at_once(tmp_path, here, there):
+    """It comes back on other ports, and nobody waits until an old failure is forgotten."""
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with machine(there) as serving:
+        running = await serving.on()
+        await publish(running, folder)
+        async with consumer(here, running, publisher) as pulling:
+            await pull(pulling)
+            for turn in range(2):
+                await serving.off()
+                await pulling.remove("lab/x")
+                with pytest.raises(RemoteError):
+                    await pull(pulling)
+                running = await serving.on()
+                (folder / "config.json").write_text(f"[{turn}]")
+                published = await publish(running, folder)
+                await until(lambda: pulling._network.peers(), 10)
+                done = await pull(pulling)
+                assert done.commit == published.commit
+                assert [peer.direct for peer in await pulling.peers()] == [True]
