@@ -16,6 +16,7 @@ from tests.network.loopback import (
     LISTEN,
     address_of,
     echo,
+    kill,
     running,
     seed,
     select,
@@ -37,12 +38,7 @@ class Real:
         return Libp2pNetwork(seed(name), NetworkSettings(**usual | options), **RULES)
 
     def kill(self, network) -> None:
-        """A bug in the library ends the host."""
-
-        async def die():
-            raise ValueError("a bug in the library")
-
-        network._session.host.get_network().manager.run_task(die)
+        kill(network)
 
 
 class InMemory:

@@ -79,6 +79,15 @@ async def until(condition, seconds: float = 25.0) -> None:
             await trio.sleep(PEACE)
 
 
+def kill(one: Libp2pNetwork) -> None:
+    """A bug in the library ends the host."""
+
+    async def die():
+        raise ValueError("a bug in the library")
+
+    one._session.host.get_network().manager.run_task(die)
+
+
 async def echo(peer_id, stream) -> None:
     while data := await stream.read(65536):
         await stream.write(data)

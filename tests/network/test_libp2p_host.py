@@ -29,6 +29,7 @@ from tests.network.loopback import (
     LISTEN,
     address_of,
     echo,
+    kill,
     network,
     running,
     seed,
@@ -267,13 +268,6 @@ async def test_a_host_that_dies_comes_back_on_the_same_port_with_its_handlers():
         await two.connect(address)
         assert await talk(two, one.peer_id) == b"hello"
         assert await two.put_head(KEY, b"1:after") == 1
-
-
-def kill(one) -> None:
-    async def die():
-        raise ValueError("a bug in the library")
-
-    one._session.host.get_network().manager.run_task(die)
 
 
 async def test_a_host_that_stops_by_itself_is_restarted():
