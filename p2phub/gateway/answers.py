@@ -129,7 +129,7 @@ class Stream:
 
     async def _until_stopping(self, work: trio.CancelScope) -> None:
         await self._stopping.wait()
-        self._last = error_body(stopped())
+        self._last = self._last or error_body(stopped())  # work that is done stays done
         work.cancel()
 
 
