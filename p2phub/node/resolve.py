@@ -36,6 +36,7 @@ from p2phub.formats.ids import (
 )
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import RepoEntry
+from p2phub.node.asking import first_right
 from p2phub.node.knowledge import CALLED, Missing
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
@@ -94,6 +95,20 @@ async def resolve(
     )
 
 
+async def catch_up(services: Services, own: PublisherId) -> None:
+    """Learn what the network knows of our own publisher, before we sign more.
+
+    A store that was restored from a backup is behind its own signatures: going on from there would
+    be a fork. Raises `NoSourceError` if a newer index exists and nobody reachable has it.
+    """
+    if not services.network.peers():
+        return
+    finder = _Finder(services, own, offline=False, own=False)
+    await finder.ask_for_heads()
+    while (lacking := await services.on_disk(services.knowledge.lacking, own)) is not None:
+        await finder.fetch(lacking)
+
+
 class _Finder:
     """The documents of one publisher, wherever they are.
 
@@ -117,8 +132,8 @@ class _Finder:
         """The publisher's state after everybody was asked for a newer head."""
         state = await self._state()
         if not self._offline and not (self._own and state is not None):
-            await self._ask_for_heads()
-            state = await self._state()
+            await self.ask_for_heads()
+            state = await self._state() or await self._state_from_holders()
         if state is not None:
             return state
         if self._refusals:
@@ -142,7 +157,7 @@ class _Finder:
             )
             if isinstance(found, RepoEntry):
                 return found
-            await self._fetch(found)
+            await self.fetch(found)
 
     async def release(self, digest: bytes) -> Accepted:
         """A release that the gate wants, from disk or from a peer."""
@@ -151,7 +166,7 @@ class _Finder:
             here = await self._services.on_disk(self._services.knowledge.document, digest, Release)
         except UntrustedError as error:
             here, damage = None, error
-        return here or await self._fetch(Missing(digest, Release, damage))
+        return here or await self.fetch(Missing(digest, Release, damage))
 
     async def release_named(self, entry: RepoEntry, revision: str) -> bytes:
         """The digest of the release that a ref, a tag or a commit id (8 digits at least) names."""
@@ -207,7 +222,7 @@ class _Finder:
             self._damage = error
             return None
 
-    async def _ask_for_heads(self) -> None:
+    async def ask_for_heads(self) -> None:
         """The DHT decides how long this takes; a peer that hangs costs a moment more."""
         with trio.move_on_after(HEAD_TIME):
             async with trio.open_nursery() as nursery:
@@ -216,6 +231,16 @@ class _Finder:
                 await self._heads_from_records()
                 if await self._state() is not None:
                     nursery.cancel_scope.deadline = trio.current_time() + PEER_TIME
+
+    async def _state_from_holders(self) -> PublisherState | None:
+        """The state after those were asked who keep this publisher's documents: the DHT may have
+        lost its head record, or hold none but forgeries.
+        """
+        with trio.move_on_after(HEAD_TIME):
+            async with trio.open_nursery() as nursery:
+                for source in await self._neighbours():
+                    nursery.start_soon(self._heads_from_peer, source.name)
+        return await self._state()
 
     async def _heads_from_records(self) -> None:
         try:
@@ -241,21 +266,24 @@ class _Finder:
         except UntrustedError as error:
             self._refusals.append(error)
 
-    async def _fetch(self, missing: Missing) -> Accepted:
-        """Ask one source after the other until the gate takes what it says."""
-        refusal = missing.damage
-        for source in [] if self._offline else await self._neighbours():
-            try:
-                data = await source.document(missing.digest, limits.MAX_RELEASE)
-                return await self._services.on_disk(
-                    self._services.knowledge.learn, data, missing.digest, missing.kind
-                )
-            except UntrustedError as error:
-                refusal = error
-            except (RemoteError, NotFoundError):
-                continue
-        if refusal is missing.damage and refusal is not None:
-            raise refusal
+    async def fetch(self, missing: Missing) -> Accepted:
+        """Ask sources until the gate takes what one says; who answered well before comes first."""
+
+        async def ask(source: Source) -> Accepted:
+            data = await source.document(missing.digest, limits.MAX_RELEASE)
+            return await self._services.on_disk(
+                self._services.knowledge.learn, data, missing.digest, missing.kind
+            )
+
+        sources = [] if self._offline else await self._neighbours()
+        asked = await first_right(sources, ask)
+        for source, accepted in asked.answers[:1]:
+            sources.remove(source)
+            sources.insert(0, source)
+            return accepted
+        if missing.damage is not None and not asked.lies:
+            raise missing.damage
+        refusal = asked.lies[-1] if asked.lies else None
         of = await self._called()
         what = f"the {CALLED[missing.kind]} {missing.digest.hex()[:16]}… of {of}"
         if refusal is not None:
