@@ -152,6 +152,20 @@ class Knowledge:
         except UntrustedError as error:
             return Missing(digest, kind, error)
 
+    def lacking(self, publisher: PublisherId) -> Missing | None:
+        """A document of a publisher's newest index that is not on this disk as it should be."""
+        state = self.state(publisher)
+        todo: list[tuple[bytes, Kind]] = [(state.index, Index)] if state is not None else []
+        while todo:
+            found = self._look(*todo.pop())
+            if isinstance(found, Missing):
+                return found
+            if isinstance(found.document, Index):
+                todo.append((found.document.pages, Page))
+            elif isinstance(found.document, Page):
+                todo += ((child, Page) for _, child in found.document.children)
+        return None
+
     def entries(self, publisher: PublisherId) -> tuple[RepoEntry, ...]:
         """Every repo of a publisher, by name. Raises `NotFoundError` if a page is not here."""
         state = self.state(publisher)

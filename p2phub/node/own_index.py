@@ -46,6 +46,7 @@ def sign_index(
     documents, knowledge = services.store.documents, services.knowledge
     entries = {found.name: found for found in knowledge.entries(author.publisher)}
     entries[entry.name] = entry
+    _count_on(services, state)
     root_page, pages = build_pages([entries[name] for name in sorted(entries)])
     index = Index(
         publisher=author.publisher.digest,
@@ -77,6 +78,14 @@ def sign_index(
         knowledge.learn(payload, digest, Page)
     for each in releases:
         knowledge.learn(each.pack(), each.digest, Release)
+
+
+def _count_on(services: Services, state: PublisherState | None) -> None:
+    """Never give a number again that the newest index has: our store may be a restored one."""
+    newest = services.knowledge.document(state.index, Index) if state is not None else None
+    if newest is not None and isinstance(newest.document, Index):
+        index = newest.document
+        services.store.documents.saw_writer_seq(index.writer, index.writer_seq)
 
 
 def _below(root_page: bytes, pages: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -25,6 +25,7 @@ from p2phub.node.events import FileDone, Planned, Report, Warned
 from p2phub.node.folder import FolderFile, files_in
 from p2phub.node.own_index import RELEASE_KEY, Author, sign_index
 from p2phub.node.progress import reporting
+from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
 from p2phub.store.ingest import Ingested
@@ -58,6 +59,7 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     files, hashed = await _ingest(services, folder, report)
     card = await services.on_disk(_card_of, services, files, report)
     async with services.signing:  # two at once would each leave the other out of the index
+        await catch_up(services, author.publisher)
         digest, release = await services.on_disk(
             _sign_and_keep, services, author, request, message, files, card, report
         )

@@ -50,7 +50,7 @@ async def node(home: Path, knows: Node | None = None, **more: str) -> AsyncItera
 
 @asynccontextmanager
 async def consumer(
-    home: Path, knows: Node, publisher: PublisherId | str, **more: str
+    home: Path, knows: Node | None, publisher: PublisherId | str, **more: str
 ) -> AsyncIterator[Node]:
     """A node that calls `publisher` lab and has met `knows`."""
     async with node(home, knows, **more) as running:

@@ -235,3 +235,27 @@ async def test_a_publisher_that_restarts_elsewhere_is_found_again_at_once(tmp_pa
                 done = await pull(pulling)
                 assert done.commit == published.commit
                 assert [peer.direct for peer in await pulling.peers()] == [True]
+
+
+async def test_a_publisher_restored_from_a_backup_goes_on_and_does_not_fork(tmp_path, here, there):
+    """What it signed after the backup is out there; it learns that before it signs again."""
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    async with node(there) as running:
+        await publish(running, folder)
+    shutil.copytree(there, tmp_path / "backup", symlinks=True)
+    async with node(there) as running, consumer(here, running, publisher) as pulling:
+        for name in ("x", "y", "z"):
+            (folder / "config.json").write_text(f'["{name}"]')
+            await publish(running, folder, name)
+            await pull(pulling, f"lab/{name}")
+    async with (
+        consumer(here, None, publisher) as pulling,
+        node(tmp_path / "backup", pulling) as restored,
+    ):
+        (folder / "config.json").write_text('["restored"]')
+        published = await publish(restored, folder)
+        done = await pull(pulling)
+        assert (done.commit, done.verdict) == (published.commit, "verified")
+        assert contents(done.path) == contents(folder)
+        assert (await pull(pulling, "lab/y")).verdict == "verified"
+        assert len((await restored.info("x")).commits) >= 2
