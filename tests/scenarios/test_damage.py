@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from p2phub.errors import WrongBytesError
+from p2phub.formats.codec import decode, encode
 from p2phub.formats.digest import sha256
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.publisher import Ref
@@ -17,6 +18,7 @@ from p2phub.node import neighbours
 from p2phub.store.layout import Layout
 from p2phub.testing.files import random_bytes
 from p2phub.testing.publishers import FakePublisher, fake_file
+from p2phub.trust.envelope import sign_payload
 from tests.scenarios.nodes import (
     MIB,
     consumer,
@@ -390,3 +392,42 @@ async def test_a_crowd_of_damaged_copies_does_not_hide_the_good_one(
         await pulling.connect(serving.identity.addresses[0])
         done = await pull(pulling)
         assert contents(done.path) == contents(folder)
+
+
+# ---------------------------------------------------------------- what a release may say
+
+
+@pytest.mark.parametrize("parts", [["..", "ab"], ["/a", "ab"], ["a\\", "ab"], ["C:", "ab"]])
+async def test_a_path_that_leads_out_of_the_folder(tmp_path, here, parts):
+    """Correctly signed by its publisher, and refused before a byte is fetched."""
+    liar = FakePublisher(3)
+    made = liar.publish("x", {"zz/ab": b"1", "config.json": b"2"})
+    payload = decode(made.release.payload, limit=MIB)
+    for file in payload["files"]:
+        if file["path"] == ["zz", "ab"]:
+            file["path"] = parts
+    payload["files"].sort(key=lambda file: file["path"])
+    signed = sign_payload("release", encode(payload), [liar.key("release")])
+    misled(liar, signed.digest)
+    stock(tmp_path / "liar", liar, {signed.digest: signed.pack()})
+    async with (
+        node(tmp_path / "liar") as serving,
+        consumer(here, serving, liar.publisher) as pulling,
+    ):
+        error = await refused(4, pulling)
+        assert "path" in error.message
+
+
+async def test_a_head_that_nobody_renewed_is_stale_and_no_error(tmp_path, here):
+    lab = FakePublisher(4, not_after=1_700_000_100)
+    lab.publish("x", {"config.json": b"{}"})
+    stock(tmp_path / "lab", lab)
+    async with (
+        node(tmp_path / "lab") as serving,
+        consumer(here, serving, lab.publisher) as pulling,
+    ):
+        done = await pull(pulling)
+        assert done.verdict.startswith("verified, stale since")
+        (found,) = await pulling.verify("lab/x", quiet)
+        assert found.ok
+        assert found.stale_since == 1_700_000_100

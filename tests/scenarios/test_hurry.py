@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from p2phub.errors import NotFoundError, RemoteError, UsageError
+from p2phub.errors import NotFoundError, RemoteError, UntrustedError, UsageError
 from p2phub.node.values import PublishRequest, PullRequest
 from p2phub.testing.files import random_bytes
 from tests.network.loopback import until
@@ -259,3 +259,47 @@ async def test_a_publisher_restored_from_a_backup_goes_on_and_does_not_fork(tmp_
         assert contents(done.path) == contents(folder)
         assert (await pull(pulling, "lab/y")).verdict == "verified"
         assert len((await restored.info("x")).commits) >= 2
+
+
+async def test_a_key_that_may_not_sign_changes_nothing(tmp_path, there):
+    folder = model(tmp_path / "model")
+    new_publisher(there)
+    async with node(there) as running:
+        first = await publish(running, folder)
+        (folder / "config.json").write_text("[]")
+        for key in ("node", "root"):
+            with pytest.raises(UntrustedError, match="release key"):
+                await running.publish(PublishRequest(folder, "x", sign_with=key), quiet)
+        info = await running.info("x")
+        assert (info.commit, info.commits) == (first.commit, (first.commit,))
+        assert (await publish(running, folder)).commit != first.commit
+
+
+async def test_a_source_that_stops_in_the_middle_is_told_and_what_came_stays(tmp_path, here, there):
+    folder, publisher = model(tmp_path / "model"), new_publisher(there)
+    (folder / "large.safetensors").write_bytes(random_bytes("large", 48 * MIB))
+    async with machine(there) as serving:
+        running = await serving.on()
+        await publish(running, folder)
+        async with consumer(here, running, publisher) as pulling:
+            progressed = trio.Event()
+
+            def watch(event):
+                if event.event == "file":
+                    progressed.set()
+
+            async with trio.open_nursery() as nursery:
+
+                @nursery.start_soon
+                async def stop():
+                    await progressed.wait()
+                    await serving.off()
+
+                with contextlib.suppress(RemoteError):
+                    await pulling.pull(PullRequest("lab/x"), watch)
+                progressed.set()
+            running = await serving.on()
+            await pulling.connect(running.identity.addresses[0])
+            done = await pull(pulling)
+            assert contents(done.path) == contents(folder)
+            assert done.bytes_linked > 0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2phub.testing.files import make_safetensors, random_bytes, tiny_model_folder
+from tests.scenarios.nodes import flip
 from tests.scenarios.processes import Home, machines
 
 MIB = 1 << 20
@@ -229,3 +230,19 @@ def test_an_empty_file_and_odd_names_travel(pair):
     out = pair.folder / "odd-copies"
     pair.consumer.done("pull", "lab/odd", "--to", out)
     assert contents(out) == contents(folder)
+
+
+def test_a_flipped_byte_ends_with_exit_code_4_and_leaves_nothing(pair):
+    pair.published("flipped", shard_bytes=2 * MIB)
+    files = pair.publisher.run("ls", "flipped").objects
+    content = next(file["content"] for file in files if file["path"] == "model.safetensors")
+    blob = pair.publisher.store / "blobs" / content.partition("-")[2][:2] / content
+    flip(blob, at=MIB, keep_times=True)
+    error = pair.consumer.refused(4, "pull", "lab/flipped", "--to", pair.folder / "flipped-out")
+    assert "model.safetensors" in error["message"]
+    assert not (pair.folder / "flipped-out").exists()
+    assert not (pair.consumer.store / "snapshots" / pair.id / "flipped").exists()
+    assert pair.publisher.run("verify", "flipped").code == 4
+    pair.publisher.done("publish", pair.folder / "flipped", "flipped")
+    pair.consumer.done("pull", "lab/flipped")
+    assert pair.consumer.done("verify", "lab/flipped")["verdict"] == "verified"
