@@ -56,6 +56,8 @@ class FileFetch:
         self._brought = brought
         self.liars: set[str] = set()
         """Who delivered wrong bytes, or owned up to a damaged copy."""
+        self.slow: set[str] = set()
+        """Who was asked for something and brought nothing for a long time."""
         self._lock = threading.Lock()
         self._clock = trio.lowlevel.current_clock()
         self._changed = trio.Event()
@@ -72,6 +74,7 @@ class FileFetch:
                 for source, _ in sources:
                     for _ in range(source.connections):
                         nursery.start_soon(self._work, source, nursery.cancel_scope)
+        self.slow |= self._plan.stalled(trio.current_time())
         if self._plan.finished:
             return
         if self._plan.lied_to:
@@ -108,6 +111,8 @@ class FileFetch:
             failure = next(kind for which, kind in _FAILURES if isinstance(error, which))
         if failure in (Failure.LIED, Failure.DAMAGED):
             self.liars.add(source.name)
+        if failure is Failure.SLOW:
+            self.slow.add(source.name)
         now = trio.current_time()
         with self._lock:
             if failure is None:

@@ -3,20 +3,23 @@
 A peer becomes a source by three steps: a control connection to the peer id that the DHT named,
 `hello` (where its data port is, and a ticket that says who we are there), and a `PeerSource` on
 top. Sources are kept while their ticket lives, so that a pull of many files greets a peer once. A
-peer that does not answer is left alone for a while."""
+peer that does not answer is left alone for a while, and once another one has answered, nobody
+waits long for it."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import trio
 
-from p2phub.errors import P2PHubError, RemoteError
+from p2phub.errors import NoSourceError, P2PHubError, RemoteError
+from p2phub.node.asking import all_quick
 from p2phub.protocol.ports import ControlNetwork, PeerAddress, Records, Source
 
 ENOUGH = 8
 """Sources that one pull uses at most."""
 GREET_PATIENCE = 8.0  # seconds for connecting and greeting one peer
 FORGET_AFTER = 60.0  # seconds that a peer which did not answer is left alone
+LATE_AGAIN = 10.0  # seconds that a peer which was slower than others is left alone
 LOOK_UP_AGAIN = 20.0  # seconds that the answer "who has this" is used for
 
 OpenSource = Callable[[PeerAddress], Awaitable[Source]]
@@ -91,16 +94,16 @@ class Neighbours:
         return found
 
     async def _greet_all(self, peers: Sequence[PeerAddress]) -> list[Source]:
-        found: dict[str, Source] = {}
-
-        async def greet(peer: PeerAddress) -> None:
+        async def greet(peer: PeerAddress) -> Source:
             source = await self._source(peer)
-            if source is not None:
-                found[peer.peer_id] = source
+            if source is None:
+                raise NoSourceError(f"peer {peer.peer_id} does not answer")
+            return source
 
-        async with trio.open_nursery() as nursery:
-            for peer in peers:
-                nursery.start_soon(greet, peer)
+        asked = await all_quick(peers, greet)
+        for peer in asked.late:
+            self._fell_silent(peer.peer_id, FORGET_AFTER - LATE_AGAIN)
+        found = {peer.peer_id: source for peer, source in asked.answers}
         return [found[peer.peer_id] for peer in peers if peer.peer_id in found][:ENOUGH]
 
     async def _source(self, peer: PeerAddress) -> Source | None:
@@ -116,13 +119,17 @@ class Neighbours:
                     await self._network.connect(peer)
                     source = await self._open_source(peer)
             except (P2PHubError, trio.TooSlowError):
-                self._silent[peer.peer_id] = _Silence(now, self._is_connected(peer.peer_id))
+                self._fell_silent(peer.peer_id)
                 return known
             if known is not None:
                 await known.close()
             self._sources[peer.peer_id] = source
             self._greeted[peer.peer_id] = (now, frozenset(peer.addresses))
             return source
+
+    def _fell_silent(self, peer_id: str, before: float = 0.0) -> None:
+        since = trio.current_time() - before
+        self._silent[peer_id] = _Silence(since, self._is_connected(peer_id))
 
     def _is_connected(self, peer_id: str) -> bool:
         return any(peer.peer_id == peer_id for peer in self._network.peers())

@@ -17,7 +17,6 @@ from p2phub.errors import (
     DamagedBlobError,
     NoSourceError,
     NotFoundError,
-    RemoteError,
     UntrustedError,
     UsageError,
     WrongBytesError,
@@ -26,6 +25,7 @@ from p2phub.errors import (
 from p2phub.formats.ids import ContentId, Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable, max_table_bytes
+from p2phub.node.asking import all_quick, first_right
 from p2phub.node.events import FileDone, Planned, Report, Resolved, Warned
 from p2phub.node.fetch import FileFetch
 from p2phub.node.progress import ProgressCounter, reporting
@@ -57,6 +57,8 @@ class _Bringing:
     brought: dict[str, int] = field(default_factory=dict)
     liars: set[str] = field(default_factory=set)
     """Who has delivered wrong bytes in this pull, and is not asked again in it."""
+    slow: set[str] = field(default_factory=set)
+    """Who has kept this pull waiting, and is asked again only when nobody else is left."""
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
 
@@ -223,6 +225,7 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
     sources = await services.neighbours.holders(
         bringing.resolved.digest, again=again, without=bringing.liars
     )
+    sources = [source for source in sources if source.name not in bringing.slow] or sources
     bringing.progress.sources = len(sources)
     table = await _table_of(bringing, file, sources)
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
@@ -239,12 +242,13 @@ async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
             fetch = FileFetch(
                 label, file.content, table, partial, missing=missing, brought=bringing.count
             )
-            holders = await _holdings(file.content, sources)
+            holders = await _holdings(bringing, file.content, sources)
             _tell_of_streams(bringing, holders)
             try:
                 await fetch.run(holders)
             finally:
                 bringing.liars |= fetch.liars
+                bringing.slow |= fetch.slow
         await services.on_disk(partial.commit)
     finally:
         with trio.CancelScope(shield=True):
@@ -278,22 +282,20 @@ def _tell_of_streams(bringing: _Bringing, holders: Sequence[tuple[Source, Holdin
             )
 
 
-async def _holdings(content: ContentId, sources: Sequence[Source]) -> list[tuple[Source, Holding]]:
+async def _holdings(
+    bringing: _Bringing, content: ContentId, sources: Sequence[Source]
+) -> list[tuple[Source, Holding]]:
     """Which of `sources` have any of a file, asked all at once."""
-    found: list[tuple[Source, Holding]] = []
 
-    async def ask(source: Source) -> None:
-        try:
-            holding = await source.holds(content)
-        except (RemoteError, NotFoundError):
-            return
-        if holding is not None:
-            found.append((source, holding))
+    async def ask(source: Source) -> Holding:
+        holding = await source.holds(content)
+        if holding is None:
+            raise NotFoundError(f"{source.name} has nothing of {content}")
+        return holding
 
-    async with trio.open_nursery() as nursery:
-        for source in sources:
-            nursery.start_soon(ask, source)
-    return found
+    asked = await all_quick(sources, ask)
+    bringing.slow |= {source.name for source in asked.late}
+    return asked.answers
 
 
 async def _table_of(bringing: _Bringing, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
@@ -308,25 +310,27 @@ async def _table_of(bringing: _Bringing, file: FileEntry, sources: Sequence[Sour
         here = await services.on_disk(services.store.blobs.table, file.content)
         if here is not None:
             return here
-    lie: UntrustedError | None = None
-    for source in sources:
+
+    async def ask(source: Source) -> PieceTable:
+        data = await source.document(file.content.digest, max_table_bytes(file.size))
         try:
-            data = await source.document(file.content.digest, max_table_bytes(file.size))
             table = PieceTable.unpack(data, file.content)
-        except UntrustedError as error:
-            lie = error
+        except UntrustedError:
             bringing.liars.add(source.name)
-        except (RemoteError, NotFoundError):
-            continue
-        else:
-            await services.on_disk(services.store.blobs.put_table, file.content, data)
-            return table
+            raise
+        await services.on_disk(services.store.blobs.put_table, file.content, data)
+        return table
+
+    asked = await first_right(sources, ask)
+    bringing.slow |= {source.name for source in asked.late}
+    if asked.answers:
+        return asked.answers[0][1]
     name = "/".join(file.path)
-    if lie is not None:
+    if asked.lies:
         raise WrongBytesError(
             f"{name}: the piece table that was delivered is not the one that was signed",
             remedy="pull again when another peer has it",
-        ) from lie
+        ) from asked.lies[-1]
     raise NoSourceError(f"{name}: nobody reachable has its piece table")
 
 

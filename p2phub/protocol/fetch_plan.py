@@ -9,7 +9,7 @@ Rules it keeps, whatever the sources do:
  * a source that sent one wrong byte, or says that its own copy is damaged, is never asked again;
  * a source that keeps failing is left alone after `MAX_FAILURES` failures in a row, with a
    back-off between them that starts at 50 ms and doubles (a fixed long pause ruins a simultaneous
-   start);
+   start); one that kept us waiting for nothing counts as `SLOW_COUNTS` failures;
  * a run is asked of one source at a time; when nothing else is left, a run whose source has
    brought nothing for `patience` seconds is asked of another one too (end game);
  * runs are consecutive pieces, sized so that a source is busy for about `AIM` seconds, 8 MiB at
@@ -38,6 +38,7 @@ from p2phub.formats.pieces import Run
 from p2phub.protocol.ports import Holding
 
 MAX_FAILURES = 6
+SLOW_COUNTS = 3
 FIRST_BACK_OFF = 0.05  # seconds
 AIM = 1.0  # seconds of work a run should be for its source
 LEAST_RUN = 8 << 20  # bytes
@@ -124,6 +125,14 @@ class FetchPlan:
         """How many pieces have not been accepted yet."""
         return self._left
 
+    def stalled(self, now: float) -> set[str]:
+        """Sources that were asked for something and have brought nothing for `patience` seconds."""
+        return {
+            name
+            for name, source in self._sources.items()
+            if source.runs and now - source.last_byte >= self._patience
+        }
+
     def join(self, source: str, holding: Holding) -> None:
         """A source that has all of the file or the byte ranges of `holding`; again, to say that it
         has more.
@@ -172,7 +181,7 @@ class FetchPlan:
         self._end(source, run)
         self._failures.add(failure)
         state = self._sources[source]
-        state.failures += 1
+        state.failures += SLOW_COUNTS if failure is Failure.SLOW else 1
         state.not_before = now + min(5.0, FIRST_BACK_OFF * 2 ** (state.failures - 1))
         if failure in (Failure.LIED, Failure.DAMAGED) or state.failures >= MAX_FAILURES:
             state.dropped = True
@@ -216,10 +225,8 @@ class FetchPlan:
         return self._state[index] == _MISSING and (state.mask is None or state.mask[index] == 1)
 
     def _next_stalled(self, source: str, state: _Source, now: float) -> Run | None:
-        for name, other in self._sources.items():
-            if name == source or now - other.last_byte < self._patience:
-                continue
-            for run, _ in other.runs:
+        for name in self.stalled(now) - {source}:
+            for run, _ in self._sources[name].runs:
                 rest = self._rest(run, state)
                 if rest is not None:
                     return rest

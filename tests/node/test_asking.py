@@ -67,7 +67,7 @@ async def test_all_answers_of_those_who_are_not_much_slower(autojump_clock):
     much = f"late {2 * GRACE}"
     asked = await all_quick(["right", f"right {GRACE / 2}", much, "hangs", "gone"], answer)
     assert [who for who, _ in asked.answers] == ["right", f"right {GRACE / 2}"]
-    assert asked.late == [much, "hangs"]
+    assert set(asked.late) == {much, "hangs"}
     assert trio.current_time() == GRACE
 
 

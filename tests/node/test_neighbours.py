@@ -3,6 +3,7 @@
 import trio
 
 from p2phub.errors import RemoteError
+from p2phub.node.asking import GRACE
 from p2phub.node.neighbours import ENOUGH, FORGET_AFTER, GREET_PATIENCE, Neighbours
 from p2phub.protocol.ports import PeerAddress
 from p2phub.testing.sources import HonestSource
@@ -70,6 +71,16 @@ async def test_a_peer_that_hangs_holds_nobody_back_for_longer_than_its_patience(
     network = Network(providers=["hangs1", "hangs2", "gone", "honest"])
     assert await names(neighbours_of(network)) == ["honest"]
     assert trio.current_time() <= GREET_PATIENCE + 1
+
+
+async def test_nobody_waits_long_for_a_peer_that_hangs_once_another_has_answered(autojump_clock):
+    network = Network(providers=["hangs", "honest"])
+    neighbours = neighbours_of(network)
+    assert await names(neighbours) == ["honest"]
+    assert trio.current_time() == GRACE
+    for _ in range(100):
+        assert await names(neighbours) == ["honest"]
+    assert trio.current_time() == GRACE
 
 
 async def test_a_silent_peer_is_left_alone_for_a_while_and_then_tried_again(autojump_clock):

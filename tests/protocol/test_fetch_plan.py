@@ -5,6 +5,7 @@ from p2phub.protocol.fetch_plan import (
     FIRST_BACK_OFF,
     LEAST_RUN,
     MAX_FAILURES,
+    SLOW_COUNTS,
     Ask,
     Failure,
     FetchPlan,
@@ -84,6 +85,25 @@ def test_a_source_that_keeps_failing_is_asked_less_and_less_and_then_left_alone(
     assert pauses == [pytest.approx(FIRST_BACK_OFF * 2**n) for n in range(MAX_FAILURES - 1)]
     assert plan.next_for("flaky", now + 100) == Leave()
     assert not plan.lied_to
+
+
+def test_a_source_that_kept_us_waiting_is_left_alone_sooner():
+    plan = make_plan(8, "hangs")
+    now = 0.0
+    for _ in range(MAX_FAILURES // SLOW_COUNTS):
+        now += 100
+        assert plan.next_for("hangs", now) == Ask(Run(0, 8))
+        plan.failed("hangs", Run(0, 8), Failure.SLOW, now)
+    assert plan.next_for("hangs", now + 100) == Leave()
+
+
+def test_a_source_that_brings_nothing_is_named_after_patience():
+    plan = make_plan(8, "hangs", "idle")
+    plan.next_for("hangs", 0)
+    assert plan.stalled(9) == set()
+    assert plan.stalled(10) == {"hangs"}
+    plan.got("hangs", 0, 11)
+    assert plan.stalled(20) == set()
 
 
 def test_a_delivered_piece_forgives_earlier_failures():

@@ -125,3 +125,12 @@ async def test_what_is_here_already_is_not_asked_for(autojump_clock):
     sink, (source,) = await fetch(HonestSource, sink=done, missing=[Run(20, 4)])
     assert is_whole(sink)
     assert source.asked == [Run(20, 4)]
+
+
+async def test_a_source_that_kept_us_waiting_is_named(autojump_clock):
+    sink = MemorySink(SAMPLE.table)
+    sources = [HangingSource("hangs", [SAMPLE]), HonestSource("honest", [SAMPLE])]
+    job = FileFetch("model.safetensors", SAMPLE.content, SAMPLE.table, sink)
+    await job.run([(source, WHOLE) for source in sources])
+    assert is_whole(sink)
+    assert job.slow == {"hangs"}
