@@ -1,7 +1,7 @@
 """One data connection to one peer, from the asking side: blocking sockets, for worker threads.
 
-Bytes go from the socket into one reused buffer, and from there to the sink, piece by piece; `ssl`
-and the sink's BLAKE3 release the GIL, and nothing passes through trio.
+Bytes are decrypted into one reused buffer, and go from there to the sink, piece by piece; TLS and
+the sink's BLAKE3 release the GIL, and nothing passes through trio.
 
 Rules it keeps:
  * a peer is who its certificate says, or nothing is asked of it;
@@ -28,6 +28,7 @@ from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.http_head import HeadReader, request_bytes
 from p2phub.network.libp2p_certificate import peer_of_certificate
 from p2phub.network.limits import LEAST_PROGRESS, MAX_HTTP_HEAD, MAX_TRIED, Patience
+from p2phub.network.tls_connection import TlsConnection
 from p2phub.protocol.ask import (
     Head,
     document_length,
@@ -71,7 +72,7 @@ class DataClient:
         self._patience = patience or Patience()
         self._aborted = self._at_rest = False
         self._connection: socket.socket | None = None
-        self._tls: ssl.SSLSocket | None = None
+        self._tls: TlsConnection | None = None
         self._rest = memoryview(b"")
         self._buffer = memoryview(b"")
 
@@ -128,15 +129,13 @@ class DataClient:
     def abort(self) -> None:
         """Make whatever blocks in another thread fail, now and from now on."""
         self._aborted = True
-        connection = self._tls or self._connection
-        if connection is not None:
-            _shut(connection)
+        if self._connection is not None:
+            _shut(self._connection)
 
     def close(self) -> None:
         """Give the socket back; not while another thread uses it."""
-        connection = self._tls or self._connection
-        if connection is not None:
-            connection.close()
+        if self._connection is not None:
+            self._connection.close()
         self._tls = self._connection = None
         self._at_rest = False
 
@@ -147,11 +146,10 @@ class DataClient:
         self._connection.settimeout(self._patience.connect)
         self._connection.connect((address.host, address.port))
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._connection.settimeout(self._patience.handshake)
-        self._tls = client_context().wrap_socket(self._connection, do_handshake_on_connect=False)
         self._refuse_if_aborted()
-        self._tls.do_handshake()
-        shown = peer_of_certificate(self._tls.getpeercert(binary_form=True) or b"")
+        self._tls = TlsConnection(self._connection, client_context())
+        self._tls.handshake(self._patience.handshake)
+        shown = peer_of_certificate(self._tls.certificate)
         if shown != self._peer_id:
             raise RemoteError(f"another peer answers there: {shown}")
         self._at_rest = True
@@ -162,31 +160,32 @@ class DataClient:
         self.answered = self._at_rest = False
         tls = self._tls_or_error()
         with self._our_errors():
-            tls.settimeout(self._patience.progress)
-            tls.sendall(request_bytes(request))
+            tls.set_patience(self._patience.progress)
+            tls.send(request_bytes(request))
             head = self._read_head(tls)
         is_refusal = head.header("p2phub-error") is not None
         try:
             yield head
         except P2PHubError:
             has_no_body = is_refusal and head.header("content-length") == "0"
-            self._at_rest = has_no_body and not self._rest
+            self._at_rest = has_no_body and not self._rest and tls.is_drained
             raise
-        self._at_rest = not self._rest and head.header("connection") != "close"
+        goes_on = head.header("connection") != "close"
+        self._at_rest = goes_on and not self._rest and tls.is_drained
 
-    def _read_head(self, tls: ssl.SSLSocket) -> Head:
+    def _read_head(self, tls: TlsConnection) -> Head:
         reader, self._rest = HeadReader(), memoryview(b"")
         deadline = time.monotonic() + self._patience.request
-        head = None
+        buffer, head = memoryview(bytearray(MAX_HTTP_HEAD)), None
         while head is None:
-            tls.settimeout(max(0.001, deadline - time.monotonic()))
-            data = tls.recv(MAX_HTTP_HEAD)
-            if not data:
+            tls.set_patience(deadline - time.monotonic())
+            count = tls.read_into(buffer)
+            if not count:
                 raise RemoteError(f"{self.name} closed the connection instead of answering")
             self.answered = True
-            head = reader.feed(data)
+            head = reader.feed(bytes(buffer[:count]))
         self._rest = memoryview(reader.rest)
-        tls.settimeout(self._patience.progress)
+        tls.set_patience(self._patience.progress)
         return head
 
     def _fill(self, view: memoryview) -> None:
@@ -197,10 +196,10 @@ class DataClient:
         with self._our_errors():
             self._receive(self._tls_or_error(), view[len(early) :])
 
-    def _receive(self, tls: ssl.SSLSocket, view: memoryview) -> None:
+    def _receive(self, tls: TlsConnection, view: memoryview) -> None:
         filled, since, fresh = 0, time.monotonic(), 0
         while filled < len(view):
-            count = tls.recv_into(view[filled:])
+            count = tls.read_into(view[filled:])
             if not count:
                 raise RemoteError(f"{self.name} ended its answer early")
             filled += count
@@ -211,7 +210,7 @@ class DataClient:
             elif now - since > self._patience.progress:
                 raise TooSlowError(f"{self.name} sends next to nothing")
 
-    def _tls_or_error(self) -> ssl.SSLSocket:
+    def _tls_or_error(self) -> TlsConnection:
         self._refuse_if_aborted()
         if self._tls is None:
             raise RemoteError(f"the connection to {self.name} is closed")
@@ -238,8 +237,7 @@ class DataClient:
 
 
 def _shut(connection: socket.socket) -> None:
-    # Not SSLSocket.shutdown: that one would let a thread in recv go on in plain text.
     try:
-        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        connection.shutdown(socket.SHUT_RDWR)
     except OSError:
         return  # not connected, or closed already

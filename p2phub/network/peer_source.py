@@ -35,7 +35,7 @@ Renew = Callable[[], Awaitable[bytes]]
 Via = Literal["", "tls", "stream"]
 CONNECTIONS: Final = 2
 _SPARE: Final = 1
-"""Connections beyond those for bulk, so that a question need not wait for a long run."""
+"""Connections for questions, which need not wait for a long run."""
 
 
 class PeerSource:
@@ -66,7 +66,7 @@ class PeerSource:
         self._peer_id, self._addresses, self._ticket = peer_id, tuple(addresses), ticket
         self._network, self._renew, self._tell = network, renew, tell
         self._patience = patience or Patience()
-        self._places = trio.Semaphore(connections + _SPARE)
+        self._for_bulk, self._for_questions = trio.Semaphore(connections), trio.Semaphore(_SPARE)
         self._threads = trio.CapacityLimiter(connections + _SPARE)
         self._idle: list[DataClient] = []
         self._active: set[DataClient] = set()
@@ -77,12 +77,15 @@ class PeerSource:
     async def holds(self, content: ContentId) -> Holding | None:
         """What the peer has of this file; None if nothing."""
         return await self._ask(
-            lambda client: client.holds(content), lambda client: client.holds(content)
+            self._for_questions,
+            lambda client: client.holds(content),
+            lambda client: client.holds(content),
         )
 
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes it has under this digest, at most `limit`. Not yet checked by anyone."""
         return await self._ask(
+            self._for_questions,
             lambda client: client.document(digest, limit),
             lambda client: client.document(digest, limit),
         )
@@ -90,6 +93,7 @@ class PeerSource:
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
         """Hand every piece of `run` to `sink`, in order; returns when the last was accepted."""
         await self._ask(
+            self._for_bulk,
             lambda client: client.fetch(content, table, run, sink),
             lambda client: client.fetch(content, table, run, sink),
         )
@@ -105,12 +109,13 @@ class PeerSource:
 
     async def _ask(
         self,
+        places: trio.Semaphore,
         over_tls: Callable[[DataClient], T],
         over_stream: Callable[[StreamClient], Awaitable[T]],
     ) -> T:
         for may_renew in (self._renew is not None, False):
             try:
-                async with self._places:
+                async with places:
                     return await self._once(over_tls, over_stream)
             except UnknownTicketError:
                 if not may_renew or self._renew is None:

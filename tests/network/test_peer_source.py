@@ -1,6 +1,7 @@
 """A peer as a source: connections that are reused and cut, and the way round a closed port."""
 
 import socket
+import threading
 
 import pytest
 import trio
@@ -47,6 +48,19 @@ def free_port():
         return taken.getsockname()[1]
 
 
+class WaitingSink(MemorySink):
+    """Waits with the first piece in its hand until it may go on."""
+
+    def __init__(self, table):
+        super().__init__(table)
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def accept(self, index, data):
+        self.reached.set()
+        assert self.go_on.wait(10)
+        super().accept(index, data)
+
+
 async def fetch(source, run=None):
     sink = MemorySink(SAMPLE.table)
     await source.fetch(SAMPLE.content, SAMPLE.table, run or SAMPLE.all, sink)
@@ -70,6 +84,21 @@ class TestConnections:
             for _ in range(20):
                 nursery.start_soon(fetch, source)
         assert peer.server.connections <= 3
+        await source.close()
+
+    async def test_bring_no_more_runs_at_once_than_were_offered(self, peer):
+        source = PeerSource(peer.peer_id, [peer.endpoint], connections=2)
+        sinks = [WaitingSink(SAMPLE.table) for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            for sink in sinks:
+                nursery.start_soon(source.fetch, SAMPLE.content, SAMPLE.table, SAMPLE.all, sink)
+            await until(lambda: sum(sink.reached.is_set() for sink in sinks) == 2)
+            # A question needs no place among the runs, and this one is answered before they end.
+            assert await source.holds(SAMPLE.content) == Holding(complete=True)
+            assert sum(sink.reached.is_set() for sink in sinks) == 2
+            for sink in sinks:
+                sink.go_on.set()
+        assert [sink.data for sink in sinks] == [SAMPLE.data] * 3
         await source.close()
 
     async def test_that_the_peer_closed_while_they_were_idle_are_replaced(self, library):
