@@ -1,22 +1,27 @@
-"""Finding repos in the local catalog, offline.
+"""Finding repos in the local catalog, offline, however many there are.
 
 Every word must occur: in the name, publisher, task, library, licence, languages, tags or summary,
 also as the beginning of a longer word; a word that is an alias of ours finds that publisher, too.
-A filter must hold exactly (but for upper and lower case). Where there is text, filters are also
-given to the full-text index, which leaves few rows to look at; where there is none, each order
-walks its own index.
+A filter must hold exactly (but for upper and lower case).
 
->>> match_of("mini lm", Filters(task="feature-extraction"), {})
+The most relevant are, in this order: the repo of that very name; those that have every word in
+their name; those that have them somewhere; those that have the beginnings. Among equals a short
+name comes first, then a new release.
+
+No search takes long: of what matches, the `MOST` that were met last are looked at, and what few
+enough repos have is looked up while what many have is met soon on a walk in the order asked for.
+
+>>> match_of("mini lm", Filters(task="feature-extraction"))
 '"mini"* AND "lm"* AND task : "feature-extraction"'
->>> match_of('say "hi"', EVERYTHING, {})
-'"say"* AND "hi"*'
->>> match_of("lab bert", EVERYTHING, {"lab": "a" * 52})[:40]
-'("lab"* OR publisher : "aaaaaaaaaaaaaaaa'
+>>> match_of('say "hi"', EVERYTHING, "name")
+'name : "say" AND name : "hi"'
+>>> match_of("lab bert", EVERYTHING, "word", {"lab": "a" * 52})[:40]
+'("lab" OR publisher : "aaaaaaaaaaaaaaaaa'
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,11 +29,16 @@ from p2phub.formats.ids import Kind, PublisherId, RepoId, commit_id
 from p2phub.store.index import Statements, Value
 
 Order = Literal["relevance", "created", "size", "name"]
+How = Literal["name", "word", "beginning"]
+"""Where a word must occur: whole in the name, whole anywhere, or as the beginning of any word."""
 
 MAX_WORDS = 16
 """Words of a query that are looked for; more only make it slow."""
 MAX_HITS = 10_000
-_FACETS = ("task", "license", "library", "language")
+MOST = 10_000
+"""Matches that are looked at."""
+ENOUGH = 1000
+"""Matches that pass every filter, out of which the most relevant are taken."""
 _WORD = re.compile(r"[\w.+-]*\w", re.UNICODE)
 
 
@@ -75,28 +85,63 @@ def search(
     statements: Statements, text: str, filters: Filters, order: Order, limit: int
 ) -> list[Hit]:
     """Listed repos that match; see the module's words."""
-    aliases: dict[str, str] = dict(statements.all("search.aliases")) if text else {}
-    match = match_of(text, filters, aliases)
-    given: dict[str, Value] = {
-        "task": filters.task,
-        "license": filters.license,
-        "library": filters.library,
-        "language": filters.language,
-        "publisher": str(filters.publisher) if filters.publisher else None,
-        "kind": filters.kind,
-        "max_size": filters.max_size,
-    }
-    values = {name: value for name, value in given.items() if value is not None}
-    has_text = bool(words(text))
-    if order == "relevance" and not has_text:
-        order = "created"
-    parts = ["by_text" if has_text else "every", *values, f"order_{order}"]
-    values["limit"] = max(0, min(limit, MAX_HITS))
-    if has_text:
-        values["match"] = match
-    rows = statements.compose([f"search.{part}" for part in parts], values)
-    found = (statements.one("search.hit", id) for (id,) in rows)
+    question = _Question(statements, text, filters, max(0, min(limit, MAX_HITS)))
+    if not words(text):
+        ids = question.browse("created" if order == "relevance" else order)
+    elif order == "relevance":
+        ids = question.most_relevant()
+    else:
+        ids = question.matching("beginning", order, MOST)
+    found = (statements.one("search.hit", id) for id in ids)
     return [_hit(*row) for row in found if row is not None]
+
+
+class _Question:
+    """What is asked, and the ways to answer it. All of them give ids of repos, in order."""
+
+    def __init__(self, statements: Statements, text: str, filters: Filters, limit: int) -> None:
+        self._statements, self._text, self._given, self._limit = statements, text, filters, limit
+        self._aliases: dict[str, str] = dict(statements.all("search.aliases")) if text else {}
+        values: dict[str, Value] = {
+            "task": filters.task,
+            "license": filters.license,
+            "library": filters.library,
+            "language": filters.language,
+            "publisher": str(filters.publisher) if filters.publisher else None,
+            "kind": filters.kind,
+            "max_size": filters.max_size,
+        }
+        self._filters = {name: value for name, value in values.items() if value is not None}
+
+    def most_relevant(self) -> list[int]:
+        parts = ["named", *self._filters, "order_created"]
+        ids = dict.fromkeys(self._ask(parts, text=self._text.strip()))
+        hows: tuple[How, ...] = ("name", "word", "beginning")
+        for how in hows:
+            if len(ids) < self._limit:
+                ids |= dict.fromkeys(self.matching(how, "relevance", max(ENOUGH, self._limit)))
+        return list(ids)[: self._limit]
+
+    def matching(self, how: How, order: Order, enough: int) -> list[int]:
+        """By the text index. `enough`: how many that pass every filter are put in order."""
+        match = match_of(self._text, self._given, how, self._aliases)
+        parts = ["matching", *self._filters, "enough", f"order_{order}"]
+        return self._ask(parts, match=match, most=MOST, enough=enough)
+
+    def browse(self, order: Order) -> list[int]:
+        """Without text: what few have is looked up, else the repos are gone through in order."""
+        match = match_of("", self._given)
+        if match and self._ask(["count_matching"], match=match, most=MOST) < [MOST]:
+            return self.matching("word", order, MOST)
+        few = "max_size" in self._filters and self._ask(["count_small"], most=MOST) < [MOST]
+        walk = "every_size" if few else f"every_{order}"
+        return self._ask([walk, *self._filters, f"order_{order}"])
+
+    def _ask(self, parts: Sequence[str], **values: Value) -> list[int]:
+        rows = self._statements.compose(
+            [f"search.{part}" for part in parts], {**self._filters, **values, "limit": self._limit}
+        )
+        return [number for (number,) in rows]
 
 
 def words(text: str) -> list[str]:
@@ -108,18 +153,21 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text)[:MAX_WORDS]
 
 
-def match_of(text: str, filters: Filters, aliases: Mapping[str, str]) -> str:
-    """The query for the full-text index."""
+def match_of(
+    text: str, filters: Filters, how: How = "beginning", aliases: Mapping[str, str] | None = None
+) -> str:
+    """The query for the full-text index; empty if it can tell nothing."""
     terms = []
     for word in words(text):
-        publisher = aliases.get(word.lower())
-        also = f' OR publisher : "{publisher}"' if publisher else ""
-        terms.append(f'("{word}"*{also})' if also else f'"{word}"*')
+        term = {"name": f'name : "{word}"', "word": f'"{word}"', "beginning": f'"{word}"*'}[how]
+        publisher = (aliases or {}).get(word.lower())
+        terms.append(f'({term} OR publisher : "{publisher}")' if publisher else term)
     for column, value in (
         ("task", filters.task),
         ("license", filters.license),
         ("library", filters.library),
         ("languages", filters.language),
+        ("publisher", str(filters.publisher) if filters.publisher else None),
     ):
         if value and words(value):
             quoted = value.replace('"', '""')

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from p2phub.formats.ids import PublisherId, RepoId
 from p2phub.formats.manifest import Card
 from p2phub.formats.publisher import Ref, RepoEntry
+from p2phub.store import search
 from p2phub.store.index import Index
 from p2phub.store.repos import Repos
 from p2phub.store.search import EVERYTHING, MAX_WORDS, Filters, match_of
@@ -150,7 +151,7 @@ def test_every_filter_must_hold_with_and_without_text(repos, filters, found):
         ("created", ["faces", "all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny"]),
         ("relevance", ["faces", "all-MiniLM-L6-v2", "Llama-3.2-1B", "llama_tiny"]),
         ("size", ["Llama-3.2-1B", "faces", "all-MiniLM-L6-v2", "llama_tiny"]),
-        ("name", ["Llama-3.2-1B", "all-MiniLM-L6-v2", "faces", "llama_tiny"]),
+        ("name", ["all-MiniLM-L6-v2", "faces", "Llama-3.2-1B", "llama_tiny"]),
     ],
 )
 def test_each_order_with_and_without_text(repos, order, found):
@@ -161,9 +162,86 @@ def test_each_order_with_and_without_text(repos, order, found):
         assert names(repos.search("llama", order=order)) == llamas
 
 
-def test_a_name_counts_more_than_a_tag(repos):
-    repos.record(ANN, entry("other", tags=("minilm",), created=9))
-    assert names(repos.search("minilm")) == ["all-MiniLM-L6-v2", "other"]
+class TestRelevance:
+    def test_prefers_the_very_name_then_words_of_a_name_then_any_word_then_a_beginning(self, repos):
+        repos.record_many(
+            BOB,
+            [
+                entry("x", tags=("berta",), created=9),
+                entry("y", tags=("bert",), created=8),
+                entry("bert-base", created=7),
+                entry("bert-base-uncased", created=99),
+                entry("BERT", created=1),
+                entry("berty", created=50),
+            ],
+        )
+        found = ["BERT", "bert-base", "bert-base-uncased", "y", "x", "berty"]
+        assert names(repos.search("bert")) == found
+        assert names(repos.search("bert", limit=3)) == found[:3]
+
+    def test_of_equals_prefers_the_new(self, repos):
+        repos.record_many(BOB, [entry(f"bert-{n}", created=n) for n in (3, 9, 5)])
+        assert names(repos.search("bert")) == ["bert-9", "bert-5", "bert-3"]
+
+    def test_finds_a_repo_once_however_often_it_matches(self, repos):
+        repos.record(BOB, entry("bert", task="bert", tags=("bert", "berta")))
+        assert names(repos.search("bert")) == ["bert"]
+
+    def test_the_very_name_must_pass_the_filters_too(self, repos):
+        repos.record(BOB, entry("bert", license="mit"))
+        assert names(repos.search("bert", Filters(license="apache-2.0"))) == []
+        assert names(repos.search(" bert ", Filters(license="mit"))) == ["bert"]
+
+
+class TestManyMatches:
+    """More than are looked at: what was met last is, and nothing wrong is said."""
+
+    @pytest.fixture
+    def many(self, repos, monkeypatch):
+        monkeypatch.setattr(search, "MOST", 20)
+        monkeypatch.setattr(search, "ENOUGH", 10)
+        repos.record_many(ANN, [entry(f"old-bert-{n:02}", size=9 - n) for n in range(9)])
+        repos.record_many(ANN, [entry(f"bert-{n}", size=n, task="a b") for n in range(40)])
+        repos.record_many(ANN, [entry(f"other-{n}", license="mit") for n in range(40)])
+        return repos
+
+    @pytest.mark.parametrize("order", ["relevance", "created", "size", "name"])
+    def test_give_as_many_hits_as_were_asked_for(self, many, order):
+        hits = many.search("bert", order=order, limit=7)
+        assert len(hits) == len({hit.repo for hit in hits}) == 7
+        assert all(hit.repo.name.startswith("bert") for hit in hits)
+
+    def test_hide_no_repo_of_that_very_name(self, many):
+        assert names(many.search("old-bert-00", limit=1)) == ["old-bert-00"]
+
+    def test_hide_nothing_that_passes_a_rare_facet(self, many):
+        many.record(BOB, entry("rare-bert", task="rare"))
+        many.record_many(ANN, [entry(f"late-bert-{n}") for n in range(40)])
+        assert names(many.search("bert", Filters(task="rare"))) == ["rare-bert"]
+        assert names(many.search("bert", Filters(publisher=BOB))) == ["rare-bert"]
+
+    @pytest.mark.parametrize("order", ["created", "size", "name"])
+    @pytest.mark.parametrize(
+        ("filters", "count"),
+        [
+            (Filters(task="a b"), 40),
+            (Filters(license="mit"), 42),
+            (Filters(license="mit", publisher=BOB), 2),
+            (Filters(max_size=5), 12),
+            (Filters(max_size=50), 50),
+            (Filters(task="a b", max_size=5), 6),
+        ],
+        ids=str,
+    )
+    def test_are_all_found_by_filters_alone(self, many, filters, count, order):
+        hits = many.search("", filters, order=order, limit=100)
+        assert len(hits) == len({hit.repo for hit in hits}) == count
+        keys = {
+            "created": [-hit.created for hit in hits],
+            "size": [-hit.bytes for hit in hits],
+            "name": [hit.repo.name.lower() for hit in hits],
+        }
+        assert keys[order] == sorted(keys[order])
 
 
 @pytest.mark.parametrize(("limit", "count"), [(0, 0), (-5, 0), (1, 1), (10**30, 4)])
@@ -209,38 +287,37 @@ def test_no_text_can_break_the_query(text, task):
 
 
 def test_a_very_long_query_is_cut():
-    assert match_of("word " * 1000, EVERYTHING, {}).count("AND") == MAX_WORDS - 1
+    assert match_of("word " * 1000, EVERYTHING).count("AND") == MAX_WORDS - 1
 
 
-@pytest.mark.parametrize(
-    ("filters", "order", "used"),
-    [
-        ([], "created", "repos_by_created"),
-        ([], "size", "repos_by_size"),
-        ([], "name", "repos_by_name"),
-        (["task"], "created", "repos_by_task"),
-        (["license", "kind"], "created", "repos_by_license"),
-        (["library", "language"], "created", "repos_by_library"),
-    ],
-    ids=str,
-)
-def test_a_search_without_text_walks_an_index_and_sorts_nothing(index, filters, order, used):
-    parts = ["every", *filters, f"order_{order}"]
-    values = dict.fromkeys([*filters, "limit"], "x") | {"limit": 50}
+def plan_of(index, *parts):
+    names = ["match", "most", "enough", "limit", "text", "task", "license", "language", "max_size"]
     text = "\n".join(query(f"search.{part}") for part in parts)
-    plan = index._writer.execute("EXPLAIN QUERY PLAN " + text, values).fetchall()
-    steps = [step for _, _, _, step in plan]
-    assert any(f"USING INDEX {used}" in step for step in steps), steps
+    plan = index._writer.execute("EXPLAIN QUERY PLAN " + text, dict.fromkeys(names, "1"))
+    return [step for _, _, _, step in plan.fetchall()]
+
+
+@pytest.mark.parametrize("filters", [[], ["task"], ["license", "language"], ["max_size"]], ids=str)
+@pytest.mark.parametrize("order", ["created", "size", "name"])
+def test_a_search_without_text_walks_an_index_and_sorts_nothing(index, filters, order):
+    steps = plan_of(index, f"every_{order}", *filters, f"order_{order}")
+    assert f"USING INDEX repos_by_{order}" in steps[0], steps
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
-def test_a_search_with_text_and_facets_asks_the_text_index_for_both(index):
-    match = match_of("bert", Filters(task="translation", license="mit"), {})
-    assert match == '"bert"* AND task : "translation" AND license : "mit"'
-    text = "\n".join(query(f"search.{part}") for part in ("by_text", "task", "order_relevance"))
-    plan = index._writer.execute(
-        "EXPLAIN QUERY PLAN " + text, {"match": match, "task": "translation", "limit": 5}
-    ).fetchall()
-    steps = [step for _, _, _, step in plan]
-    assert "SCAN repo_text VIRTUAL TABLE" in steps[0]
-    assert not any("TEMP B-TREE" in step for step in steps), steps
+def test_a_search_with_text_sorts_only_what_is_enough(index):
+    steps = plan_of(index, "matching", "task", "license", "enough", "order_relevance")
+    assert steps[:3] == ["CO-ROUTINE repos", "CO-ROUTINE found", steps[2]]
+    assert steps[2].startswith("SCAN repo_text VIRTUAL TABLE")
+    assert "SEARCH repos USING INTEGER PRIMARY KEY (rowid=?)" in steps
+    assert sum("TEMP B-TREE" in step for step in steps) == 1, steps
+
+
+def test_a_name_is_looked_up(index):
+    (step,) = plan_of(index, "named", "task", "order_created")[:1]
+    assert step == "SEARCH repos USING INDEX repos_by_name (name=?)"
+
+
+def test_counting_stops(index):
+    assert "SCAN repo_text VIRTUAL TABLE" in plan_of(index, "count_matching")[1]
+    assert "COVERING INDEX repos_by_size (bytes<?)" in plan_of(index, "count_small")[1]

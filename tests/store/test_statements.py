@@ -91,6 +91,8 @@ def test_every_named_statement_is_used_by_somebody():
 def test_every_filter_and_order_of_a_search_has_its_part_and_no_part_is_left_over():
     filters = {field.name for field in fields(Filters)}
     orders = {f"order_{order}" for order in get_args(Order)}
-    parts = filters | orders | {"aliases", "by_text", "every", "hit"}
+    walks = {f"every_{order}" for order in get_args(Order) if order != "relevance"}
+    counts = {"count_matching", "count_small"}
+    parts = filters | orders | walks | counts | {"aliases", "named", "matching", "enough", "hit"}
     names = {name for name in statements._queries() if name.startswith("search.")}
     assert names == {f"search.{part}" for part in parts}

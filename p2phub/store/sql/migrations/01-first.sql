@@ -107,12 +107,9 @@ CREATE TABLE repos (
     UNIQUE (publisher, name)
 ) STRICT;
 
-CREATE INDEX repos_by_name ON repos (name);
+CREATE INDEX repos_by_name ON repos (name COLLATE NOCASE);
 CREATE INDEX repos_by_created ON repos (created);
 CREATE INDEX repos_by_size ON repos (bytes);
-CREATE INDEX repos_by_task ON repos (task, created) WHERE task <> '';
-CREATE INDEX repos_by_license ON repos (license, created) WHERE license <> '';
-CREATE INDEX repos_by_library ON repos (library, created) WHERE library <> '';
 
 CREATE TABLE repo_languages (
     language TEXT NOT NULL COLLATE NOCASE,
@@ -165,10 +162,8 @@ CREATE TABLE held (
 
 CREATE VIRTUAL TABLE repo_text USING fts5 (
     name, publisher, task, library, license, languages, tags, summary,
-    content = 'repos', content_rowid = 'id', prefix = '2 3'
+    content = 'repos', content_rowid = 'id', prefix = '1 2 3 4 5 6'
 );
-
-INSERT INTO repo_text (repo_text, rank) VALUES ('rank', 'bm25(20, 4, 2, 2, 1, 1, 2, 0.5)');
 
 CREATE TRIGGER repos_text_added AFTER INSERT ON repos BEGIN
     INSERT INTO repo_text (rowid, name, publisher, task, library, license, languages, tags, summary)

@@ -1,24 +1,51 @@
--- A search is put together from these: one beginning, some filters, one order. That a facet is not
--- empty is said so that SQLite sees that its index will do.
+-- A search is put together from these: one beginning, some filters, one order. Which index is walked
+-- is said, because SQLite cannot know how many repos have a facet.
 
 -- name: aliases
 SELECT alias, publisher FROM aliases;
 
--- name: by_text
-SELECT repos.id FROM repo_text CROSS JOIN repos ON repos.id = repo_text.rowid
-WHERE repo_text MATCH :match AND repos.listed = 1
+-- name: named
+SELECT repos.id FROM repos INDEXED BY repos_by_name
+WHERE repos.name = :text COLLATE NOCASE AND repos.listed = 1
 
--- name: every
-SELECT repos.id FROM repos WHERE repos.listed = 1
+-- The rows of the text index come in the order of their ids, without being sorted, and no more of
+-- them are looked at than is said: so that no question takes long, however much it matches.
+-- name: matching
+SELECT repos.id FROM (
+    SELECT repos.id, repos.name, repos.bytes, repos.created
+    FROM (
+        SELECT rowid FROM repo_text WHERE repo_text MATCH :match ORDER BY rowid DESC LIMIT :most
+    ) AS found
+    CROSS JOIN repos ON repos.id = found.rowid
+    WHERE repos.listed = 1
+
+-- name: enough
+    LIMIT :enough
+) AS repos
+
+-- name: every_created
+SELECT repos.id FROM repos INDEXED BY repos_by_created WHERE repos.listed = 1
+
+-- name: every_size
+SELECT repos.id FROM repos INDEXED BY repos_by_size WHERE repos.listed = 1
+
+-- name: every_name
+SELECT repos.id FROM repos INDEXED BY repos_by_name WHERE repos.listed = 1
+
+-- name: count_matching
+SELECT count(*) FROM (SELECT 1 FROM repo_text WHERE repo_text MATCH :match LIMIT :most)
+
+-- name: count_small
+SELECT count(*) FROM (SELECT 1 FROM repos WHERE repos.bytes <= :max_size LIMIT :most)
 
 -- name: task
-AND repos.task = :task AND repos.task <> ''
+AND repos.task = :task
 
 -- name: license
-AND repos.license = :license AND repos.license <> ''
+AND repos.license = :license
 
 -- name: library
-AND repos.library = :library AND repos.library <> ''
+AND repos.library = :library
 
 -- name: language
 AND EXISTS (SELECT 1 FROM repo_languages
@@ -34,7 +61,7 @@ AND repos.kind = :kind
 AND repos.bytes <= :max_size
 
 -- name: order_relevance
-ORDER BY repo_text.rank LIMIT :limit;
+ORDER BY length(repos.name), repos.created DESC, repos.id DESC LIMIT :limit;
 
 -- name: order_created
 ORDER BY repos.created DESC, repos.id DESC LIMIT :limit;
@@ -43,7 +70,7 @@ ORDER BY repos.created DESC, repos.id DESC LIMIT :limit;
 ORDER BY repos.bytes DESC, repos.id DESC LIMIT :limit;
 
 -- name: order_name
-ORDER BY repos.name, repos.id LIMIT :limit;
+ORDER BY repos.name COLLATE NOCASE, repos.id LIMIT :limit;
 
 -- name: hit
 SELECT repos.publisher, repos.name, repos.kind, repos.task, repos.license, repos.library,
