@@ -63,18 +63,18 @@ def blob_of(home, path, rows):
 # ---------------------------------------------------------------- the disk of the node that serves
 
 
-@pytest.mark.parametrize("keep_times", [False, True], ids=["", "its times set back"])
 @pytest.mark.parametrize("path", ["config.json", SHARD])
-async def test_a_flipped_byte_of_a_served_file(here, there, folder, path, keep_times):
+async def test_a_flipped_byte_of_a_served_file(here, there, folder, path):
+    """With its times set back or not; published again, it heals."""
     publisher = new_publisher(there)
-    async with node(there) as serving:
-        await publish(serving, folder)
-        flip(blob_of(there, path, await serving.ls("x")), keep_times=keep_times)
-        async with consumer(here, serving, publisher) as pulling:
+    async with node(there) as serving, consumer(here, serving, publisher) as pulling:
+        for keep_times in (False, True):
+            await publish(serving, folder)  # from the folder that is right
+            flip(blob_of(there, path, await serving.ls("x")), keep_times=keep_times)
             error = await refused(4, pulling)
             assert path in error.message
-            await publish(serving, folder)  # from the folder that is still right
-            assert contents((await pull(pulling)).path) == contents(folder)
+        await publish(serving, folder)
+        assert contents((await pull(pulling)).path) == contents(folder)
 
 
 async def test_a_flipped_byte_of_the_piece_table(here, there, folder):
@@ -162,20 +162,18 @@ async def test_a_publisher_whose_own_head_rotted_signs_it_again(here, there, fol
         assert len((await pulling.info("lab/x")).commits) == 2
 
 
-@pytest.mark.parametrize("kind", ["index", "page", "release"])
-async def test_nothing_is_published_over_documents_that_rotted(there, folder, kind):
+async def test_nothing_is_published_over_documents_that_rotted(there, folder):
     """Else the repos that the damaged page lists would vanish from the next index."""
     new_publisher(there)
     async with node(there) as serving:
         await publish(serving, folder)
         await publish(serving, folder, "y")
-    edit(there, "documents", f"type = '{kind}'")
-    (folder / "config.json").write_text("{}")
-    async with node(there) as serving:
-        with pytest.raises(WrongBytesError, match="on this disk"):
-            await publish(serving, folder)
-    edit(there, "documents", f"type = '{kind}'")
-    async with node(there) as serving:
+        (folder / "config.json").write_text("{}")
+        for kind in ("index", "page", "release"):
+            edit(there, "documents", f"type = '{kind}'")
+            with pytest.raises(WrongBytesError, match="on this disk"):
+                await publish(serving, folder)
+            edit(there, "documents", f"type = '{kind}'")
         await publish(serving, folder)
         assert {hit.ref for hit in await serving.ls(None)} == {"lab/x@main", "lab/y@main"}
 
@@ -220,33 +218,22 @@ async def test_a_poisoned_sha256(tmp_path, here):
         ]
 
 
-@pytest.mark.parametrize("what", ["a head of somebody else", "an index", "a page"])
-async def test_a_listed_release_that_is_no_release(tmp_path, here, what):
+async def test_a_listed_release_that_is_no_release(tmp_path, here):
     """A publisher may sign any digest as a release; what lies under it is told to be none."""
-    other, liar = FakePublisher(1), FakePublisher(2)
-    theirs = other.publish("x", {"a": b"1"})
-    ours = liar.publish("x", {"a": b"1"})
-    named = {
-        "a head of somebody else": theirs.head.pack(),
-        "an index": ours.index.pack(),
-        "a page": ours.pages[0],
-    }[what]
-    digest = (
-        sha256(named)
-        if what == "a page"
-        else {
-            "a head of somebody else": theirs.head.digest,
-            "an index": ours.index.digest,
-        }[what]
-    )
-    misled(liar, digest)
-    stock(tmp_path / "liar", liar, {digest: named})
-    async with (
-        node(tmp_path / "liar") as serving,
-        consumer(here, serving, liar.publisher) as pulling,
-    ):
-        await refused(4, pulling)
-        await refused(4, pulling, f"{liar.publisher}/x")
+    theirs = FakePublisher(1).publish("x", {"a": b"1"})
+    for number in range(3):
+        liar = FakePublisher(2 + number)
+        ours = liar.publish("x", {"a": b"1"})
+        named = [theirs.head.pack(), ours.index.pack(), ours.pages[0]][number]
+        digest = [theirs.head.digest, ours.index.digest, sha256(named)][number]
+        misled(liar, digest)
+        stock(tmp_path / str(number), liar, {digest: named})
+        async with (
+            node(tmp_path / str(number)) as serving,
+            consumer(here / str(number), serving, liar.publisher) as pulling,
+        ):
+            await refused(4, pulling)
+            await refused(4, pulling, f"{liar.publisher}/x")
 
 
 def misled(lab, digest):
@@ -260,29 +247,28 @@ def misled(lab, digest):
 # ---------------------------------------------------------------- our own disk
 
 
-@pytest.mark.parametrize("kind", ["head", "index", "page", "release"])
-@pytest.mark.parametrize("restarted", [False, True], ids=["running", "restarted"])
-async def test_a_document_that_rotted_here_is_fetched_again(here, there, folder, kind, restarted):
+async def test_a_document_that_rotted_here_is_fetched_again(here, there, folder):
     publisher = new_publisher(there)
     async with node(there) as serving:
         await publish(serving, folder)
         async with consumer(here, serving, publisher) as pulling:
             await pull(pulling)
-            if not restarted:
+            for kind in ("index", "page", "release"):
                 edit(here, "documents", f"type = '{kind}'")
-                (found,) = await pulling.verify("lab/x", quiet)
-                assert not found.ok
-                assert (await pull(pulling)).bytes_fetched == 0
-                (found,) = await pulling.verify("lab/x", quiet)
-                assert found.ok
-        if restarted:
+                await mended_by_a_pull(pulling)
+        for kind in ("head", "index", "page", "release"):
             edit(here, "documents", f"type = '{kind}'")
             async with consumer(here, serving, publisher) as pulling:
-                (found,) = await pulling.verify("lab/x", quiet)
-                assert not found.ok
-                assert (await pull(pulling)).bytes_fetched == 0
-                (found,) = await pulling.verify("lab/x", quiet)
-                assert found.ok
+                await mended_by_a_pull(pulling)
+
+
+async def mended_by_a_pull(pulling):
+    """`verify` finds the damage, a pull fetches what is damaged, and then all is well."""
+    (found,) = await pulling.verify("lab/x", quiet)
+    assert not found.ok
+    assert (await pull(pulling)).bytes_fetched == 0
+    (found,) = await pulling.verify("lab/x", quiet)
+    assert found.ok
 
 
 async def test_a_blob_that_somebody_wrote_into(here, there, folder, tmp_path):
@@ -397,25 +383,25 @@ async def test_a_crowd_of_damaged_copies_does_not_hide_the_good_one(
 # ---------------------------------------------------------------- what a release may say
 
 
-@pytest.mark.parametrize("parts", [["..", "ab"], ["/a", "ab"], ["a\\", "ab"], ["C:", "ab"]])
-async def test_a_path_that_leads_out_of_the_folder(tmp_path, here, parts):
+async def test_a_path_that_leads_out_of_the_folder(tmp_path, here):
     """Correctly signed by its publisher, and refused before a byte is fetched."""
-    liar = FakePublisher(3)
-    made = liar.publish("x", {"zz/ab": b"1", "config.json": b"2"})
-    payload = decode(made.release.payload, limit=MIB)
-    for file in payload["files"]:
-        if file["path"] == ["zz", "ab"]:
-            file["path"] = parts
-    payload["files"].sort(key=lambda file: file["path"])
-    signed = sign_payload("release", encode(payload), [liar.key("release")])
-    misled(liar, signed.digest)
-    stock(tmp_path / "liar", liar, {signed.digest: signed.pack()})
-    async with (
-        node(tmp_path / "liar") as serving,
-        consumer(here, serving, liar.publisher) as pulling,
-    ):
-        error = await refused(4, pulling)
-        assert "path" in error.message
+    for number, parts in enumerate((["..", "ab"], ["/a", "ab"], ["a\\", "ab"], ["C:", "ab"])):
+        liar = FakePublisher(3 + number)
+        made = liar.publish("x", {"zz/ab": b"1", "config.json": b"2"})
+        payload = decode(made.release.payload, limit=MIB)
+        for file in payload["files"]:
+            if file["path"] == ["zz", "ab"]:
+                file["path"] = parts
+        payload["files"].sort(key=lambda file: file["path"])
+        signed = sign_payload("release", encode(payload), [liar.key("release")])
+        misled(liar, signed.digest)
+        stock(tmp_path / str(number), liar, {signed.digest: signed.pack()})
+        async with (
+            node(tmp_path / str(number)) as serving,
+            consumer(here / str(number), serving, liar.publisher) as pulling,
+        ):
+            error = await refused(4, pulling)
+            assert "path" in error.message
 
 
 async def test_a_head_that_nobody_renewed_is_stale_and_no_error(tmp_path, here):
