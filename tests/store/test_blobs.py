@@ -10,6 +10,7 @@ from p2phub.errors import DamagedBlobError, NotFoundError, WrongBytesError
 from p2phub.formats.digest import blake3, sha256
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.stamp import Stamp
+from p2phub.store.statements import query
 from p2phub.store.verification import bad_pieces
 from p2phub.testing.samples import Sample, make_sample
 
@@ -374,3 +375,13 @@ def test_totals_follow_every_coming_and_going(store):
     store.blobs.remove(SMALL.content)
     assert store.blobs.totals() == (2, 1_500_000)
     assert store.blobs.total_bytes() == 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("big_files", "blobs_by_size"), ("not_hashed", "blobs_not_hashed")],
+)
+def test_what_is_asked_every_few_minutes_does_not_look_at_every_blob(store, name, index):
+    text = query(f"blobs.{name}")
+    plan = store.index._writer.execute(f"EXPLAIN QUERY PLAN {text}", (1,) * text.count("?"))
+    assert f"INDEX {index}" in plan.fetchall()[0][3]

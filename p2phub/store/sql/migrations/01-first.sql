@@ -53,6 +53,7 @@ CREATE TABLE blobs (
 ) STRICT;
 
 CREATE INDEX blobs_by_sha256 ON blobs (sha256) WHERE sha256 IS NOT NULL;
+CREATE INDEX blobs_by_size ON blobs (size, sha256) WHERE sha256 IS NOT NULL;
 CREATE INDEX blobs_not_hashed ON blobs (id) WHERE sha256 IS NULL;
 
 CREATE TABLE tables (
