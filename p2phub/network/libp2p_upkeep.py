@@ -8,6 +8,7 @@ Rules it keeps
 - A new peer of the DHT refreshes the routing table, at most every few seconds, and only while the
   table is small; after that, every ten minutes is enough.
 - Addresses of connected peers are said again before the library forgets them.
+- Where it is wanted, peers are looked for on the local network once we listen (`discovery`).
 """
 
 import random
@@ -18,6 +19,7 @@ from typing import Any, Final, Protocol
 import trio
 
 from p2phub.errors import RemoteError
+from p2phub.network.libp2p_addresses import interface_ips
 from p2phub.network.libp2p_kad import KadServer
 from p2phub.network.libp2p_patches import log
 from p2phub.network.libp2p_records import DhtRecords
@@ -50,6 +52,10 @@ class Household(Protocol):
 
     def connected(self) -> tuple[str, ...]: ...
 
+    def is_connected(self, peer_id: str) -> bool: ...
+
+    def listening(self) -> tuple[str, ...]: ...
+
     def peers(self) -> tuple[PeerAddress, ...]: ...
 
     async def connect(self, peer: PeerAddress) -> None: ...
@@ -65,6 +71,8 @@ class Upkeep:
 
     async def start(self) -> None:
         """Try the bootstraps once, then keep going in the background."""
+        if self._session.settings.mdns:
+            self._session.spawn(self._look_around)
         await self._connect_bootstraps()
         self._session.spawn(self._stay_connected)
         self._session.spawn(self._stay_fresh)
@@ -96,13 +104,27 @@ class Upkeep:
     async def _connect_bootstraps(self) -> None:
         async with trio.open_nursery() as nursery:
             for peer in self._bootstraps:
-                nursery.start_soon(self._connect, peer)
+                nursery.start_soon(self._connect, peer, "a bootstrap")
 
-    async def _connect(self, peer: PeerAddress) -> None:
+    async def _connect(self, peer: PeerAddress, what: str) -> None:
         try:
             await self._session.connect(peer)
         except RemoteError as error:
-            log.info("bootstrap: %s", error)
+            log.info("%s: %s", what, error)
+
+    async def _look_around(self) -> None:
+        from p2phub.network.discovery import Place, discover, place_of  # only where it is wanted
+
+        session = self._session
+
+        def here() -> Place:
+            return place_of(session.own().peer_id, session.listening(), interface_ips())
+
+        async def meet(peer: PeerAddress) -> None:
+            if not session.is_connected(peer.peer_id):
+                await self._connect(peer, "a peer on the local network")
+
+        await discover(here, meet, session.settings.psk)
 
     async def _stay_fresh(self) -> None:
         while True:
