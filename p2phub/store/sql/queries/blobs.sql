@@ -40,7 +40,8 @@ SELECT data FROM tables WHERE digest = ? AND size = ?;
 SELECT data FROM tables WHERE digest = ? LIMIT 1;
 
 -- name: big_files
-SELECT DISTINCT sha256 FROM blobs WHERE size > ? AND sha256 IS NOT NULL;
+SELECT DISTINCT sha256 FROM blobs INDEXED BY blobs_by_size
+WHERE size > ? AND sha256 IS NOT NULL;
 
 -- name: drop_table
 DELETE FROM tables WHERE digest = ? AND size = ?;
