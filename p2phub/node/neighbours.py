@@ -7,7 +7,7 @@ peer that does not answer is left alone for a while, and once another one has an
 waits long for it."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -18,7 +18,7 @@ from p2phub.protocol.ports import ControlNetwork, PeerAddress, Records, Source
 ENOUGH = 8
 """Sources that one pull uses at most."""
 GREET_PATIENCE = 8.0  # seconds for connecting and greeting one peer
-FORGET_AFTER = 60.0  # seconds that a peer which did not answer is left alone
+FORGET_AFTER = 30.0  # seconds that a peer which did not answer is left alone
 LATE_AGAIN = 10.0  # seconds that a peer which was slower than others is left alone
 LOOK_UP_AGAIN = 20.0  # seconds that the answer "who has this" is used for
 
@@ -39,6 +39,8 @@ class Neighbours:
     def __init__(self, network: ControlNetwork, records: Records, open_source: OpenSource) -> None:
         self._network, self._records, self._open_source = network, records, open_source
         self._sources: dict[str, Source] = {}
+        self._met: dict[str, PeerAddress] = {}
+        self._doubted: set[str] = set()
         self._greeted: dict[str, tuple[float, frozenset[str]]] = {}
         self._silent: dict[str, _Silence] = {}
         self._found: dict[bytes, tuple[float, tuple[PeerAddress, ...]]] = {}
@@ -51,16 +53,22 @@ class Neighbours:
 
         `again`, because the ones known did not do: looks them up anew, and greets those anew that
         are not connected any more (they may have come back elsewhere). `without` names peers that
-        are not wanted: a crowd of liars must not hide who is honest. At most `ENOUGH`; possibly
-        none.
+        are not wanted: a crowd of liars must not hide who is honest. Where nobody is found at all,
+        perhaps because our own host is down, the sources of before have to do: their data ports
+        need no host of ours. At most `ENOUGH`; possibly none.
         """
         if again:
-            await self._retire_the_lost()
+            self._doubted |= self._sources.keys() - {peer.peer_id for peer in self._network.peers()}
         providers = await self._providers(digest, again, ENOUGH + len(without))
         known = {peer.peer_id for peer in providers}
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
-        wanted = [peer for peer in (*providers, *others) if peer.peer_id not in without]
+        found = [*providers, *others] or list(self._met.values())
+        wanted = [peer for peer in found if peer.peer_id not in without]
         return await self._greet_all(wanted[: 2 * ENOUGH])
+
+    def welcome(self, peer_id: str) -> None:
+        """A person has connected us to this peer: whatever it did before, it is asked."""
+        self._silent.pop(peer_id, None)
 
     def is_direct(self, peer_id: str) -> bool:
         """Whether a peer's data port was reached, so that its bytes need no libp2p stream."""
@@ -75,11 +83,6 @@ class Neighbours:
         for source in self._sources.values():
             await source.close()
         self._sources.clear()
-
-    async def _retire_the_lost(self) -> None:
-        connected = {peer.peer_id for peer in self._network.peers()}
-        for peer_id in [peer_id for peer_id in self._sources if peer_id not in connected]:
-            await self._sources.pop(peer_id).close()
 
     async def _providers(self, digest: bytes, again: bool, enough: int) -> tuple[PeerAddress, ...]:
         now = trio.current_time()
@@ -123,7 +126,8 @@ class Neighbours:
                 return known
             if known is not None:
                 await known.close()
-            self._sources[peer.peer_id] = source
+            self._sources[peer.peer_id], self._met[peer.peer_id] = source, peer
+            self._doubted.discard(peer.peer_id)
             self._greeted[peer.peer_id] = (now, frozenset(peer.addresses))
             return source
 
@@ -144,7 +148,9 @@ class Neighbours:
         return silence.connected or not self._is_connected(peer_id)
 
     def _is_worth_a_look(self, peer: PeerAddress, now: float) -> bool:
-        """Whether a source is elsewhere by now, or has opened its data port."""
+        """Whether a source is elsewhere by now, has opened its data port, or was of no use."""
+        if peer.peer_id in self._doubted:
+            return True
         when, where = self._greeted[peer.peer_id]
         moved = bool(peer.addresses) and where.isdisjoint(peer.addresses)
         return moved or (self.is_indirect(peer.peer_id) and now - when >= FORGET_AFTER)

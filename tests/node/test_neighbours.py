@@ -4,7 +4,13 @@ import trio
 
 from p2phub.errors import RemoteError
 from p2phub.node.asking import GRACE
-from p2phub.node.neighbours import ENOUGH, FORGET_AFTER, GREET_PATIENCE, Neighbours
+from p2phub.node.neighbours import (
+    ENOUGH,
+    FORGET_AFTER,
+    GREET_PATIENCE,
+    LOOK_UP_AGAIN,
+    Neighbours,
+)
 from p2phub.protocol.ports import PeerAddress
 from p2phub.testing.sources import HonestSource
 
@@ -95,6 +101,49 @@ async def test_a_silent_peer_is_left_alone_for_a_while_and_then_tried_again(auto
     assert trio.current_time() >= before + FORGET_AFTER + GREET_PATIENCE
 
 
+async def test_a_silent_peer_that_left_and_came_back_is_asked_at_once(autojump_clock):
+    network = Network(connected=["hangs"])
+    neighbours = neighbours_of(network)
+    assert await names(neighbours) == []
+    network.connected = []
+    assert await names(neighbours) == []
+    network.connected = [peer("hangs")]
+    before = trio.current_time()
+    assert await names(neighbours) == []
+    assert trio.current_time() == before + GREET_PATIENCE
+
+
+async def test_a_silent_peer_that_a_person_connects_to_is_asked_at_once(autojump_clock):
+    network = Network(connected=["hangs"])
+    neighbours = neighbours_of(network)
+    assert await names(neighbours) == []
+    before = trio.current_time()
+    assert await names(neighbours) == []
+    assert trio.current_time() == before
+    neighbours.welcome("hangs")
+    assert await names(neighbours) == []
+    assert trio.current_time() == before + GREET_PATIENCE
+
+
+async def test_a_source_that_has_moved_is_greeted_where_it_is_now(autojump_clock):
+    network = Network(connected=["near"])
+    neighbours = neighbours_of(network)
+    (old,) = await neighbours.holders(DIGEST)
+    network.connected = [PeerAddress("near", ("/ip4/127.0.0.1/tcp/2",))]
+    (new,) = await neighbours.holders(DIGEST)
+    assert new is not old
+    assert old.closed
+
+
+async def test_who_is_not_wanted_does_not_take_a_place(autojump_clock):
+    network = Network(providers=[f"p{number}" for number in range(2 * ENOUGH)])
+    neighbours = neighbours_of(network)
+    crowd = await names(neighbours)
+    others = await names(neighbours, again=True, without=crowd)
+    assert len(others) == ENOUGH
+    assert not set(crowd) & set(others)
+
+
 async def test_a_source_that_lost_its_connection_is_greeted_anew_when_it_is_needed(autojump_clock):
     network = Network(providers=["moved"])
     neighbours = neighbours_of(network)
@@ -122,6 +171,33 @@ async def test_a_look_up_that_fails_leaves_the_connected_peers(autojump_clock):
             raise RemoteError("the DHT does not answer")
 
     assert await names(neighbours_of(Deaf(connected=["near"]))) == ["near"]
+
+
+async def test_sources_outlive_a_death_of_our_own_host(autojump_clock):
+    class Mortal(Network):
+        dead = False
+
+        async def providers(self, digest: bytes, enough: int):
+            self.check()
+            return await super().providers(digest, enough)
+
+        async def connect(self, who: PeerAddress) -> None:
+            self.check()
+            await super().connect(who)
+
+        def check(self) -> None:
+            if self.dead:
+                raise RemoteError("the network host is restarting")
+
+    network = Mortal(providers=["far"])
+    neighbours = neighbours_of(network)
+    (source,) = await neighbours.holders(DIGEST)
+    network.dead = True
+    await trio.sleep(LOOK_UP_AGAIN)
+    for again in (False, True, True):
+        assert await neighbours.holders(DIGEST, again=again) == [source]
+    assert not source.closed
+    assert await neighbours.holders(DIGEST, without=["far"]) == []
 
 
 async def test_closing_closes_every_source(autojump_clock):
