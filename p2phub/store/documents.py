@@ -75,7 +75,8 @@ class Documents:
         """Every publisher whose head is here."""
         with self._index.read() as statements:
             rows = statements.all("documents.publishers")
-        return [PublisherId.parse(text) for (text,) in rows]
+            with statements.decoding():
+                return [PublisherId.parse(text) for (text,) in rows]
 
     def _head(self, publisher: PublisherId) -> tuple[bytes, bytes, int] | None:
         with self._index.read() as statements:
@@ -86,7 +87,8 @@ class Documents:
         """Every pinned alias."""
         with self._index.read() as statements:
             rows = statements.all("documents.aliases")
-        return Aliases({alias: PublisherId.parse(text) for alias, text in rows})
+            with statements.decoding():
+                return Aliases({alias: PublisherId.parse(text) for alias, text in rows})
 
     def save_alias(self, alias: str, publisher: PublisherId, now: int) -> None:
         """Pin an alias. Raises `AliasTakenError` if it is pinned to somebody else."""
@@ -121,7 +123,8 @@ class Documents:
         """Our own publisher; None before `init`."""
         with self._index.read() as statements:
             row = statements.one("documents.own")
-        return PublisherId.parse(row[0]) if row else None
+            with statements.decoding():
+                return PublisherId.parse(row[0]) if row else None
 
     def own_documents(self) -> tuple[tuple[bytes, ...], bytes] | None:
         """The digests of our roots, oldest first, and of our delegation."""

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from p2phub.errors import NoSpaceError, P2PHubError, RefusedError
+from p2phub.errors import NoSpaceError, P2PHubError, RefusedError, UsageError
 from p2phub.store.statements import migrations, query, schema, version
 
 Row = tuple[Any, ...]
@@ -32,6 +32,9 @@ _CANNOT_OPEN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE
 """The last one also when the disk is so full that readers cannot make the file they share."""
 _NEXT_TO_NOTHING = 64 << 10
 """Bytes: what SQLite needs free to open a database."""
+
+_NOT_TEXT = "Could not decode to UTF-8"
+"""What the driver says, without a code, of a text that rotted."""
 
 
 class Statements:
@@ -59,6 +62,14 @@ class Statements:
         """Every row."""
         with sql_errors(self._path):
             return self._connection.execute(query(name), values).fetchall()
+
+    @contextmanager
+    def decoding(self) -> Iterator[None]:
+        """Around making values of rows: what cannot be one has rotted on the disk."""
+        try:
+            yield
+        except (AttributeError, TypeError, ValueError, UsageError) as error:
+            raise _damaged(self._path, error) from error
 
     def compose(self, names: Sequence[str], values: Mapping[str, Value]) -> list[Row]:
         """Every row of a query that is put together from named parts, with named values."""
@@ -230,11 +241,16 @@ class Index:
 
 @contextmanager
 def sql_errors(path: Path) -> Iterator[None]:
-    """Turn what SQLite says about `path` into an error of ours."""
+    """Turn what SQLite says about `path` into an error of ours.
+
+    A damaged file may be told of in words that are no UTF-8, which the driver does not expect.
+    """
     try:
         yield
     except sqlite3.Error as error:
         raise _ours(error, path) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(path, error) from error
 
 
 def _ours(error: sqlite3.Error, path: Path) -> P2PHubError:
@@ -252,18 +268,22 @@ def _ours(error: sqlite3.Error, path: Path) -> P2PHubError:
         return RefusedError(
             f"the index {path} is in use by another process", remedy="try again in a moment"
         )
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return P2PHubError(
-            f"the index {path} is damaged ({error})",
-            remedy="restore it from a backup, or move index.db and its -wal and -shm away: pulling "
-            "a repo again uses the files that are here, pins must be made again",
-        )
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or _NOT_TEXT in str(error):
+        return _damaged(path, error)
     if code == sqlite3.SQLITE_IOERR:
         return P2PHubError(
             f"the disk fails: {path} ({error})",
             remedy="look at the system log; copy what you need to another disk",
         )
     return P2PHubError(f"the index {path} refused: {error}")
+
+
+def _damaged(path: Path, error: Exception) -> P2PHubError:
+    return P2PHubError(
+        f"the index {path} is damaged ({error})",
+        remedy="restore it from a backup, or move index.db and its -wal and -shm away: pulling a "
+        "repo again uses the files that are here, aliases must be pinned again",
+    )
 
 
 def _is_full(path: Path) -> bool:

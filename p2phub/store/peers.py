@@ -30,4 +30,5 @@ class Peers:
         """The peers seen last."""
         with self._index.read() as statements:
             rows = statements.all("peers.recent", limit)
-        return [PeerAddress(peer_id, tuple(json.loads(text))) for peer_id, text in rows]
+            with statements.decoding():
+                return [PeerAddress(peer_id, tuple(json.loads(text))) for peer_id, text in rows]

@@ -173,12 +173,8 @@ class Repos:
         """Every release that is held, whole or in part."""
         with self._index.read() as statements:
             rows = statements.all("repos.local")
-        return [
-            RepoRow(
-                RepoId(PublisherId.parse(publisher), name), kind, digest, ref, done == 1, *numbers
-            )
-            for publisher, name, kind, digest, ref, done, *numbers in rows
-        ]
+            with statements.decoding():
+                return [_row(*row) for row in rows]
 
     def count(self) -> int:
         """How many repos have a release that is held."""
@@ -190,7 +186,8 @@ class Repos:
         """Whose repos are held here."""
         with self._index.read() as statements:
             rows = statements.all("repos.held_publishers")
-        return [PublisherId.parse(text) for (text,) in rows]
+            with statements.decoding():
+                return [PublisherId.parse(text) for (text,) in rows]
 
     def held_releases(self) -> list[bytes]:
         """The digests of the releases that are here with every file."""
@@ -216,6 +213,13 @@ class Repos:
                 for content in contents
                 if statements.one("blobs.referenced", content.digest, content.size) is None
             ]
+
+
+def _row(
+    publisher: str, name: str, kind: Kind, digest: bytes, ref: str, done: int, *numbers: int
+) -> RepoRow:
+    repo = RepoId(PublisherId.parse(publisher), name)
+    return RepoRow(repo, kind, digest, ref, done == 1, *numbers)
 
 
 def _hold(statements: Statements, digest: bytes, ref: str, done: int, now: int) -> None:

@@ -92,8 +92,9 @@ def search(
         ids = question.most_relevant()
     else:
         ids = question.matching("beginning", order, MOST)
-    found = (statements.one("search.hit", id) for id in ids)
-    return [_hit(*row) for row in found if row is not None]
+    rows = [statements.one("search.hit", id) for id in ids]
+    with statements.decoding():
+        return [_hit(*row) for row in rows if row is not None]
 
 
 class _Question:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from p2phub.errors import NoSpaceError, P2PHubError, RefusedError
+from p2phub.errors import NoSpaceError, P2PHubError, RefusedError, UsageError
 from p2phub.store import index as index_module
 from p2phub.store import statements
 from p2phub.store.index import Index, sql_errors
@@ -282,3 +282,31 @@ def test_a_database_that_may_not_grow_is_a_full_disk(path):
     put(index, 1)
     assert count(index) == 1
     index.close()
+
+
+def test_sqlite_telling_of_damage_in_no_known_letters_is_damage(path):
+    with pytest.raises(P2PHubError, match="damaged"), sql_errors(path):
+        b"\x89".decode()
+    with pytest.raises(P2PHubError, match="damaged"), sql_errors(path):
+        raise sqlite3.OperationalError("Could not decode to UTF-8 column 'alias'")
+
+
+def test_a_text_that_rotted_is_damage_and_nothing_else(index):
+    with index.write() as statements:
+        statements.run("documents.save_alias", "ann", "x" * 52, 1)
+        statements._connection.execute("UPDATE aliases SET alias = CAST(x'ff' AS TEXT)")
+    with index.read() as statements, pytest.raises(P2PHubError, match="damaged"):
+        statements.all("documents.aliases")
+
+
+@pytest.mark.parametrize(
+    "error", [AttributeError("x"), TypeError("x"), ValueError("x"), UsageError("x")]
+)
+def test_a_row_that_cannot_be_what_was_written_is_damage(index, error):
+    with (
+        index.read() as statements,
+        pytest.raises(P2PHubError, match="damaged") as caught,
+        statements.decoding(),
+    ):
+        raise error
+    assert caught.value.exit == 1
