@@ -57,6 +57,7 @@ class Neighbours:
         perhaps because our own host is down, the sources of before have to do: their data ports
         need no host of ours. At most `ENOUGH`; possibly none.
         """
+        self._note_who_left()
         if again:
             self._doubted |= self._sources.keys() - {peer.peer_id for peer in self._network.peers()}
         providers = await self._providers(digest, again, ENOUGH + len(without))
@@ -83,6 +84,12 @@ class Neighbours:
         for source in self._sources.values():
             await source.close()
         self._sources.clear()
+
+    def _note_who_left(self) -> None:
+        """A silent peer that is away now has come back when it is connected again."""
+        connected = {peer.peer_id for peer in self._network.peers()}
+        for peer_id in self._silent.keys() - connected:
+            self._silent[peer_id] = replace(self._silent[peer_id], connected=False)
 
     async def _providers(self, digest: bytes, again: bool, enough: int) -> tuple[PeerAddress, ...]:
         now = trio.current_time()

@@ -211,6 +211,7 @@ class Node:
     async def connect(self, multiaddr: str) -> PeerInfo:
         """Dial a peer and stay connected. Raises `UsageError`, `RemoteError`, `TooSlowError`."""
         peer = await self._network.connect_multiaddr(multiaddr)
+        self._services.neighbours.welcome(peer.peer_id)
         return PeerInfo(peer.peer_id, peer.addresses, self._network.peer_agent(peer.peer_id))
 
     async def publish(self, request: PublishRequest, report: Report) -> Published:
