@@ -9,6 +9,10 @@ Defects of libp2p 0.8.1 it answers
   Test: test_libp2p_records.py::test_thirty_quick_provides_are_all_found.
 - Keys without a validator are accepted unchecked (kad_dht.py `strict_validation=False`).
   Test: test_libp2p_kad.py::test_a_record_under_a_key_that_is_not_ours_is_refused.
+- FIND_NODE for a key of more than 50 bytes is refused (kad_dht.py:706): our keys have 48, and a
+  longer one is refused before it leaves.
+  Tests: test_libp2p_records.py::test_a_key_that_servers_would_refuse_is_refused_here,
+  test_libp2p_kad.py::test_nobody_is_found_near_a_long_key.
 - A re-put of the same record is refused, because the validator picks the first of equals
   (kad_dht.py:1156): ours picks the last, so that a record's life can be extended.
   Test: test_libp2p_records.py::test_a_second_put_of_the_same_record_extends_its_life.

@@ -4,7 +4,9 @@ Rules it keeps
 - A question takes `query_timeout` at most, the dial included: a frozen peer costs the library two
   time-outs of 10 s (kad_dht/common.py `QUERY_TIMEOUT`).
 - A peer that could not be reached is not dialled again for `DEAD_FOR` seconds by look-ups, and is
-  taken out of the routing table; answers of others bring it back there (peer_routing.py:461).
+  taken out of the routing table, where the library lets answers of others bring it back
+  (peer_routing.py:461); here only a peer that connects comes back.
+  Test: test_libp2p_kad.py::test_a_peer_that_dies_leaves_the_routing_table_when_it_is_asked.
 - Of what a stranger answers, a few well-formed peers are kept and the rest is dropped.
 - No signed peer records are sent or read: the library refuses all messages of a peer whose clock
   was set back (peerstore.py `consume_peer_record`), and addresses prove themselves when dialled.

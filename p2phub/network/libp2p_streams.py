@@ -3,6 +3,8 @@
 A yamux writer whose window stays shut for 5 s gives up, and nobody tells the reader, who waits for
 ever (yamux.py:285). So a stream is read all the time, whether its owner reads or not, into a small
 queue. An owner that lets the queue stay full loses the stream, and both sides are told.
+Tests: test_libp2p_streams.py::test_a_sleeping_reader_is_told_to_the_writer_and_to_itself,
+test_libp2p_streams.py::test_a_reader_that_sleeps_loses_the_stream_before_the_writer_gives_up.
 
 Rules it keeps
 - At most `MAX_HELD` bytes wait in the queue; after `MAX_PAUSE` seconds of a full queue the stream

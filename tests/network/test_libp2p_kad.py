@@ -83,6 +83,18 @@ async def test_a_record_under_a_key_that_is_not_ours_is_refused(key, value):
         assert list(one._session.kad.values.store) == [KEY.encode()]
 
 
+@pytest.mark.parametrize(("length", "is_found"), [(kad.MAX_KEY, True), (kad.MAX_KEY + 1, False)])
+async def test_nobody_is_found_near_a_long_key(length, is_found):
+    one, two, three = network("one"), network("two"), network("three")
+    async with running(one, two, three):
+        await two.connect(address_of(one))
+        await three.connect(address_of(one))
+        await until(lambda: one._session.kad.size() == 2)
+        with nullcontext() if is_found else pytest.raises(RemoteError):
+            answer = await ask(two, one, question("FIND_NODE", b"k" * length))
+            assert len(answer.closerPeers) == 1
+
+
 @pytest.mark.parametrize(
     ("slots", "of_one", "deaf"),
     [(kad.SLOTS, kad.SLOTS_OF_ONE, False), (36, kad.SLOTS_OF_ONE, False), (12, 100, True)],
