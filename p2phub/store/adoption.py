@@ -23,7 +23,7 @@ from pathlib import Path
 from p2phub.errors import NoSpaceError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
-from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors
+from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors, is_plain
 from p2phub.store.index import Index, Statements
 from p2phub.store.journal import Journal
 from p2phub.store.layout import Layout
@@ -105,6 +105,21 @@ class Adopter:
             statements.run("blobs.drop_table", content.digest, content.size)
         self._journal.end("drop", [content])
         return True
+
+    def take_out(self, content: ContentId, target: Path) -> bool:
+        """Move a file that lies among the blobs and has no row to `target`; whether there was one.
+
+        What is no plain file goes to `quarantine/`.
+        """
+        path = self._layout.blob(content)
+        with self._moving:
+            if not os.path.lexists(path) or self.known(content):
+                return False
+            plain = is_plain(path)
+            if plain:
+                self._disk.set_mode(path, PRIVATE)
+            self._disk.rename(path, target if plain else self._layout.quarantine / str(content))
+        return plain
 
     def quarantine(self, content: ContentId) -> None:
         """Take a damaged blob out of use; its bytes stay in `quarantine/`."""

@@ -235,6 +235,10 @@ class Blobs:
         """The same for several, all or none, made durable together."""
         self._adopter.put(arrivals)
 
+    def take_out(self, content: ContentId, target: Path) -> bool:
+        """Move a file that has the name of a blob and is unknown to the index: see `adoption`."""
+        return self._adopter.take_out(content, target)
+
     def remove(self, content: ContentId) -> bool:
         """Remove a blob unless a held release needs it; whether it went."""
         return self._adopter.drop(content)

@@ -23,6 +23,7 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -212,9 +213,14 @@ class Disk:
             path.unlink()
 
     def remove_tree(self, path: Path) -> None:
-        """Remove a folder and what is in it; fine if it is gone. Follows no link."""
+        """Remove whatever is there, a folder with all that is in it; fine if it is gone. Follows no
+        link.
+        """
         self._about_to("remove_tree", path)
         with disk_errors(path), contextlib.suppress(FileNotFoundError):
+            if not is_folder(path):
+                path.unlink()
+                return
             for folder, _, _ in os.walk(path):
                 Path(folder).chmod(0o700)
             shutil.rmtree(path)
@@ -236,6 +242,17 @@ def read_into(fd: int, buffer: memoryview, offset: int, path: Path) -> int:
                 break
             done += count
     return done
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder, not a link to one."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether this is a plain file, not a link to one."""
+    with disk_errors(path):
+        return stat.S_ISREG(path.lstat().st_mode)
 
 
 def _syncfs(fd: int) -> None:

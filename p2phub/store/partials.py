@@ -6,6 +6,7 @@ from it meanwhile. Space is claimed before a file is begun. What an earlier proc
 at once when the store opens, and verified when somebody asks for it.
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from p2phub.errors import P2PHubError, UsageError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.blobs import Blobs
-from p2phub.store.disk import PRIVATE, Disk, Progress, disk_errors, no_progress
+from p2phub.store.disk import Disk, Progress, disk_errors, is_folder, is_plain, no_progress
 from p2phub.store.layout import Layout
 from p2phub.store.partial import Partial
 from p2phub.store.space import Space
@@ -132,18 +133,11 @@ class Partials:
                 self._space.found(content, content.size, self._data(content))
 
     def take_back(self, content: ContentId) -> None:
-        """Make a partial of a file that lies among the blobs and has no row.
-
-        Every piece is claimed: the next `open` verifies them, and a commit is all that is left.
-        """
+        """Make a partial of a file that lies among the blobs and has no row: see `_take_back`."""
         table = self._blobs.table(content)
         assert table is not None
         folder = self._layout.partial / str(content)
-        self._disk.make_folder(folder)
-        partial = Partial(folder, content, table, self._disk, self.commit_many)
-        partial.claim_all()
-        self._disk.set_mode(self._layout.blob(content), PRIVATE)
-        self._disk.rename(self._layout.blob(content), partial.data)
+        self._take_back(Partial(folder, content, table, self._disk, self.commit_many))
 
     def _new(self, content: ContentId, table: PieceTable) -> Partial:
         self._space.claim(content, content.size, self._data(content))
@@ -156,7 +150,27 @@ class Partials:
     def _load(self, partial: Partial, progress: Progress) -> None:
         if partial.content.has_table and self._blobs.table(partial.content) is None:
             self._blobs.put_table(partial.content, partial.table.pack())
+        self._sweep(partial)
+        if os.path.lexists(self._layout.blob(partial.content)):
+            self._take_back(partial)  # the index was lost, or put back from a backup
         partial.load(progress)
+
+    def _take_back(self, partial: Partial) -> None:
+        """Begin with the file that lies among the blobs, if the index does not know it.
+
+        Every piece is claimed: `load` verifies them, and a commit is all that is left.
+        """
+        self._disk.make_folder(partial.folder)
+        partial.claim_all()
+        self._blobs.take_out(partial.content, partial.data)
+
+    def _sweep(self, partial: Partial) -> None:
+        """Remove what is no folder or file of ours: a pull would wait for it or write through it."""
+        if os.path.lexists(partial.folder) and not is_folder(partial.folder):
+            self._disk.remove(partial.folder)
+        for path in (partial.data, partial.bitmap):
+            if os.path.lexists(path) and not is_plain(path):
+                self._disk.remove_tree(path)
 
     def _end(self, partial: Partial) -> None:
         partial.enter("committed")

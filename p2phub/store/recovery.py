@@ -28,8 +28,5 @@ def recover(layout: Layout, disk: Disk, blobs: Blobs, partials: Partials) -> Non
         blobs.has(content)  # drops the row of a file that is gone
         journal.end(action, [content])
     for left in layout.temp.iterdir():
-        if left.is_dir() and not left.is_symlink():
-            disk.remove_tree(left)
-        else:
-            disk.remove(left)
+        disk.remove_tree(left)
     partials.recover()

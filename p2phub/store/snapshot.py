@@ -22,7 +22,7 @@ from p2phub.errors import NotFoundError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId, RepoId
 from p2phub.formats.paths import FilePath, check_path
 from p2phub.store.blobs import Blobs
-from p2phub.store.disk import Disk, disk_errors
+from p2phub.store.disk import Disk, disk_errors, is_folder
 from p2phub.store.layout import Layout
 
 SEALED, OPEN = 0o555, 0o755
@@ -66,9 +66,10 @@ class Snapshots:
         for path in wanted:
             check_path(path)
         with self._building:
-            if folder.is_dir():
+            if is_folder(folder):
                 self._complete(folder, wanted)
             else:
+                self._disk.remove(folder)  # what a person may have put there
                 self._build(folder, wanted)
         return folder
 
@@ -154,7 +155,7 @@ class Snapshots:
         self._disk.set_mode(folder, OPEN)
         for part in path[:-1]:
             folder = folder / part
-            if folder.is_symlink() or not folder.is_dir():
+            if not is_folder(folder):
                 self._disk.remove(folder)
                 self._disk.make_folder(folder)
             self._disk.set_mode(folder, OPEN)

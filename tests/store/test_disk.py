@@ -154,3 +154,15 @@ def test_a_clone_shares_blocks_where_the_file_system_can(tmp_path):
         assert (mount / "b").read_bytes() == b"x" * 100_000
     finally:
         subprocess.run(["umount", mount], check=True)
+
+
+def test_removing_a_tree_that_is_a_link_or_a_file_removes_that_and_nothing_behind_it(tmp_path):
+    (tmp_path / "outside").mkdir(mode=0o705)
+    (tmp_path / "outside" / "precious").touch()
+    (tmp_path / "link").symlink_to("outside")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        DISK.remove_tree(tmp_path / name)
+        assert not os.path.lexists(tmp_path / name)
+    assert (tmp_path / "outside" / "precious").exists()
+    assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o705

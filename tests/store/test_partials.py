@@ -1,5 +1,6 @@
 """Files on their way: shared, resumed, counted against the quota, and gone when they are blobs."""
 
+import os
 import resource
 import threading
 
@@ -97,6 +98,86 @@ def test_folders_that_are_not_ours_are_left_alone(store, layout, reopen):
     assert store.partials.list() == ()
     reopen()
     assert (layout.partial / "notes").is_dir()
+
+
+def plant_file(path, outside):
+    path.write_text("stray")
+
+
+def plant_folder(path, outside):
+    path.mkdir()
+    (path / "stray").touch()
+
+
+def plant_link_to_folder(path, outside):
+    path.symlink_to(outside)
+
+
+def plant_link_to_file(path, outside):
+    path.symlink_to(outside / "precious")
+
+
+def plant_dead_link(path, outside):
+    path.symlink_to("nowhere")
+
+
+def plant_pipe(path, outside):
+    os.mkfifo(path)
+
+
+PLANTS = [plant_file, plant_folder, plant_link_to_folder, plant_link_to_file, plant_dead_link]
+
+
+@pytest.fixture
+def outside(tmp_path):
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "precious").write_text("precious")
+    folder.chmod(0o705)
+    yield folder
+    assert [path.name for path in folder.iterdir()] == ["precious"]
+    assert (folder / "precious").read_text() == "precious"
+    assert folder.stat().st_mode & 0o777 == 0o705
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, plant_pipe])
+@pytest.mark.parametrize("place", ["", "data", "bitmap"], ids=["folder", "data", "bitmap"])
+def test_whatever_lies_in_the_place_of_a_partial_a_pull_makes_its_own(
+    store, layout, outside, plant, place
+):
+    folder = layout.partial / str(BIG.content)
+    if place:
+        folder.mkdir()
+    plant(folder / place, outside)
+    partial = store.partials.open(BIG.content, BIG.table)
+    give(partial, BIG, *range(BIG.table.count))
+    partial.commit()
+    assert held(store, BIG.content) == BIG.data
+    assert leftovers(layout) == []
+
+
+@pytest.mark.parametrize("plant", [*PLANTS, plant_pipe])
+def test_whatever_lies_in_the_place_of_a_partial_a_start_is_possible(
+    store, reopen, layout, outside, plant
+):
+    bring(store, BIG)
+    for sample in (BIG, make_sample(77)):
+        plant(layout.partial / str(sample.content), outside)
+    assert held(reopen(), BIG.content) == BIG.data
+    assert reopen().partials.remove(make_sample(77).content)
+    assert leftovers(layout) == []
+
+
+NAMES = ["5-", "-5", "x" * 255, "5-" + "A" * 64, "5-" + "a" * 64 + "\n", "05-" + "a" * 64]
+NAMES += ["9" * 40 + "-" + "a" * 64, "\u0665-" + "a" * 64, "5-" + "a" * 63 + "é", "5-%2e%2e%2f"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_none_of_ours_is_left_alone(store, layout, reopen, name):
+    (layout.partial / name).mkdir()
+    (layout.partial / os.fsdecode(b"5-\xff\xfe")).mkdir()
+    assert reopen().partials.list() == ()
+    assert (layout.partial / name).is_dir()
 
 
 def test_many_small_files_are_committed_together(store, layout):

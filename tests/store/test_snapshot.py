@@ -10,7 +10,7 @@ from p2phub.formats.ids import PublisherId, RepoId
 from p2phub.testing.disks import CountingDisk, FullDisk, PowerCut, PowerCutError
 from p2phub.testing.samples import make_sample
 
-from .conftest import bring
+from .conftest import bring, held
 from .test_blobs import flip
 
 REPO = RepoId(PublisherId(b"p" * 32), "minilm")
@@ -165,6 +165,41 @@ class TestMending:
         assert check(filled).wrong == ()
         assert check(filled).absent == ()
         assert everything(tmp_path / "outside") == ["int8/model.onnx"]
+
+    @pytest.mark.parametrize("what", ["link", "file"])
+    def test_what_a_person_put_in_the_place_of_the_folder_is_not_built_into(
+        self, filled, folder, tmp_path, what
+    ):
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        (mine / "config.json").write_text("precious")
+        folder.rename(tmp_path / "away")
+        folder.symlink_to(mine) if what == "link" else folder.write_text("stray")
+        filled.snapshots.present(REPO, COMMIT, FILES)
+        assert (mine / "config.json").read_text() == "precious"
+        assert everything(mine) == ["config.json"]
+        assert check(filled).wrong == check(filled).absent == ()
+
+    def test_saving_a_changed_model_into_it_loses_the_blobs_it_wrote_to_and_no_other(
+        self, filled, folder
+    ):
+        (folder / "config.json").chmod(0o644)  # as root, who needs no right to write
+        for name in ("config.json", "generation_config.json"):
+            folder.chmod(0o755)
+            with (folder / name).open("wb") as file:
+                file.write(b"changed")
+        found = check(filled)
+        assert {wrong.path for wrong in found.wrong} == {
+            ("config.json",),
+            ("copy of config.json",),
+            ("generation_config.json",),
+        }
+        assert not filled.blobs.has(CONFIG.content)
+        bring(filled, CONFIG)
+        filled.snapshots.present(REPO, COMMIT, FILES)
+        assert (folder / "config.json").read_bytes() == CONFIG.data
+        assert [wrong.path for wrong in check(filled).wrong] == [("generation_config.json",)]
+        assert held(filled, WEIGHTS.content) == WEIGHTS.data
 
     def test_removing_leaves_the_blobs_and_no_empty_folder(self, filled, folder, layout):
         filled.snapshots.remove(REPO, COMMIT)

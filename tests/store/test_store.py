@@ -141,6 +141,71 @@ def test_a_start_on_a_full_disk_is_possible_to_make_room(begun):
     assert [path for path in leftovers(begun) if "journal" in path] == []
 
 
+@pytest.fixture
+def lost(layout):
+    """A store whose index was lost, as `RefusedError` tells people to do with a damaged one."""
+    with Store.open(layout) as store:
+        bring(store, BIG)
+        bring(store, SMALL)
+    layout.index.unlink()
+    return layout
+
+
+class TestALostIndex:
+    def test_costs_no_piece(self, lost):
+        with Store.open(lost) as store:
+            assert not store.blobs.has(BIG.content)
+            for sample in (BIG, SMALL):
+                partial = store.partials.open(sample.content, sample.table)
+                assert partial.complete
+                partial.commit()
+                store.partials.close(partial)
+                assert held(store, sample.content) == sample.data
+        assert leftovers(lost) == []
+
+    def test_makes_no_blob_of_bytes_that_changed_meanwhile(self, lost):
+        path = lost.blob(BIG.content)
+        path.chmod(0o644)
+        path.write_bytes(BIG.data[:450_000] + bytes(100_000) + BIG.data[550_000:])
+        with Store.open(lost) as store:
+            partial = store.partials.open(BIG.content, BIG.table)
+            assert [(run.first, run.count) for run in partial.missing()] == [(4, 2)]
+
+    def test_lets_the_same_files_be_published_again(self, lost, tmp_path):
+        (tmp_path / "file").write_bytes(BIG.data)
+        with Store.open(lost) as store:
+            found = store.blobs.ingest(tmp_path / "file")
+            assert held(store, found.content) == BIG.data
+            assert store.blobs.totals() == (1, len(BIG.data))
+
+    @pytest.mark.parametrize("what", ["link", "folder"])
+    def test_takes_nothing_that_is_no_file(self, lost, tmp_path, what):
+        path = lost.blob(BIG.content)
+        (tmp_path / "precious").write_bytes(b"precious")
+        path.unlink()
+        path.symlink_to(tmp_path / "precious") if what == "link" else path.mkdir()
+        with Store.open(lost) as store:
+            partial = store.partials.open(BIG.content, BIG.table)
+            assert partial.count_done == 0
+            bring(store, BIG)
+            assert held(store, BIG.content) == BIG.data
+        assert (tmp_path / "precious").read_bytes() == b"precious"
+        assert (tmp_path / "precious").stat().st_mode & 0o777 != 0o600
+
+    def test_survives_a_power_cut_at_any_point_of_taking_back(self, lost):
+        for at in range(100):
+            try:
+                with Store.open(lost, disk=PowerCut(at)) as store:
+                    bring(store, BIG)
+                break
+            except PowerCutError:
+                continue
+        assert 20 < at < 99
+        with Store.open(lost) as store:
+            assert held(store, BIG.content) == BIG.data
+        assert leftovers(lost) == []
+
+
 INGEST = """
 import os, sys
 from pathlib import Path
