@@ -11,9 +11,10 @@ Rules it keeps
   Test: test_libp2p_host.py::test_nothing_but_tcp_can_be_dialled_or_listened_on.
 - A dial is tried once: three tries with pauses cost 0.7 s for every dead peer (swarm.py:982).
   Test: test_libp2p_dial.py::test_a_dead_peer_is_known_at_once.
-- All connections may be inbound; the library's circuit breaker and degradation are off: they close
-  the door to everybody for a minute after five refusals (rcmgr/manager.py:297).
-  Test: test_libp2p_host.py::test_refusals_do_not_close_the_door.
+- All connections may be inbound, and those that are refused cost the others nothing. The library's
+  "degradation" is off: it takes away a fifth of a limit that is reached (rcmgr/manager.py:338).
+  Tests: test_libp2p_host.py::test_refusals_do_not_close_the_door,
+  test_libp2p_faults.py::test_a_limit_that_is_reached_stays_what_it_is.
 - The library does not dial by itself: it would fill half of the connections with whoever it heard
   of, every 30 s, also when it is told to keep none (network/auto_connector.py:297).
   Test: test_libp2p_host.py::test_nobody_is_dialled_whom_we_did_not_ask_for.

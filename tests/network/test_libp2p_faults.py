@@ -12,11 +12,13 @@ import trio
 from libp2p.peer.id import ID
 from libp2p.pubsub.gossipsub import GossipSub
 from libp2p.pubsub.pubsub import Pubsub
+from libp2p.rcmgr.manager import ResourceLimits, ResourceManager
 from libp2p.tools.anyio_service import background_trio_service
 from libp2p.utils.varint import encode_uvarint
 from multiaddr import Multiaddr
 
 from p2phub.errors import RemoteError
+from p2phub.network import libp2p_build
 from p2phub.network import libp2p_patches as patches
 from p2phub.network.libp2p_build import build_host
 from p2phub.network.libp2p_build import running as running_host
@@ -146,6 +148,17 @@ async def check_a_lifetime(times: int) -> None:
 @pytest.mark.slow
 async def test_a_thousand_connections_over_a_lifetime_do_not_deafen():
     await check_a_lifetime(1001)  # a host has 300 slots
+
+
+@pytest.mark.parametrize("stock", [False, True])
+def test_a_limit_that_is_reached_stays_what_it_is(stock):
+    ours = libp2p_build._resource_manager(NetworkSettings(listen=(), max_connections=5))
+    manager = ResourceManager(limits=ResourceLimits(max_connections=10)) if stock else ours
+    everybody = [network(f"n{number}").peer_id for number in range(20)]
+    assert sum(manager.acquire_connection(peer_id) for peer_id in everybody) == 10
+    manager.release_connection(everybody[0])
+    manager.release_connection(everybody[1])
+    assert manager.acquire_connection(everybody[-1]) != stock
 
 
 async def test_connections_that_never_prove_who_they_are_leave_again():
