@@ -25,6 +25,8 @@ True
 ('_p2p._udp.local.', ('192.0.2.7',))
 """
 
+import asyncio
+import concurrent.futures
 import hashlib
 import ipaddress
 import logging
@@ -129,43 +131,64 @@ async def _follow(sightings: "Sightings", found: Callable[[PeerAddress], Awaitab
 @asynccontextmanager
 async def _multicast(here: Place, service: str, sightings: "Sightings") -> AsyncIterator[None]:
     """Announce and listen in zeroconf's own thread for as long as the block lasts."""
-    listener = _Listener(here.peer.peer_id, service, sightings)
-    running: list[zeroconf.Zeroconf] = []
+    station = _Station(here, service, _Listener(here.peer.peer_id, service, sightings))
     try:
-        await trio.to_thread.run_sync(_start, here, service, listener, running)
+        await trio.to_thread.run_sync(station.start)
         yield
     finally:
         with trio.CancelScope(shield=True):
-            for each in running:
-                await trio.to_thread.run_sync(_stop, each)
+            await trio.to_thread.run_sync(station.stop)
 
 
-def _start(
-    here: Place, service: str, listener: "_Listener", running: list[zeroconf.Zeroconf]
-) -> None:
-    network = zeroconf.Zeroconf(
-        interfaces=list(here.interfaces), ip_version=zeroconf.IPVersion.V4Only, use_asyncio=False
-    )
-    running.append(network)
-    name = secrets.token_hex(16)
-    _, port = check_listen(here.peer.addresses[0])
-    own = zeroconf.ServiceInfo(
-        service,
-        f"{name}.{service}",
-        port=port,
-        properties=write_txt(here.peer),
-        server=f"{name}.local.",
-        parsed_addresses=list(here.interfaces),
-    )
-    network.add_listener(listener, None)
-    network.register_service(own, strict=False)
-    network.add_service_listener(service, _Asker())
+class _Station:
+    """zeroconf on our interfaces. It has a thread of its own, and nobody waits for it to announce
+    us: that takes it more than a second.
+    """
+
+    def __init__(self, here: Place, service: str, listener: "_Listener") -> None:
+        self._here, self._service, self._listener = here, service, listener
+        self._network: zeroconf.Zeroconf | None = None
+        self._announcing: concurrent.futures.Future[object] | None = None
+
+    def start(self) -> None:
+        """Bind and begin to announce. Raises `OSError` and zeroconf's errors."""
+        network = self._network = zeroconf.Zeroconf(
+            interfaces=list(self._here.interfaces),
+            ip_version=zeroconf.IPVersion.V4Only,
+            use_asyncio=False,
+        )
+        network.add_listener(self._listener, None)
+        network.add_service_listener(self._service, _Asker())
+        if network.loop is not None:
+            announce = network.async_register_service(self._announcement(), strict=False)
+            self._announcing = asyncio.run_coroutine_threadsafe(announce, network.loop)
+            self._announcing.add_done_callback(_tell_of_failure)
+
+    def stop(self) -> None:
+        """Say goodbye and unbind."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+        if self._network is not None:
+            farewell = threading.Thread(target=self._network.close, name="mdns-end", daemon=True)
+            farewell.start()
+            farewell.join(FAREWELL)
+
+    def _announcement(self) -> zeroconf.ServiceInfo:
+        name = secrets.token_hex(16)
+        _, port = check_listen(self._here.peer.addresses[0])
+        return zeroconf.ServiceInfo(
+            self._service,
+            f"{name}.{self._service}",
+            port=port,
+            properties=write_txt(self._here.peer),
+            server=f"{name}.local.",
+            parsed_addresses=list(self._here.interfaces),
+        )
 
 
-def _stop(network: zeroconf.Zeroconf) -> None:
-    farewell = threading.Thread(target=network.close, name="mdns-farewell", daemon=True)
-    farewell.start()
-    farewell.join(FAREWELL)
+def _tell_of_failure(announcing: "concurrent.futures.Future[object]") -> None:
+    if not announcing.cancelled() and announcing.exception() is not None:
+        log.warning("we are not announced on the local network: %r", announcing.exception())
 
 
 class _Asker(zeroconf.ServiceListener):
