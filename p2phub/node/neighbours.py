@@ -45,12 +45,20 @@ class Neighbours:
         self._silent: dict[str, _Silence] = {}
         self._found: dict[bytes, tuple[float, tuple[PeerAddress, ...]]] = {}
         self._greeting: dict[str, trio.Lock] = {}
+        self._looking: dict[bytes, trio.Lock] = {}
 
     async def holders(
-        self, digest: bytes, *, again: bool = False, without: Collection[str] = ()
+        self,
+        digest: bytes,
+        *,
+        again: bool = False,
+        few: bool = False,
+        without: Collection[str] = (),
     ) -> list[Source]:
         """Sources that are said to have `digest`, then other peers we are connected to.
 
+        `few`, because one that has it will do: takes whoever is found first, and others only if
+        there is none.
         `again`, because the ones known did not do: looks them up anew, and greets those anew that
         are not connected any more (they may have come back elsewhere). `without` names peers that
         are not wanted: a crowd of liars must not hide who is honest. Where nobody is found at all,
@@ -60,7 +68,10 @@ class Neighbours:
         self._note_who_left()
         if again:
             self._doubted |= self._sources.keys() - {peer.peer_id for peer in self._network.peers()}
-        providers = await self._providers(digest, again, ENOUGH + len(without))
+        enough = 1 if few else ENOUGH + len(without)
+        providers = await self._providers(digest, again, enough)
+        if few and (sources := await self._greet_all(providers[:ENOUGH])):
+            return sources
         known = {peer.peer_id for peer in providers}
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
         found = [*providers, *others] or list(self._met.values())
@@ -92,16 +103,18 @@ class Neighbours:
             self._silent[peer_id] = replace(self._silent[peer_id], connected=False)
 
     async def _providers(self, digest: bytes, again: bool, enough: int) -> tuple[PeerAddress, ...]:
-        now = trio.current_time()
-        asked_at, found = self._found.get(digest, (-LOOK_UP_AGAIN, ()))
-        if not again and found and now - asked_at < LOOK_UP_AGAIN:
+        came = trio.current_time()
+        async with self._looking.setdefault(digest, trio.Lock()):  # one walk for all who ask now
+            now = trio.current_time()
+            told_at, found = self._found.get(digest, (-LOOK_UP_AGAIN, ()))
+            if told_at > came or (not again and found and now - told_at < LOOK_UP_AGAIN):
+                return found
+            try:
+                found = await self._records.providers(digest, enough)
+            except RemoteError:
+                found = ()
+            self._found[digest] = (trio.current_time(), found)
             return found
-        try:
-            found = await self._records.providers(digest, enough)
-        except RemoteError:
-            found = ()
-        self._found[digest] = (now, found)
-        return found
 
     async def _greet_all(self, peers: Sequence[PeerAddress]) -> list[Source]:
         async def greet(peer: PeerAddress) -> Source:

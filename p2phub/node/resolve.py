@@ -238,7 +238,7 @@ class _Finder:
         """
         with trio.move_on_after(HEAD_TIME):
             async with trio.open_nursery() as nursery:
-                for source in await self._neighbours():
+                for source in await self._neighbours(again=True):
                     nursery.start_soon(self._heads_from_peer, source.name)
         return await self._state()
 
@@ -275,15 +275,17 @@ class _Finder:
                 self._services.knowledge.learn, data, missing.digest, missing.kind
             )
 
-        sources = [] if self._offline else await self._neighbours()
-        asked = await first_right(sources, ask)
-        for source, accepted in asked.answers[:1]:
-            sources.remove(source)
-            sources.insert(0, source)
-            return accepted
-        if missing.damage is not None and not asked.lies:
+        refusal: UntrustedError | None = None
+        for again in () if self._offline else (False, True):
+            sources = await self._neighbours(again=again)
+            asked = await first_right(sources, ask)
+            for source, accepted in asked.answers[:1]:
+                sources.remove(source)
+                sources.insert(0, source)
+                return accepted
+            refusal = asked.lies[-1] if asked.lies else refusal
+        if missing.damage is not None and refusal is None:
             raise missing.damage
-        refusal = asked.lies[-1] if asked.lies else None
         of = await self._called()
         what = f"the {CALLED[missing.kind]} {missing.digest.hex()[:16]}… of {of}"
         if refusal is not None:
@@ -295,9 +297,12 @@ class _Finder:
         aliases = await self._services.on_disk(self._services.store.documents.aliases)
         return aliases.alias_of(self._publisher) or str(self._publisher)
 
-    async def _neighbours(self) -> list[Source]:
-        if self._sources is None:
-            self._sources = await self._services.neighbours.holders(self._publisher.digest)
+    async def _neighbours(self, *, again: bool = False) -> list[Source]:
+        """Whoever is found first; everybody who can be found, if those did not do."""
+        if self._sources is None or again:
+            self._sources = await self._services.neighbours.holders(
+                self._publisher.digest, again=again, few=not again
+            )
         return self._sources
 
 

@@ -64,6 +64,14 @@ async def test_providers_come_first_then_whoever_is_connected_and_nobody_twice(a
     assert await names(neighbours_of(network)) == ["far", "both", "near"]
 
 
+async def test_where_few_will_do_others_are_asked_only_if_no_provider_answers(autojump_clock):
+    network = Network(connected=["near"], providers=["far"])
+    assert await names(neighbours_of(network), few=True) == ["far"]
+    assert network.greeted == ["far"]
+    network = Network(connected=["near"], providers=["gone"])
+    assert await names(neighbours_of(network), few=True) == ["near"]
+
+
 async def test_a_peer_is_greeted_once_for_a_pull_of_many_files(autojump_clock):
     network = Network(providers=["far"])
     neighbours = neighbours_of(network)
@@ -87,6 +95,22 @@ async def test_nobody_waits_long_for_a_peer_that_hangs_once_another_has_answered
     for _ in range(100):
         assert await names(neighbours) == ["honest"]
     assert trio.current_time() == GRACE
+
+
+async def test_files_that_are_pulled_at_once_look_up_their_release_once(autojump_clock):
+    class Distant(Network):
+        async def providers(self, digest: bytes, enough: int):
+            await trio.sleep(1)
+            return await super().providers(digest, enough)
+
+    network = Distant()
+    neighbours = neighbours_of(network)
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(neighbours.holders, DIGEST)
+    assert network.looked_up == 1
+    await neighbours.holders(DIGEST)
+    assert network.looked_up == 2
 
 
 async def test_a_silent_peer_is_left_alone_for_a_while_and_then_tried_again(autojump_clock):
