@@ -11,7 +11,7 @@
         quarantine/                  blobs that no longer match their digest
         temp/                        what nobody has a name for yet; emptied when the store opens
         journal/                     one empty file for each blob that is just being put or dropped
-        index.db  lock
+        index.db  lock  reserve
 
 `home` and `store` are absolute, so that a later change of directory moves nothing. Only `make`
 touches a disk. What the files hold is the other modules' business.
@@ -88,6 +88,11 @@ class Layout:
     @property
     def index(self) -> Path:
         return self.store / "index.db"
+
+    @property
+    def reserve(self) -> Path:
+        """Bytes that are given up when the disk is full."""
+        return self.store / "reserve"
 
     @property
     def lock(self) -> Path:

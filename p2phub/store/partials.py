@@ -165,7 +165,7 @@ class Partials:
         self._blobs.take_out(partial.content, partial.data)
 
     def _sweep(self, partial: Partial) -> None:
-        """Remove what is no folder or file of ours: a pull would wait for it or write through it."""
+        """Remove what is no folder or file of ours: a pull would wait for it or write to others."""
         if os.path.lexists(partial.folder) and not is_folder(partial.folder):
             self._disk.remove(partial.folder)
         for path in (partial.data, partial.bitmap):

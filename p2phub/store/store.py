@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from p2phub.errors import NoSpaceError
+from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
 from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.documents import Documents
@@ -67,9 +69,10 @@ class Store:
         with ExitStack() as undo:
             lock = StoreLock.acquire(layout, disk)
             undo.callback(lock.release)
-            store = cls(layout, Index.open(layout.index), disk, quota, lock)
+            store = cls(layout, _open_index(layout, disk), disk, quota, lock)
             undo.callback(store.index.close)
             recover(layout, disk, store.blobs, store.partials)
+            reserve.keep(layout, disk)
             undo.pop_all()
         return store
 
@@ -97,3 +100,13 @@ class Store:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open_index(layout: Layout, disk: Disk) -> Index:
+    """Also on a disk that is full to the last byte, so that something can be removed."""
+    try:
+        return Index.open(layout.index)
+    except NoSpaceError:
+        if not reserve.give_up(layout, disk):
+            raise
+    return Index.open(layout.index)

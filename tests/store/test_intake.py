@@ -107,8 +107,11 @@ def test_a_quota_is_given_back_after_a_failure(reopen, folder):
 
 
 @pytest.fixture
-def changes(tmp_path, folder):
+def changes(tmp_path, folder, layout):
+    """Which changes an ingest makes to a store that was open before."""
     disk = CountingDisk()
+    for each in (layout, Layout.of(tmp_path / "count")):
+        Store.open(each).close()
     with Store.open(Layout.of(tmp_path / "count"), disk=disk) as store:
         first = len(disk.changes)
         store.blobs.ingest_many(sources(folder))
