@@ -1,17 +1,31 @@
-"""Two daemons on loopback: one publishes, the other pulls, as two people would type it."""
+"""Two nodes on loopback: one publishes, the other pulls.
 
-import os
+First as daemons and typed commands, as two people would; then in this process, which is quicker.
+"""
+
 import stat
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from p2phub.errors import UsageError
+from p2phub.node.values import PublishRequest, PullRequest
 from p2phub.testing.files import make_safetensors, random_bytes, tiny_model_folder
-from tests.scenarios.nodes import flip
+from tests.scenarios.nodes import (
+    MIB,
+    consumer,
+    contents,
+    flip,
+    model,
+    new_publisher,
+    node,
+    publish,
+    pull,
+    quiet,
+)
 from tests.scenarios.processes import Home, machines
-
-MIB = 1 << 20
 
 
 @dataclass
@@ -38,11 +52,6 @@ def pair(tmp_path_factory):
             assert first.publisher_id is not None
             consumer.done("trust", "add", "lab", first.publisher_id)
             yield Pair(publisher, consumer, first.publisher_id, folder)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    found = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def is_writable(path: Path) -> bool:
@@ -75,26 +84,6 @@ def test_a_pull_brings_the_very_files_and_a_second_one_nothing(pair):
     assert all(step["ok"] for step in verified["steps"])
 
 
-def test_a_release_can_be_named_in_every_way(pair):
-    folder, published = pair.published("named", shard_bytes=100_000)
-    pair.publisher.done("publish", folder, "named", "--tag", "v1")
-    (folder / "config.json").write_text("{}")
-    second = pair.publisher.done("publish", folder, "named")
-    commit = published["commit"]
-    assert second["commit"] != commit
-    for revision in ("v1", commit, commit[:8]):
-        assert pair.consumer.done("pull", f"lab/named@{revision}")["commit"] == commit
-    for reference in ("p2p://lab/named", f"{pair.id}/named", f"p2p://{pair.id}/named@main"):
-        assert pair.consumer.done("pull", reference)["commit"] == second["commit"]
-    info = pair.consumer.done("info", "lab/named@v1")
-    assert info["commit"] == commit
-    assert {ref["name"]: ref["commit"] for ref in info["refs"]} == {
-        "main": second["commit"],
-        "v1": commit,
-    }
-    assert set(info["commits"]) == {commit, second["commit"]}
-
-
 @pytest.mark.parametrize(
     ("code", "reference"),
     [
@@ -109,61 +98,6 @@ def test_what_cannot_be_found_is_told_with_its_exit_code(pair, code, reference):
     if not (pair.folder / "steady").exists():
         pair.published("steady", shard_bytes=10_000)
     pair.consumer.refused(code, "pull", reference)
-
-
-def test_globs_choose_files_and_pickles_come_only_when_asked_for(pair):
-    folder, _ = pair.published("chosen", shard_bytes=50_000)
-    (folder / "pytorch_model.bin").write_bytes(random_bytes("pickle", 3000))
-    (folder / "sub").mkdir()
-    (folder / "sub" / "a.json").write_text("[1]")
-    pair.publisher.done("publish", folder, "chosen")
-
-    def pulled(*words: str) -> set[str]:
-        reply = pair.consumer.done("pull", "lab/chosen", *words, "--to", pair.folder / "globs")
-        found = set(contents(pair.folder / "globs"))
-        for path in sorted((pair.folder / "globs").rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        assert reply["bytes_total"] > 0
-        return found
-
-    assert pulled("--include", "*.json") == {"config.json", "sub/a.json"}
-    assert pulled("--include", "*.json", "--exclude", "sub/") == {"config.json"}
-    assert pulled("--exclude", "*.safetensors") == {"config.json", "README.md", "sub/a.json"}
-    assert pulled("--include", "*.bin") == {"pytorch_model.bin"}
-    whole = pair.consumer.run("pull", "lab/chosen")
-    assert "pytorch_model.bin" in whole.events("warning")[0]["message"]
-    error = pair.consumer.refused(2, "pull", "lab/chosen", "--include", "*.gguf")
-    assert "ls" in error["remedy"]
-
-
-def test_copies_are_writable_and_changing_them_changes_nothing_else(pair):
-    folder, _ = pair.published("copied", shard_bytes=2 * MIB)
-    target = pair.folder / "somewhere" / "of mine"
-    done = pair.consumer.done("pull", "lab/copied", "--to", target)
-    assert done["path"] == str(target)
-    assert contents(target) == contents(folder)
-    assert all(is_writable(path) and not path.is_symlink() for path in target.iterdir())
-    with (target / "model.safetensors").open("r+b") as file:
-        file.write(b"overwritten")
-    assert pair.consumer.done("verify", "lab/copied")["verdict"] == "verified"
-    pair.consumer.done("pull", "lab/copied", "--to", target)
-    assert contents(target) == contents(folder)
-
-
-def test_of_a_new_revision_only_what_changed_is_fetched(pair):
-    tensors = {f"layer.{n}": ("U8", (MIB // 2,)) for n in range(8)}
-    folder = tiny_model_folder(pair.folder / "revised", seed="revised", shard_bytes=1000)
-    (folder / "model.safetensors").write_bytes(make_safetensors(tensors, "revised"))
-    pair.publisher.done("publish", folder, "revised")
-    pair.consumer.done("pull", "lab/revised")
-    tensors["layer.new"] = ("U8", (MIB // 4,))
-    (folder / "model.safetensors").write_bytes(make_safetensors(tensors, "revised"))
-    second = pair.publisher.done("publish", folder, "revised")
-    done = pair.consumer.done("pull", "lab/revised")
-    assert done["commit"] == second["commit"]
-    assert done["bytes_fetched"] + done["bytes_linked"] == done["bytes_total"]
-    assert MIB // 4 <= done["bytes_fetched"] < MIB // 4 + 100_000
-    assert contents(Path(done["path"])) == contents(folder)
 
 
 def test_a_node_can_be_looked_at_and_a_removed_release_comes_back(pair):
@@ -203,31 +137,6 @@ def test_an_alias_is_pinned_once_and_a_second_id_names_both(pair):
     assert [pin["publisher_id"] for pin in pins if pin["alias"] == "lab"] == [pair.id]
 
 
-def test_publishing_the_same_folder_again_makes_no_new_release(pair):
-    folder, first = pair.published("unchanged", shard_bytes=50_000)
-    again = pair.publisher.done("publish", folder, "unchanged")
-    assert again["commit"] == first["commit"]
-
-
-def test_an_empty_file_and_odd_names_travel(pair):
-    folder = tiny_model_folder(pair.folder / "odd", seed="odd", shard_bytes=1000)
-    (folder / "empty.txt").touch()
-    (folder / "ünï cödé ♥.txt").write_text("x")
-    deep = folder.joinpath(*"abcdefgh")
-    deep.mkdir(parents=True)
-    (deep / "file").write_bytes(random_bytes("odd", MIB + 1))
-    (folder / "same-1").write_bytes(b"twice")
-    (folder / "same-2").write_bytes(b"twice")
-    pair.publisher.done("publish", folder, "odd")
-    done = pair.consumer.done("pull", "lab/odd")
-    assert contents(Path(done["path"])) == contents(folder)
-    assert os.path.getsize(Path(done["path"]) / "empty.txt") == 0
-    assert pair.consumer.done("verify", "lab/odd")["verdict"] == "verified"
-    out = pair.folder / "odd-copies"
-    pair.consumer.done("pull", "lab/odd", "--to", out)
-    assert contents(out) == contents(folder)
-
-
 def test_a_flipped_byte_ends_with_exit_code_4_and_leaves_nothing(pair):
     pair.published("flipped", shard_bytes=2 * MIB)
     files = pair.publisher.run("ls", "flipped").objects
@@ -242,3 +151,118 @@ def test_a_flipped_byte_ends_with_exit_code_4_and_leaves_nothing(pair):
     pair.publisher.done("publish", pair.folder / "flipped", "flipped")
     pair.consumer.done("pull", "lab/flipped")
     assert pair.consumer.done("verify", "lab/flipped")["verdict"] == "verified"
+
+
+# ---------------------------------------------------------------- in this process
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return model(tmp_path / "model")
+
+
+@asynccontextmanager
+async def two(tmp_path):
+    """A node that publishes and one that pulls."""
+    publisher = new_publisher(tmp_path / "a")
+    async with (
+        node(tmp_path / "a") as serving,
+        consumer(tmp_path / "b", serving, publisher) as pulling,
+    ):
+        yield serving, pulling
+
+
+async def test_a_release_can_be_named_in_every_way(tmp_path, folder):
+    async with two(tmp_path) as (serving, pulling):
+        first = await publish(serving, folder)
+        await serving.publish(PublishRequest(folder, "x", tag="v1"), quiet)
+        (folder / "config.json").write_text("{}")
+        second = await publish(serving, folder)
+        commit = first.commit
+        assert second.commit != commit
+        for revision in ("v1", commit, commit[:8]):
+            assert (await pull(pulling, f"lab/x@{revision}")).commit == commit
+        lab = first.publisher_id
+        for reference in ("lab/x", "p2p://lab/x", f"{lab}/x", f"p2p://{lab}/x@main"):
+            assert (await pull(pulling, reference)).commit == second.commit
+        info = await pulling.info("lab/x@v1")
+        assert {ref.name: ref.commit for ref in info.refs} == {"main": second.commit, "v1": commit}
+        assert set(info.commits) == {commit, second.commit}
+
+
+async def test_globs_choose_files_and_pickles_come_only_when_asked_for(tmp_path, folder):
+    (folder / "pytorch_model.bin").write_bytes(random_bytes("pickle", 3000))
+    (folder / "sub").mkdir()
+    (folder / "sub" / "a.json").write_text("[1]")
+    async with two(tmp_path) as (serving, pulling):
+        await publish(serving, folder)
+
+        async def pulled(name, include=(), exclude=()):
+            out = tmp_path / name
+            await pulling.pull(PullRequest("lab/x", out, include, exclude), quiet)
+            return set(contents(out))
+
+        jsons = {"config.json", "sub/a.json", "model.safetensors.index.json"}
+        assert await pulled("1", ("*.json",)) == jsons
+        assert await pulled("2", ("*.json",), ("sub/",)) == jsons - {"sub/a.json"}
+        assert await pulled("3", (), ("*.safetensors",)) == {*jsons, "README.md"}
+        assert await pulled("4", ("*.bin",)) == {"pytorch_model.bin"}
+        events = []
+        await pulling.pull(PullRequest("lab/x"), events.append)
+        assert any(
+            "pytorch_model.bin" in each.message for each in events if each.event == "warning"
+        )
+        with pytest.raises(UsageError, match="no file"):
+            await pulled("5", ("*.gguf",))
+
+
+async def test_copies_are_writable_and_changing_them_changes_nothing_else(tmp_path, folder):
+    async with two(tmp_path) as (serving, pulling):
+        await publish(serving, folder)
+        target = tmp_path / "somewhere" / "of mine"
+        assert (await pull(pulling, to=target)).path == target
+        assert contents(target) == contents(folder)
+        assert all(is_writable(path) and not path.is_symlink() for path in target.iterdir())
+        with (target / "model-00001-of-00002.safetensors").open("r+b") as file:
+            file.write(b"overwritten")
+        assert all(found.ok for found in await pulling.verify("lab/x", quiet))
+        await pull(pulling, to=target)
+        assert contents(target) == contents(folder)
+
+
+async def test_of_a_new_revision_only_what_changed_is_fetched(tmp_path, folder):
+    tensors = {f"layer.{n}": ("U8", (MIB // 2,)) for n in range(8)}
+    weights = folder / "model-00001-of-00002.safetensors"
+    weights.write_bytes(make_safetensors(tensors, "revised"))
+    async with two(tmp_path) as (serving, pulling):
+        await publish(serving, folder)
+        await pull(pulling)
+        tensors["layer.new"] = ("U8", (MIB // 4,))
+        weights.write_bytes(make_safetensors(tensors, "revised"))
+        second = await publish(serving, folder)
+        done = await pull(pulling)
+        assert done.commit == second.commit
+        assert done.bytes_fetched + done.bytes_linked == done.bytes_total
+        assert MIB // 4 <= done.bytes_fetched < MIB // 4 + 100_000
+        assert contents(done.path) == contents(folder)
+
+
+async def test_publishing_the_same_folder_again_makes_no_new_release(tmp_path, folder):
+    async with two(tmp_path) as (serving, _):
+        assert (await publish(serving, folder)).commit == (await publish(serving, folder)).commit
+
+
+async def test_empty_files_twins_and_odd_names_travel(tmp_path, folder):
+    (folder / "empty.txt").touch()
+    (folder / "ünï cödé ♥.txt").write_text("x")
+    deep = folder.joinpath(*"abcdefgh")
+    deep.mkdir(parents=True)
+    (deep / "file").write_bytes(random_bytes("odd", MIB + 1))
+    (folder / "same-1").write_bytes(b"twice")
+    (folder / "same-2").write_bytes(b"twice")
+    async with two(tmp_path) as (serving, pulling):
+        await publish(serving, folder)
+        assert contents((await pull(pulling)).path) == contents(folder)
+        assert all(found.ok for found in await pulling.verify("lab/x", quiet))
+        await pull(pulling, to=tmp_path / "copies")
+        assert contents(tmp_path / "copies") == contents(folder)
