@@ -23,11 +23,11 @@ from pathlib import Path
 from p2phub.errors import NoSpaceError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
-from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors, is_plain
+from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors, is_folder, is_plain
 from p2phub.store.index import Index, Statements
 from p2phub.store.journal import Journal
 from p2phub.store.layout import Layout
-from p2phub.store.stamp import Stamp
+from p2phub.store.stamp import Stamp, stamp_now
 
 FEW = 8
 """Up to so many files or folders are fsynced one by one; for more, the file system is synced."""
@@ -118,21 +118,36 @@ class Adopter:
             plain = is_plain(path)
             if plain:
                 self._disk.set_mode(path, PRIVATE)
-            self._disk.rename(path, target if plain else self._layout.quarantine / str(content))
+                self._disk.rename(path, target)
+            else:
+                self._set_aside(content)
         return plain
 
-    def quarantine(self, content: ContentId) -> None:
-        """Take a damaged blob out of use; its bytes stay in `quarantine/`."""
-        with self._moving:
-            path = self._layout.blob(content)
-            if os.path.lexists(path):
-                self._disk.rename(path, self._layout.quarantine / str(content))
-            self._forget(content)
+    def quarantine(self, content: ContentId, found: Stamp) -> None:
+        """Take a damaged blob out of use; its bytes stay in `quarantine/`.
 
-    def forget(self, content: ContentId) -> None:
-        """Drop the row of a file that is gone."""
+        `found` is of the damaged file: one that has come in its place meanwhile stays.
+        """
+        path = self._layout.blob(content)
         with self._moving:
+            now = stamp_now(path)
+            if now is not None and now.is_file_of(found):
+                self._set_aside(content)
+                self._forget(content)
+
+    def forget(self, content: ContentId) -> bool:
+        """Drop the row of a file that is gone; False if there is neither."""
+        with self._moving:
+            if os.path.lexists(self._layout.blob(content)) or not self.known(content):
+                return False
             self._forget(content)
+        return True
+
+    def _set_aside(self, content: ContentId) -> None:
+        place = self._layout.quarantine / str(content)
+        if is_folder(place):
+            self._disk.remove_tree(place)
+        self._disk.rename(self._layout.blob(content), place)
 
     def _is_here(self, content: ContentId) -> bool:
         """Whether it is a blob; a row whose file somebody removed is dropped."""

@@ -22,7 +22,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import DamagedBlobError, NotFoundError, P2PHubError
+from p2phub.errors import DamagedBlobError, NoSpaceError, NotFoundError, P2PHubError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.adoption import Adopter, Arrival
@@ -32,7 +32,7 @@ from p2phub.store.ingest import Ingested
 from p2phub.store.intake import Intake
 from p2phub.store.layout import Layout
 from p2phub.store.space import Space
-from p2phub.store.stamp import Stamp
+from p2phub.store.stamp import Stamp, stamp_now
 from p2phub.store.verification import Take, bad_pieces, ignore
 
 _AGAIN = "pull or publish the repo again: only what is missing is fetched"
@@ -211,12 +211,13 @@ class Blobs:
         if before.size != content.size and not bad:
             bad = [max(table.count - 1, 0)]  # something follows the last piece
         if bad:
-            self._quarantine(content)
+            self._quarantine(content, before)
             return Examined(table.count, tuple(bad), b"")
         if before != _stamp(row, content):
             self._set_stamp(content, before)
         if row[5] is None and not self._index.read_only:
-            self._adopter.note_sha256(content, whole.digest())
+            with contextlib.suppress(NoSpaceError):
+                self._adopter.note_sha256(content, whole.digest())
         return Examined(table.count, (), whole.digest())
 
     def verify(self, content: ContentId, progress: Progress = no_progress) -> list[int]:
@@ -270,15 +271,21 @@ class Blobs:
             try:
                 return os.open(path, flags)
             except FileNotFoundError:
-                self._forget(content)
-                raise DamagedBlobError(
-                    f"the file of blob {content} is gone from {path}", remedy=_AGAIN
-                ) from None
+                raise self._gone(content) from None
             except OSError:
-                if path.is_symlink():
-                    self._quarantine(content)
+                found = stamp_now(path)
+                if found is not None and path.is_symlink():
+                    self._quarantine(content, found)
                     raise _damaged(content, []) from None
                 raise
+
+    def _gone(self, content: ContentId) -> NotFoundError | DamagedBlobError:
+        """What to say of a file that is not there: that somebody took it, or that we removed it."""
+        if self._forget(content) or (self._index.read_only and self.known(content)):
+            return DamagedBlobError(
+                f"the file of blob {content} is gone from {self.path(content)}", remedy=_AGAIN
+            )
+        return NotFoundError(f"there is no blob {content} in this store")
 
     def _recheck(self, content: ContentId, fd: int) -> None:
         """Its stamp is another: hash it again; remember the new stamp, or quarantine it."""
@@ -289,15 +296,17 @@ class Blobs:
             with contextlib.suppress(P2PHubError):
                 self._disk.set_mode(self.path(content), READ_ONLY)
             bad: list[int] = []
+            before = Stamp.of(os.fstat(fd))
             for _ in range(RECHECKS):
-                before = Stamp.of(os.fstat(fd))
                 _, bad = self._bad_pieces(fd, content, ignore, no_progress)
                 if bad or before.size != content.size:
                     break
-                if Stamp.of(os.fstat(fd)) == before:
+                now = Stamp.of(os.fstat(fd))
+                if now == before:
                     self._set_stamp(content, before)
                     return
-            self._quarantine(content)
+                before = now
+            self._quarantine(content, before)
         raise _damaged(content, bad)
 
     def _bad_pieces(
@@ -308,18 +317,23 @@ class Blobs:
             raise DamagedBlobError(f"the piece table of blob {content} is lost", remedy=_AGAIN)
         return table, bad_pieces(fd, table, self.path(content), take=take, progress=progress)
 
+    # What is noted beside a look at a blob may wait until the disk has room for it.
+
     def _set_stamp(self, content: ContentId, stamp: Stamp) -> None:
         if not self._index.read_only:
-            with self._index.write() as statements:
+            with contextlib.suppress(NoSpaceError), self._index.write() as statements:
                 statements.run("blobs.set_stamp", *stamp.row, content.digest, content.size)
 
-    def _quarantine(self, content: ContentId) -> None:
+    def _quarantine(self, content: ContentId, found: Stamp) -> None:
         if not self._index.read_only:
-            self._adopter.quarantine(content)
+            with contextlib.suppress(NoSpaceError):
+                self._adopter.quarantine(content, found)
 
-    def _forget(self, content: ContentId) -> None:
+    def _forget(self, content: ContentId) -> bool:
         if not self._index.read_only:
-            self._adopter.forget(content)
+            with contextlib.suppress(NoSpaceError):
+                return self._adopter.forget(content)
+        return False
 
 
 def _stamp(row: Row, content: ContentId) -> Stamp:

@@ -14,7 +14,10 @@ True
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
+
+from p2phub.store.disk import disk_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +38,23 @@ class Stamp:
     def from_row(cls, device: int, inode: int, mtime_ns: int, ctime_ns: int, size: int = 0) -> Self:
         return cls(_unsigned(device), _unsigned(inode), size, mtime_ns, ctime_ns)
 
+    def is_file_of(self, other: "Stamp") -> bool:
+        """Whether both are of one file, though it may have changed."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
     @property
     def row(self) -> tuple[int, int, int, int]:
         """Everything but the size, as SQLite keeps it: its integers have a sign."""
         return _signed(self.device), _signed(self.inode), self.mtime_ns, self.ctime_ns
+
+
+def stamp_now(path: Path) -> Stamp | None:
+    """Of what lies at `path`, be it a link; None if nothing does."""
+    with disk_errors(path):
+        try:
+            return Stamp.of(path.lstat())
+        except FileNotFoundError:
+            return None
 
 
 def _signed(number: int) -> int:

@@ -3,10 +3,11 @@
 import os
 import stat
 import threading
+from contextlib import contextmanager
 
 import pytest
 
-from p2phub.errors import DamagedBlobError, NotFoundError, WrongBytesError
+from p2phub.errors import DamagedBlobError, NoSpaceError, NotFoundError, WrongBytesError
 from p2phub.formats.digest import blake3, sha256
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.stamp import Stamp
@@ -173,6 +174,23 @@ def test_a_pipe_planted_in_the_place_of_a_blob_makes_nobody_wait(store):
         store.blobs.open_verified(SMALL.content)
 
 
+def test_folders_planted_in_the_place_of_a_blob_are_set_aside_one_after_the_other(store):
+    for _ in range(2):
+        bring(store, SMALL)
+        path = store.blobs.path(SMALL.content)
+        path.unlink()
+        path.mkdir()
+        (path / "stray").touch()
+        with pytest.raises(DamagedBlobError):
+            store.blobs.open_verified(SMALL.content)
+    bring(store, SMALL)
+    flip(store.blobs.path(SMALL.content))
+    with pytest.raises(DamagedBlobError):
+        store.blobs.open_verified(SMALL.content)
+    bring(store, SMALL)
+    assert held(store, SMALL.content) == SMALL.data
+
+
 def test_a_blob_that_was_deleted_by_hand_is_forgotten_and_can_come_again(store):
     bring(store, SMALL)
     store.blobs.path(SMALL.content).unlink()
@@ -197,6 +215,92 @@ def test_a_damaged_blob_can_come_again(store):
         store.blobs.open_verified(BIG.content)
     bring(store, BIG)
     assert held(store, BIG.content) == BIG.data
+
+
+class TestInTheMeantime:
+    """What other threads do between two steps of one that looks."""
+
+    def test_a_blob_that_is_removed_while_it_is_opened_is_not_found_and_not_damaged(
+        self, store, monkeypatch
+    ):
+        bring(store, BIG)
+        once(monkeypatch, store.blobs, "_open", lambda: store.blobs.remove(BIG.content))
+        with pytest.raises(NotFoundError):
+            store.blobs.open_verified(BIG.content)
+
+    def test_a_blob_that_went_and_came_while_it_was_opened_keeps_its_row(self, store, monkeypatch):
+        bring(store, BIG)
+
+        def went_and_came():
+            store.blobs.path(BIG.content).unlink()
+
+        once(monkeypatch, store.blobs, "_open", went_and_came)
+        once(monkeypatch, store.blobs, "_forget", lambda: bring(store, BIG))
+        with pytest.raises(NotFoundError):
+            store.blobs.open_verified(BIG.content)
+        assert held(store, BIG.content) == BIG.data
+        assert store.blobs.totals() == (1, len(BIG.data))
+
+    def test_a_good_copy_that_came_while_a_bad_one_was_hashed_stays(self, store, monkeypatch):
+        bring(store, BIG)
+        flip(store.blobs.path(BIG.content), 5)
+
+        def replaced():
+            assert store.blobs.verify(BIG.content) == [0]
+            bring(store, BIG)
+
+        once(monkeypatch, store.blobs, "_quarantine", replaced)
+        with pytest.raises(DamagedBlobError):
+            store.blobs.open_verified(BIG.content)
+        assert held(store, BIG.content) == BIG.data
+
+
+def once(monkeypatch, thing, name, before):
+    """Do something just before the next call of a method."""
+    real = getattr(thing, name)
+
+    def first(*given):
+        monkeypatch.setattr(thing, name, real)
+        before()
+        return real(*given)
+
+    monkeypatch.setattr(thing, name, first)
+
+
+class TestOnAFullDisk:
+    """Looking goes on; what would be noted is noted another time."""
+
+    @pytest.fixture
+    def full(self, store, monkeypatch):
+        bring(store, BIG)
+        return lambda: monkeypatch.setattr(store.index, "write", no_space)
+
+    def test_a_touched_blob_is_read(self, store, full):
+        os.utime(store.blobs.path(BIG.content))
+        full()
+        assert held(store, BIG.content) == BIG.data
+
+    def test_a_blob_that_is_gone_is_not_here(self, store, full):
+        store.blobs.path(BIG.content).unlink()
+        full()
+        assert not store.blobs.has(BIG.content)
+
+    def test_a_damaged_blob_is_damaged(self, store, full):
+        flip(store.blobs.path(BIG.content), 5)
+        full()
+        with pytest.raises(DamagedBlobError):
+            store.blobs.open_verified(BIG.content)
+
+    def test_a_blob_can_be_verified_and_hashed(self, store, full):
+        full()
+        assert store.blobs.verify(BIG.content) == []
+        assert store.blobs.hash_whole(BIG.content) == sha256(BIG.data)
+
+
+@contextmanager
+def no_space():
+    raise NoSpaceError("the disk is full")
+    yield
 
 
 class TestTheWholeFilesSha256:

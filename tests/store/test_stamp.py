@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from p2phub.store.stamp import Stamp
+from p2phub.store.stamp import Stamp, stamp_now
 
 
 @pytest.fixture
@@ -46,3 +46,23 @@ def test_a_number_with_all_64_bits_survives_sqlite(number):
     before = Stamp(number, number, 5, 1, 2)
     assert all(-(2**63) <= value < 2**63 for value in before.row)
     assert Stamp.from_row(*before.row, 5) == before
+
+
+def test_a_changed_file_is_still_that_file_and_another_with_its_name_is_not(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    before = stamp_now(path)
+    path.write_bytes(b"other")
+    after = stamp_now(path)
+    assert after != before
+    assert after.is_file_of(before)
+    (tmp_path / "new").write_bytes(b"one")
+    (tmp_path / "new").rename(path)
+    assert not stamp_now(path).is_file_of(before)
+
+
+def test_a_link_has_a_stamp_of_its_own_and_nothing_has_none(tmp_path):
+    (tmp_path / "file").write_bytes(b"one")
+    (tmp_path / "link").symlink_to("file")
+    assert not stamp_now(tmp_path / "link").is_file_of(stamp_now(tmp_path / "file"))
+    assert stamp_now(tmp_path / "gone") is None
