@@ -23,7 +23,7 @@ from pathlib import Path
 from p2phub.errors import NoSpaceError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
-from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, disk_errors, is_folder, is_plain
+from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, is_folder, is_plain
 from p2phub.store.index import Index, Statements
 from p2phub.store.journal import Journal
 from p2phub.store.layout import Layout
@@ -163,30 +163,49 @@ class Adopter:
             _drop_row(statements, content)
 
     def _place_all(self, arrivals: Sequence[Arrival]) -> None:
-        moved: list[Arrival] = []
+        moved: dict[Arrival, Stamp] = {}
         try:
             self._rename_all(arrivals, moved)
             for arrival in arrivals:
                 self._disk.set_mode(self._layout.blob(arrival.content), READ_ONLY)
             with self._index.write() as statements:
                 for arrival in arrivals:
-                    self._add_row(statements, arrival)
+                    self._add_row(statements, arrival, self._still(arrival, moved[arrival]))
         except P2PHubError:
-            for arrival in moved:
+            for arrival, before in moved.items():
                 with contextlib.suppress(P2PHubError):
+                    self._still(arrival, before)
                     self._disk.rename(self._layout.blob(arrival.content), arrival.path)
                     self._disk.set_mode(arrival.path, PRIVATE)
             raise
 
-    def _rename_all(self, arrivals: Sequence[Arrival], moved: list[Arrival]) -> None:
+    def _rename_all(self, arrivals: Sequence[Arrival], moved: dict[Arrival, Stamp]) -> None:
         folders = {self._layout.blob(arrival.content).parent for arrival in arrivals}
         for folder in [folder for folder in folders if not folder.exists()]:
             self._disk.make_folder(folder)
             folders.add(self._layout.blobs)
         for arrival in arrivals:
+            before = self._stamp(arrival.path)
             self._disk.rename(arrival.path, self._layout.blob(arrival.content))
-            moved.append(arrival)
+            moved[arrival] = before
         self._sync_each(sorted(folders))
+
+    def _stamp(self, path: Path) -> Stamp:
+        found = stamp_now(path)
+        if found is None:
+            raise P2PHubError(f"{path} is gone", remedy="run the command again")
+        return found
+
+    def _still(self, arrival: Arrival, before: Stamp) -> Stamp:
+        """The stamp of a file that has its new name, if it is the one that was verified."""
+        path = self._layout.blob(arrival.content)
+        now = self._stamp(path)
+        if not now.is_renamed(before):
+            raise P2PHubError(
+                f"somebody changed {path} while it was put there",
+                remedy="run the command again when nobody writes to the store",
+            )
+        return now
 
     def _sync_each(self, paths: Sequence[Path]) -> None:
         if len(paths) > FEW:
@@ -195,11 +214,8 @@ class Adopter:
         for path in paths:
             self._disk.sync_path(path)
 
-    def _add_row(self, statements: Statements, arrival: Arrival) -> None:
+    def _add_row(self, statements: Statements, arrival: Arrival, stamp: Stamp) -> None:
         content, table = arrival.content, arrival.table
-        path = self._layout.blob(content)
-        with disk_errors(path):
-            stamp = Stamp.of(path.stat(follow_symlinks=False))
         digest = arrival.sha256 if content.has_table else content.digest
         row = statements.one("blobs.add", content.digest, content.size, digest, *stamp.row)
         assert row is not None

@@ -25,6 +25,7 @@ from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.store.adoption import Arrival
 from p2phub.store.disk import Disk, Progress, disk_errors, read_into
+from p2phub.store.stamp import Stamp, stamp_now
 from p2phub.store.verification import bad_pieces
 
 Adopt = Callable[[Sequence["Partial"]], None]
@@ -43,6 +44,8 @@ class Partial:
         self._pieces_done, self._bytes_done = 0, 0
         self._state = threading.Condition()
         self._fds: tuple[int, int] | None = None
+        self._left: Stamp | None = None
+        """Of the data file when it was closed last."""
         self._users = 0
         self._stage: Stage = "open"
         self.committing = threading.Lock()
@@ -141,6 +144,7 @@ class Partial:
         with disk_errors(self.data):
             fd = os.open(self.data, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
+            self._left = Stamp.of(os.fstat(fd))
             bad_pieces(
                 fd,
                 self.table,
@@ -162,6 +166,7 @@ class Partial:
         if not self.table.count:
             self._disk.make_folder(self.folder)
             os.close(self._disk.open_file(self.data))
+        self._check_file()
         return Arrival(self.data, self.content, self.table)
 
     def claim_all(self) -> None:
@@ -207,7 +212,22 @@ class Partial:
                 if self.complete and not self._users:
                     self._close_files()
 
+    def _check_file(self) -> None:
+        """What was counted is in this file and in no other that has its name."""
+        now = stamp_now(self.data)
+        with self._state:
+            if self._fds is not None:
+                same = now is not None and now.is_file_of(Stamp.of(os.fstat(self._fds[0])))
+            else:
+                same = self._left is None or (now is not None and now.is_renamed(self._left))
+        if not same:
+            raise P2PHubError(
+                f"somebody took away or changed {self.data}",
+                remedy="run the command again: what is left is verified first",
+            )
+
     def _open(self) -> tuple[int, int]:
+        self._check_file()
         self._disk.make_folder(self.folder)
         data, bitmap = self._disk.open_file(self.data), -1
         with ExitStack() as undo:
@@ -221,6 +241,8 @@ class Partial:
 
     def _close_files(self) -> None:
         fds, self._fds = self._fds or (), None
+        if fds:
+            self._left = Stamp.of(os.fstat(fds[0]))
         for fd in fds:
             if fd >= 0:
                 os.close(fd)

@@ -42,6 +42,10 @@ class Stamp:
         """Whether both are of one file, though it may have changed."""
         return (self.device, self.inode) == (other.device, other.inode)
 
+    def is_renamed(self, other: "Stamp") -> bool:
+        """Whether only a new name or mode lies between the two."""
+        return self.is_file_of(other) and (self.size, self.mtime_ns) == (other.size, other.mtime_ns)
+
     @property
     def row(self) -> tuple[int, int, int, int]:
         """Everything but the size, as SQLite keeps it: its integers have a sign."""

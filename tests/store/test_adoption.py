@@ -126,7 +126,7 @@ def test_a_crash_between_the_name_and_the_row_costs_no_piece(layout, reopen, mon
     store = reopen()
     partial = fill(store, BIG)
 
-    def cut(statements, arrival):
+    def cut(*given):
         raise PowerCutError
 
     monkeypatch.setattr(store.blobs._adopter, "_add_row", cut)
@@ -246,3 +246,32 @@ def test_a_refused_commit_says_which_pieces_are_missing(store):
     with pytest.raises(P2PHubError, match="2 pieces are missing"):
         partial.commit()
     assert not store.blobs.has(BIG.content)
+
+
+@pytest.mark.parametrize("at", ["rename", "sync_all", "set_mode"])
+def test_a_file_that_somebody_replaces_while_it_is_put_there_is_no_blob(reopen, layout, at):
+    class Meddling(CountingDisk):
+        armed = False
+
+        def _about_to(self, action, path):
+            super()._about_to(action, path)
+            target = layout.blob(BIG.content)
+            if self.armed and target.exists() and action == at:
+                self.armed = False
+                target.with_name("other").write_bytes(bytes(BIG.content.size))
+                target.with_name("other").rename(target)
+
+    disk = Meddling()
+    store = reopen(disk=disk)
+    partial = fill(store, BIG)
+    disk.armed = True
+    others = [fill(store, make_sample(n, seed=n)) for n in range(1, 3)]
+    order = sorted([partial, *others], key=lambda each: each is not partial)
+    with pytest.raises(P2PHubError, match="somebody"):
+        store.blobs.adopt_many([each.arrival() for each in order])
+    assert store.blobs.every() == []
+    store = reopen()
+    for sample in (BIG, make_sample(1, seed=1), make_sample(2, seed=2)):
+        again = fill(store, sample)
+        again.commit()
+        assert held(store, sample.content) == sample.data

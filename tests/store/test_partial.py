@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from p2phub.errors import NoSpaceError, NotFoundError, WrongBytesError
+from p2phub.errors import NoSpaceError, NotFoundError, P2PHubError, WrongBytesError
 from p2phub.formats.pieces import Run
 from p2phub.testing.disks import FullDisk, PowerCut, PowerCutError
 from p2phub.testing.samples import make_sample
@@ -175,6 +175,24 @@ class TestOpeningAgain:
         give(again, BIG, *range(12))
         again.commit()
         assert precious.read_bytes() == b"precious"
+
+    @pytest.mark.parametrize("what", ["gone", "replaced"])
+    def test_data_that_somebody_takes_away_meanwhile_is_never_zeros_in_its_place(
+        self, store, reopen, what
+    ):
+        partial = begin(store)
+        give(partial, BIG, *range(12))
+        partial.data.unlink()
+        if what == "replaced":
+            partial.data.write_bytes(bytes(BIG.content.size))
+        for use in (lambda: partial.read(0, 10), partial.commit):
+            with pytest.raises(P2PHubError, match="somebody took away or changed"):
+                use()
+        assert not store.blobs.has(BIG.content)
+        again = begin(reopen())
+        assert again.count_done == 0
+        give(again, BIG, *range(12))
+        again.commit()
 
 
 def held_again(partial):
