@@ -214,8 +214,8 @@ class Partial:
 
     def _check_file(self) -> None:
         """What was counted is in this file and in no other that has its name."""
-        now = stamp_now(self.data)
         with self._state:
+            now = stamp_now(self.data)  # while nobody opens or closes it
             if self._fds is not None:
                 same = now is not None and now.is_file_of(Stamp.of(os.fstat(self._fds[0])))
             else:

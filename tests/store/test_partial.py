@@ -9,6 +9,7 @@ import pytest
 
 from p2phub.errors import NoSpaceError, NotFoundError, P2PHubError, WrongBytesError
 from p2phub.formats.pieces import Run
+from p2phub.store.stamp import stamp_now
 from p2phub.testing.disks import FullDisk, PowerCut, PowerCutError
 from p2phub.testing.samples import make_sample
 
@@ -234,6 +235,24 @@ class TestManyThreads:
             thread.join()
         assert errors == []
         assert store.blobs.totals() == (1, 1_200_000)
+
+    def test_a_piece_that_two_bring_is_not_taken_for_meddling_by_who_commits(
+        self, store, monkeypatch
+    ):
+        partial = begin(store)
+        give(partial, BIG, *range(12))
+        free = []
+
+        def looking(path):
+            other = threading.Thread(target=lambda: free.append(partial._state.acquire(False)))
+            other.start()
+            other.join()
+            return stamp_now(path)
+
+        monkeypatch.setattr("p2phub.store.partial.stamp_now", looking)
+        partial.commit()
+        assert free
+        assert not any(free), "somebody could write between the look and the comparison"
 
     def test_a_close_waits_for_who_is_writing(self, store, monkeypatch):
         partial = begin(store)
