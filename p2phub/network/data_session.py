@@ -52,6 +52,7 @@ class DataSession:
         """Serve until the end. Raises `OSError` or one of ours when the peer misbehaves."""
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection.settimeout(self._patience.handshake)
+        self._connection.getpeername()  # wrapping one whose peer has left would lose the socket
         tls = self._context.wrap_socket(
             self._connection, server_side=True, do_handshake_on_connect=False
         )

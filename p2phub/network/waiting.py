@@ -8,7 +8,7 @@ from typing import Final
 
 import trio
 
-from p2phub.errors import TooSlowError, plain_errors
+from p2phub.errors import P2PHubError, TooSlowError, plain_errors
 from p2phub.protocol.ports import Stream
 
 FAREWELL: Final = 2.0
@@ -49,6 +49,6 @@ async def one_error() -> AsyncIterator[None]:
     try:
         with plain_errors():
             yield
-    except BaseExceptionGroup:
+    except (P2PHubError, BaseExceptionGroup):
         await trio.lowlevel.checkpoint_if_cancelled()
         raise

@@ -1,7 +1,9 @@
 """The asking side of a data connection, against peers that answer badly in every way."""
 
 import socket
+import struct
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -69,6 +71,61 @@ def connect():
     yield connect
     for client in clients:
         client.close()
+
+
+def resets_after(count):
+    """A peer that takes a connection, sends the first `count` parts of an answer, and resets it."""
+    parts = [b"HTTP/1.1 200 OK\r\n", b"Content-Length: 10\r\n\r\n", b"01234", b"5678"]
+
+    def script(request):
+        yield from parts[:count]
+        raise ConnectionResetError
+
+    return script
+
+
+class TestResets:
+    """A reset is an error of the peer at whatever stage, and the connection is not used again."""
+
+    def test_before_the_handshake(self):
+        with ResettingPort() as endpoint:
+            client = DataClient("12D3KooWnobody", b"", name="bob", patience=QUICK)
+            with pytest.raises(NoSourceError, match="the data port of bob cannot be reached"):
+                client.connect([endpoint])
+            client.close()
+
+    @pytest.mark.parametrize("parts", range(5))
+    def test_in_an_answer(self, connect, parts):
+        with GarbagePeer(resets_after(parts)) as peer:
+            client = connect(peer)
+            with pytest.raises(RemoteError):
+                client.document(DIGEST, 10)
+            assert not client.reusable
+            with pytest.raises(RemoteError):
+                client.document(DIGEST, 10)
+
+
+class ResettingPort:
+    """Accepts connections and resets each at once."""
+
+    def __enter__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+        return Endpoint("127.0.0.1", self.listener.getsockname()[1])
+
+    def __exit__(self, *_):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.listener.close()
+
+    def serve(self):
+        with suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                linger = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                connection.close()
 
 
 class TestGarbageAnswers:

@@ -149,6 +149,43 @@ class TestFaults:
             assert scope.cancelled_caught
             await source.close()
 
+    async def test_a_cancelled_fetch_in_the_middle_closes_its_socket_and_ends_its_thread(self):
+        library = MemoryLibrary()
+        library.add(large := make_sample(48 * MIB, piece=MIB))
+        with ServedPeer(library) as peer:
+            source = PeerSource(peer.peer_id, [peer.endpoint])
+            sink, threads = MemorySink(large.table), threading.active_count()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(source.fetch, large.content, large.table, large.all, sink)
+                await until(lambda: sink.order)
+                nursery.cancel_scope.cancel()
+            await until(lambda: not peer.server.connections)
+            assert threading.active_count() <= threads + 1  # trio keeps one idle thread for later
+            came = len(sink.order)
+            assert came < large.table.count
+            await source.fetch(large.content, large.table, large.all, sink)
+            assert sink.data == large.data
+            await source.close()
+
+    async def test_a_server_that_stops_in_the_middle_is_an_error_at_once(self):
+        library = MemoryLibrary()
+        library.add(large := make_sample(48 * MIB, piece=MIB))
+        with ServedPeer(library) as peer:
+            source = PeerSource(peer.peer_id, [peer.endpoint], patience=LONG)
+            sink = WaitingSink(large.table)
+
+            async def stop():
+                await until(sink.reached.is_set)
+                await trio.to_thread.run_sync(peer.server.stop)
+                sink.go_on.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stop)
+                with pytest.raises(RemoteError):
+                    await source.fetch(large.content, large.table, large.all, sink)
+            assert all(large.table.check(index, data) for index, data in sink.pieces.items())
+            await source.close()
+
     async def test_a_peer_that_hangs_is_too_slow_and_not_asked_twice(self):
         with GarbagePeer(answer_nothing, hangs=True) as peer:
             source = PeerSource(peer.peer_id, [peer.endpoint], patience=Patience(request=0.2))
