@@ -3,6 +3,7 @@
 Each error is read as a program does (`--json`); a few also as a person does, who is told the same.
 """
 
+import itertools
 import os
 import re
 import subprocess
@@ -178,16 +179,17 @@ def test_a_person_is_told_the_same_and_what_to_do_next(lab, code, words):
 def test_a_file_that_changes_while_it_is_published(lab, tmp_path, how):
     name = how.replace(" ", "-")
     folder = tiny_model_folder(tmp_path / "restless", seed=name, shard_bytes=1000)
-    target, other = folder / "restless.safetensors", tmp_path / "other"
-    data = random_bytes(name, 16 * MIB)
-    target.write_bytes(data)
-    still = threading.Event()
+    target, link = folder / "restless.safetensors", tmp_path / "link"
+    others = [tmp_path / "one", tmp_path / "other"]
+    for path in (target, *others):
+        path.write_bytes(random_bytes(name, 16 * MIB))
+    still, turns = threading.Event(), itertools.cycle(others)
 
     def change() -> None:
         while not still.wait(0.001):
             if how == "replaced":
-                other.write_bytes(data)
-                os.replace(other, target)
+                link.hardlink_to(next(turns))
+                link.replace(target)
                 continue
             with target.open("r+b") as file:
                 file.seek(0, os.SEEK_END if how == "grown" else os.SEEK_SET)

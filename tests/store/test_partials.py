@@ -3,6 +3,7 @@
 import os
 import resource
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -204,7 +205,8 @@ def test_one_incomplete_file_keeps_the_others_from_nothing_being_lost(store):
 
 def test_a_thousand_open_small_files_need_no_thousand_descriptors(store):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (120, hard))
+    highest = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 60, hard))
     try:
         samples = [make_sample(7, seed=f"fd {n}") for n in range(150)]
         partials = [begin(store, sample) for sample in samples]
