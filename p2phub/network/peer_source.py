@@ -14,6 +14,7 @@ Rules it keeps:
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, TypeVar
 
 import trio
@@ -66,7 +67,7 @@ class PeerSource:
         self._peer_id, self._addresses, self._ticket = peer_id, tuple(addresses), ticket
         self._network, self._renew, self._tell = network, renew, tell
         self._patience = patience or Patience()
-        self._for_bulk, self._for_questions = trio.Semaphore(connections), trio.Semaphore(_SPARE)
+        self._places, self._questions = trio.Semaphore(connections), trio.Semaphore(_SPARE)
         self._threads = trio.CapacityLimiter(connections + _SPARE)
         self._idle: list[DataClient] = []
         self._active: set[DataClient] = set()
@@ -76,24 +77,26 @@ class PeerSource:
 
     async def holds(self, content: ContentId) -> Holding | None:
         """What the peer has of this file; None if nothing."""
-        return await self._ask(
-            self._for_questions,
-            lambda client: client.holds(content),
-            lambda client: client.holds(content),
-        )
+        async with self._questions:
+            return await self._ask(
+                lambda client: client.holds(content), lambda client: client.holds(content)
+            )
 
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes it has under this digest, at most `limit`. Not yet checked by anyone."""
-        return await self._ask(
-            self._for_questions,
-            lambda client: client.document(digest, limit),
-            lambda client: client.document(digest, limit),
-        )
+        async with self._questions:
+            return await self._ask(
+                lambda client: client.document(digest, limit),
+                lambda client: client.document(digest, limit),
+            )
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """One of its `connections`, whoever else wants one."""
+        return self._places
 
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
         """Hand every piece of `run` to `sink`, in order; returns when the last was accepted."""
         await self._ask(
-            self._for_bulk,
             lambda client: client.fetch(content, table, run, sink),
             lambda client: client.fetch(content, table, run, sink),
         )
@@ -109,14 +112,12 @@ class PeerSource:
 
     async def _ask(
         self,
-        places: trio.Semaphore,
         over_tls: Callable[[DataClient], T],
         over_stream: Callable[[StreamClient], Awaitable[T]],
     ) -> T:
         for may_renew in (self._renew is not None, False):
             try:
-                async with places:
-                    return await self._once(over_tls, over_stream)
+                return await self._once(over_tls, over_stream)
             except UnknownTicketError:
                 if not may_renew or self._renew is None:
                     raise

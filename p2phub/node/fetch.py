@@ -89,18 +89,21 @@ class FileFetch:
 
     async def _work(self, source: Source, all_workers: trio.CancelScope) -> None:
         while True:
-            with self._lock:
-                step = self._plan.next_for(source.name, trio.current_time())
-            match step:
-                case Leave():
-                    if self._plan.finished:
-                        all_workers.cancel()  # one may hang on a piece another one brought
-                    return
-                case Wait(seconds):
-                    with trio.move_on_after(seconds):
-                        await self._changed.wait()
-                case Ask(run):
-                    await self._ask(source, run)
+            async with source.place():
+                step = self._next(source)
+                if isinstance(step, Ask):
+                    await self._ask(source, step.run)
+            if isinstance(step, Wait):
+                with trio.move_on_after(step.seconds):
+                    await self._changed.wait()
+            if isinstance(step, Leave):
+                if self._plan.finished:
+                    all_workers.cancel()  # one may hang on a piece another one brought
+                return
+
+    def _next(self, source: Source) -> Ask | Wait | Leave:
+        with self._lock:
+            return self._plan.next_for(source.name, trio.current_time())
 
     async def _ask(self, source: Source, run: Run) -> None:
         sink = _CountingSink(self, source.name)

@@ -6,6 +6,7 @@ through trio. The sink checks every piece; a source cannot make it keep a wrong 
 of these ship in `p2phub.testing` and are held to the same conformance suites as the real ones."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,6 +51,14 @@ class Source(Protocol):
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes of a document, page or piece table, at most `limit` of them. Not yet checked
         by anyone.
+        """
+        ...
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Wait until fewer than `connections` runs are asked of it, and count as one inside.
+
+        A run is chosen and fetched inside: one that was asked for and then waits for others would
+        make its source look slow.
         """
         ...
 

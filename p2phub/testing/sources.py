@@ -6,6 +6,7 @@ conformance suite as the sources that use the network.
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 
 import trio
 
@@ -38,6 +39,7 @@ class HonestSource:
         self._files = {sample.content: sample for sample in files}
         self._documents = dict(documents or {})
         self._ranges = dict(ranges or {})
+        self._places = trio.Semaphore(connections)
 
     async def holds(self, content: ContentId) -> Holding | None:
         await trio.sleep(self.latency)
@@ -54,6 +56,9 @@ class HonestSource:
         if len(data) > limit:
             raise GarbageError(f"{self.name} claims a document of {len(data)} bytes")
         return data
+
+    def place(self) -> AbstractAsyncContextManager[None]:
+        return self._places
 
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
         self.asked.append(run)

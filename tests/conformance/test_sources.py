@@ -140,11 +140,21 @@ class TestFetch:
         assert sink.order == list(range(run.first, run.first + run.count))
 
     async def test_takes_several_runs_at_once(self, source):
-        sink = MemorySink(LARGE.table)
+        sink, inside, most = MemorySink(LARGE.table), 0, 0
+
+        async def bring(run: Run) -> None:
+            nonlocal inside, most
+            async with source.place():
+                inside += 1
+                most = max(most, inside)
+                await source.fetch(LARGE.content, LARGE.table, run, sink)
+                inside -= 1
+
         async with trio.open_nursery() as nursery:
             for first in range(0, 30, 5):
-                nursery.start_soon(source.fetch, LARGE.content, LARGE.table, Run(first, 5), sink)
+                nursery.start_soon(bring, Run(first, 5))
         assert sink.data == LARGE.data
+        assert most == source.connections
 
     async def test_brings_the_parts_that_are_held(self, source):
         sink = MemorySink(PARTIAL.table)

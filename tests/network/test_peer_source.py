@@ -63,8 +63,13 @@ class WaitingSink(MemorySink):
 
 async def fetch(source, run=None):
     sink = MemorySink(SAMPLE.table)
-    await source.fetch(SAMPLE.content, SAMPLE.table, run or SAMPLE.all, sink)
+    await into(source, sink, run)
     return sink
+
+
+async def into(source, sink, run=None):
+    async with source.place():
+        await source.fetch(SAMPLE.content, SAMPLE.table, run or SAMPLE.all, sink)
 
 
 class TestConnections:
@@ -91,7 +96,7 @@ class TestConnections:
         sinks = [WaitingSink(SAMPLE.table) for _ in range(3)]
         async with trio.open_nursery() as nursery:
             for sink in sinks:
-                nursery.start_soon(source.fetch, SAMPLE.content, SAMPLE.table, SAMPLE.all, sink)
+                nursery.start_soon(into, source, sink)
             await until(lambda: sum(sink.reached.is_set() for sink in sinks) == 2)
             # A question needs no place among the runs, and this one is answered before they end.
             assert await source.holds(SAMPLE.content) == Holding(complete=True)

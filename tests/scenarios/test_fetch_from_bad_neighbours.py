@@ -134,3 +134,24 @@ async def test_a_source_that_kept_us_waiting_is_named(autojump_clock):
     await job.run([(source, WHOLE) for source in sources])
     assert is_whole(sink)
     assert job.slow == {"hangs"}
+
+
+async def test_a_source_that_is_busy_with_another_file_is_not_asked_and_not_called_slow(
+    autojump_clock,
+):
+    """Two files from one source: what waits for its place must not be held back by its name."""
+    other = make_sample(24 << 20, seed="other", piece=1 << 20)
+    busy = HonestSource("busy", [SAMPLE, other], latency=1)
+    free = HonestSource("free", [other])
+    sinks = MemorySink(SAMPLE.table), MemorySink(other.table)
+    first = FileFetch("first.safetensors", SAMPLE.content, SAMPLE.table, sinks[0])
+    second = FileFetch("second.safetensors", other.content, other.table, sinks[1])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(first.run, [(busy, WHOLE)])
+        await trio.sleep(0.5)
+        await second.run([(busy, WHOLE), (free, WHOLE)])
+        assert trio.current_time() < 10
+        assert not second.slow
+        assert len(busy.asked) == 1
+    assert is_whole(sinks[0])
+    assert sinks[1].data == other.data
