@@ -113,7 +113,7 @@ def test_before_setup_it_names_setup(machine, script):
     assert "scripts/setup" in run.stderr
 
 
-@pytest.mark.parametrize("benchmark", ["idle", "publish", "transfer"])
+@pytest.mark.parametrize("benchmark", ["findability", "idle", "publish", "transfer"])
 @pytest.mark.slow
 def test_benchmarks_run(benchmark):
     run = subprocess.run(
