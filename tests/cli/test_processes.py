@@ -149,7 +149,7 @@ def test_an_embedded_node_ends_the_work_of_others_before_it_stops(processes, hom
     assert json.loads(out.splitlines()[-1])["error"]["code"] == "interrupted"
     go()
     code, out, _ = ended(second)
-    assert code == 0
+    assert code == 0, out
     assert json.loads(out.splitlines()[-1])["event"] == "done"
 
 
