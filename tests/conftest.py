@@ -6,7 +6,8 @@
 * Each test has a time budget: 30 s, 300 s if it is marked slow, or what `budget(seconds)` says.
 * Tests marked gpu are skipped, with the reason, where there is no CUDA device.
 * Property tests draw the same examples in every run.
-* Processes that tests start find this tree, and neither settings nor a hub of whoever runs them.
+* Processes that tests start find this tree, and neither settings nor a hub of whoever runs them;
+  they heed SIGINT, also where the tests run in the background of a shell that ignores it.
 """
 
 import os
@@ -44,6 +45,8 @@ for name in [name for name in os.environ if name.startswith("P2PHUB_")]:
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
 
 
