@@ -12,7 +12,7 @@ It leaves living again after a death to `libp2p_host`.
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -103,11 +103,11 @@ class Session:
     # --- who is there
 
     def own(self) -> PeerAddress:
-        return PeerAddress(str(self.host.get_id()), dialable(map(str, self.host.get_addrs())))
+        return PeerAddress(str(self.host.get_id()), dialable(_told(self.host.get_addrs)))
 
     def listening(self) -> tuple[str, ...]:
         """The addresses we really listen on, with the ports we got."""
-        return tuple(str(address) for address in self.host.get_transport_addrs())
+        return _told(self.host.get_transport_addrs)
 
     def connected(self) -> tuple[str, ...]:
         return tuple(str(peer_id) for peer_id in self.host.get_connected_peers())
@@ -301,3 +301,11 @@ class _Events(INotifee):
 
 def _identify_nobody(peer_id: Any, *, reason: str = "") -> None:
     """The library would ask in a task whose failure ends the process; we ask in one of ours."""
+
+
+def _told(addresses: Callable[[], Iterable[Any]]) -> tuple[str, ...]:
+    """The addresses of a host; none of one whose sockets are closed, because it is going down."""
+    try:
+        return tuple(map(str, addresses()))
+    except OSError:
+        return ()

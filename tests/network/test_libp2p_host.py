@@ -249,6 +249,24 @@ async def test_a_host_that_ends_closes_its_sockets():
             await trio.open_tcp_stream("127.0.0.1", int(address.addresses[0].rpartition("/")[2]))
 
 
+async def test_a_host_that_is_going_down_and_has_closed_its_sockets_still_knows_itself(
+    monkeypatch,
+):
+    def closed():
+        with socket.socket() as gone:
+            pass
+        return [gone.getsockname()]  # what the library does then
+
+    one, two = network("one"), network("two")
+    async with running(one, two):
+        await two.connect(address_of(one))
+        before = one.addresses()
+        monkeypatch.setattr(one._session.host, "get_transport_addrs", closed)
+        assert one.addresses() == before
+        assert one._session.listening() == ()
+        assert await one.put_head(KEY, b"1:mine") == 1
+
+
 async def test_a_host_that_dies_comes_back_on_the_same_port_with_its_handlers():
     one, two = network("one"), network("two")
     one.handle("/echo/1", echo)
