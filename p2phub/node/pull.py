@@ -1,72 +1,24 @@
 """Pull a release: resolve, look what is here, fetch the rest, verify, present as a folder.
 
-Every file goes the same way: its piece table (small files have none), pieces that any blob on this
-disk already has, the missing ones from sources, then a whole, read-only blob. A piece is checked
-in the buffer it arrived in, before it is written; a file becomes visible only when every piece
-was. What was fetched stays when a pull is interrupted, and is checked again, piece by piece, when
-the next one resumes."""
+How the bytes of its files get here is in `p2phub/node/bring.py`.
+"""
 
-import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
 
-from p2phub.errors import (
-    DamagedBlobError,
-    NoSourceError,
-    NotFoundError,
-    UntrustedError,
-    UsageError,
-    WrongBytesError,
-    plain_errors,
-)
-from p2phub.formats.ids import ContentId, Reference
+from p2phub.errors import DamagedBlobError, UntrustedError, UsageError
+from p2phub.formats.ids import Reference
 from p2phub.formats.manifest import FileEntry
-from p2phub.formats.pieces import PieceTable, max_table_bytes
-from p2phub.node.asking import all_quick, first_right
-from p2phub.node.events import FileDone, Planned, Report, Resolved, Warned
-from p2phub.node.fetch import FileFetch
-from p2phub.node.progress import ProgressCounter, reporting
+from p2phub.node.bring import bring_all
+from p2phub.node.events import Report, Resolved, Warned
 from p2phub.node.resolve import ResolvedRelease, resolve
 from p2phub.node.selection import select
 from p2phub.node.services import Services
 from p2phub.node.values import Pulled, PullRequest, SourceShare
-from p2phub.protocol.ports import Holding, Source
-from p2phub.store.blobs import Blobs
 from p2phub.store.export import export
-from p2phub.store.linking import link_pieces
 from p2phub.trust.policy import decide
-
-FILES_AT_ONCE = 4
-ATTEMPTS = 3
-"""How often sources are looked for again when the known ones are used up."""
-ATTEMPT_PAUSE = 1.0  # seconds
-
-
-@dataclass(slots=True)
-class _Bringing:
-    """The state of one pull, shared by the tasks that bring its files."""
-
-    services: Services
-    resolved: ResolvedRelease
-    report: Report
-    progress: ProgressCounter
-    linked: int = 0
-    brought: dict[str, int] = field(default_factory=dict)
-    liars: set[str] = field(default_factory=set)
-    """Who has delivered wrong bytes in this pull, and is not asked again in it."""
-    slow: set[str] = field(default_factory=set)
-    """Who has kept this pull waiting, and is asked again only when nobody else is left."""
-    told: set[str] = field(default_factory=set)
-    """The sources that people were told of."""
-
-    def count(self, source: str, size: int) -> None:
-        """A piece was accepted; called from the threads of sources."""
-        self.brought[source] = self.brought.get(source, 0) + size
-        self.progress.add(size)
-        self.services.traffic.down.add(size)
 
 
 async def pull(services: Services, request: PullRequest, report: Report) -> Pulled:
@@ -90,7 +42,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     )
     services.traffic.pulls += 1
     try:
-        bringing = await _bring_all(services, resolved, files, report)
+        bringing = await bring_all(services, resolved, files, report)
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go_if_empty, services, resolved)
@@ -152,186 +104,6 @@ def _wanted(
         )
     chosen = set(wanted)
     return tuple(file for file in resolved.release.files if file.path in chosen)
-
-
-async def _bring_all(
-    services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
-) -> _Bringing:
-    missing = await services.on_disk(_missing, services.store.blobs, files)
-    total = sum(file.size for file in files)
-    to_fetch = sum(file.size for file in missing)
-    report(Planned(len(files), total, total - to_fetch, to_fetch))
-    async with reporting(total, report, done=total - to_fetch) as progress:
-        bringing = _Bringing(services, resolved, report, progress, linked=total - to_fetch)
-        if missing:
-            await _bring_missing(bringing, missing)
-    return bringing
-
-
-def _missing(blobs: Blobs, files: Sequence[FileEntry]) -> list[FileEntry]:
-    """The files that are not here as they should be, each content once."""
-    unique = {file.content: file for file in files}
-    return [file for content, file in unique.items() if not _is_right(blobs, content)]
-
-
-def _is_right(blobs: Blobs, content: ContentId) -> bool:
-    """Whether a blob is what it was when it was verified, and its piece table too."""
-    try:
-        with blobs.opened(content):
-            return blobs.table(content) is not None
-    except (NotFoundError, UntrustedError):
-        return False
-
-
-async def _bring_missing(bringing: _Bringing, missing: Sequence[FileEntry]) -> None:
-    limit = trio.CapacityLimiter(FILES_AT_ONCE)
-
-    async def one(file: FileEntry) -> None:
-        async with limit:
-            await _bring_with_patience(bringing, file)
-
-    with plain_errors():
-        async with trio.open_nursery() as nursery:
-            for file in missing:
-                nursery.start_soon(one, file)
-
-
-async def _bring_with_patience(bringing: _Bringing, file: FileEntry) -> None:
-    """Look for other sources when the known ones did not do; a crowd of liars is passed by."""
-    lie: WrongBytesError | None = None
-    for attempt in range(ATTEMPTS):
-        try:
-            async with bringing.services.bringing.of(file.content):
-                await _bring(bringing, file, again=attempt > 0)
-        except WrongBytesError as error:
-            lie = error
-        except NoSourceError as error:
-            if lie is not None or attempt + 1 == ATTEMPTS:
-                raise lie or error from None
-            await trio.sleep(ATTEMPT_PAUSE)
-        else:
-            bringing.report(FileDone("/".join(file.path), file.size))
-            return
-    if lie is not None:
-        raise lie
-
-
-async def _bring(bringing: _Bringing, file: FileEntry, *, again: bool) -> None:
-    """One file: table, local pieces, missing pieces, blob."""
-    services, store = bringing.services, bringing.services.store
-    label = "/".join(file.path)
-    if await _came_meanwhile(bringing, file):
-        return
-    sources = await services.neighbours.holders(
-        bringing.resolved.digest, again=again, without=bringing.liars
-    )
-    sources = [source for source in sources if source.name not in bringing.slow] or sources
-    bringing.progress.sources = len(sources)
-    table = await _table_of(bringing, file, sources)
-    if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
-        return
-    partial = await services.on_disk(store.partials.open, file.content, table)
-    try:
-        counted = partial.bytes_done if again else 0
-        await services.on_disk(link_pieces, partial, store.blobs)
-        here = partial.bytes_done - counted
-        bringing.linked += here
-        bringing.progress.add(here)
-        missing = partial.missing()
-        if missing:
-            fetch = FileFetch(
-                label, file.content, table, partial, missing=missing, brought=bringing.count
-            )
-            holders = await _holdings(bringing, file.content, sources)
-            _tell_of_streams(bringing, holders)
-            try:
-                await fetch.run(holders)
-            finally:
-                bringing.liars |= fetch.liars
-                bringing.slow |= fetch.slow
-        await services.on_disk(partial.commit)
-    finally:
-        with trio.CancelScope(shield=True):
-            await services.on_disk(store.partials.close, partial)
-
-
-async def _came_meanwhile(bringing: _Bringing, file: FileEntry) -> bool:
-    """Whether a file is here now; another pull may have brought it."""
-    services = bringing.services
-    if not await services.on_disk(_is_right, services.store.blobs, file.content):
-        return False
-    bringing.linked += file.size
-    bringing.progress.add(file.size)
-    return True
-
-
-def _tell_of_streams(bringing: _Bringing, holders: Sequence[tuple[Source, Holding]]) -> None:
-    """Say, once a source, that it is slow because its data port cannot be reached."""
-    for source, _ in holders:
-        if (
-            bringing.services.neighbours.is_indirect(source.name)
-            and source.name not in bringing.told
-        ):
-            bringing.told.add(source.name)
-            bringing.report(
-                Warned(
-                    f"the data port of {source.name} cannot be reached;"
-                    " its files come over a libp2p stream, which is slower",
-                    remedy="let its `[network] data_listen` port through",
-                )
-            )
-
-
-async def _holdings(
-    bringing: _Bringing, content: ContentId, sources: Sequence[Source]
-) -> list[tuple[Source, Holding]]:
-    """Which of `sources` have any of a file, asked all at once."""
-
-    async def ask(source: Source) -> Holding:
-        holding = await source.holds(content)
-        if holding is None:
-            raise NotFoundError(f"{source.name} has nothing of {content}")
-        return holding
-
-    asked = await all_quick(sources, ask)
-    bringing.slow |= {source.name for source in asked.late}
-    return asked.answers
-
-
-async def _table_of(bringing: _Bringing, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
-    """The piece table that the content id names, from this disk or from whoever has it.
-
-    A source that sends another one is passed over; `WrongBytesError` if only such are left.
-    """
-    services = bringing.services
-    if not file.content.has_table:
-        return PieceTable.for_small(file.content)
-    with contextlib.suppress(UntrustedError):  # one that rotted here is fetched again
-        here = await services.on_disk(services.store.blobs.table, file.content)
-        if here is not None:
-            return here
-
-    async def ask(source: Source) -> PieceTable:
-        data = await source.document(file.content.digest, max_table_bytes(file.size))
-        try:
-            table = PieceTable.unpack(data, file.content)
-        except UntrustedError:
-            bringing.liars.add(source.name)
-            raise
-        await services.on_disk(services.store.blobs.put_table, file.content, data)
-        return table
-
-    asked = await first_right(sources, ask)
-    bringing.slow |= {source.name for source in asked.late}
-    if asked.answers:
-        return asked.answers[0][1]
-    name = "/".join(file.path)
-    if asked.lies:
-        raise WrongBytesError(
-            f"{name}: the piece table that was delivered is not the one that was signed",
-            remedy="pull again when another peer has it",
-        ) from asked.lies[-1]
-    raise NoSourceError(f"{name}: nobody reachable has its piece table")
 
 
 def _present(
