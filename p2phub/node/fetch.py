@@ -2,10 +2,18 @@
 
 The plan decides, a source moves the bytes from its own threads, the sink checks and keeps them.
 This module only joins the three: it starts the workers, tells the plan what happened, and turns
-"nobody is left" into one error."""
+"nobody is left" into one error.
+
+Rules it keeps:
+ * sources may join, learn of more pieces and leave at any time; who joins takes part at once;
+ * when the last piece was accepted, whoever still sends has `FAREWELL` seconds to come to rest (a
+   connection that is cut cannot be used again), and nobody is waited for longer;
+ * a fetch ends when nothing is missing, or when no source can bring anything and the caller does
+   not look for others any more."""
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import trio
 
@@ -33,8 +41,19 @@ _FAILURES: tuple[tuple[type[P2PHubError], Failure], ...] = (
 )
 
 
+FAREWELL = 0.1  # seconds
+
+
+@dataclass(slots=True)
+class _Member:
+    """A source that takes part, and what ends its workers."""
+
+    source: Source
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 class FileFetch:
-    """The fetching of one file.
+    """The fetching of one file. Everything but `accepted` is called from trio's thread.
 
     `label` is what people call the file, for errors. `brought(source name, bytes)` is called from
     any thread for every piece that was accepted."""
@@ -60,20 +79,65 @@ class FileFetch:
         """Who was asked for something and brought nothing for a long time."""
         self._lock = threading.Lock()
         self._clock = trio.lowlevel.current_clock()
+        self._trio = trio.lowlevel.current_trio_token()
         self._changed = trio.Event()
+        self._members: dict[str, _Member] = {}
+        self._nursery: trio.Nursery | None = None
+        self._workers = self._resting = 0
+        self._may_come = False
 
-    async def run(self, sources: Sequence[tuple[Source, Holding]]) -> None:
-        """Bring every missing piece into the sink.
+    def join(self, source: Source, holding: Holding) -> None:
+        """`source` has `holding` of the file. Before `run` or while it runs.
+
+        A new source takes part at once. Again for a known one: it has `holding` now, and its
+        workers look again. Another object of the same name takes the place of the old one."""
+        known = self._members.get(source.name)
+        if known is not None and known.source is not source:
+            self.leave(source.name)
+            known = None
+        with self._lock:
+            self._plan.join(source.name, holding)
+        if known is None:
+            member = self._members[source.name] = _Member(source)
+            self._start(member)
+        self._ring()
+
+    def leave(self, name: str) -> None:
+        """The source `name` went away: what it was asked for is free for others. It may join
+        again, and if it lied is not asked again all the same. Nothing happens to one not known."""
+        member = self._members.pop(name, None)
+        if member is None:
+            return
+        member.scope.cancel()
+        with self._lock:
+            self._plan.leave(name)
+        self._ring()
+
+    async def run(
+        self, sources: Sequence[tuple[Source, Holding]] = (), *, until: trio.Event | None = None
+    ) -> None:
+        """Bring every missing piece into the sink; `sources` join first.
+
+        `until`: as long as it is not set, sources may still `join`, so that the fetch goes on
+        waiting when nobody who is here has what is missing (it never waits once nothing is).
+        None: whoever joined has to do.
 
         Raises `WrongBytesError` if what is left of the sources lied or is damaged, `NoSourceError`
         if nobody is left, `NoSpaceError` when the disk is full."""
         for source, holding in sources:
-            self._plan.join(source.name, holding)
-        with plain_errors():
-            async with trio.open_nursery() as nursery:
-                for source, _ in sources:
-                    for _ in range(source.connections):
-                        nursery.start_soon(self._work, source, nursery.cancel_scope)
+            self.join(source, holding)
+        try:
+            with plain_errors():
+                async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
+                    for member in self._members.values():
+                        self._start(member)
+                    if until is not None and not until.is_set():
+                        self._may_come = True
+                        nursery.start_soon(self._look_out, until)
+                    self._end_if_nothing_goes_on()
+        finally:
+            self._nursery = None
         self.slow |= self._plan.stalled(trio.current_time())
         if self._plan.finished:
             return
@@ -87,19 +151,59 @@ class FileFetch:
             remedy="pull again later; what was verified is kept",
         )
 
-    async def _work(self, source: Source, all_workers: trio.CancelScope) -> None:
-        while True:
-            async with source.place():
-                step = self._next(source)
-                if isinstance(step, Ask):
-                    await self._ask(source, step.run)
-            if isinstance(step, Wait):
-                with trio.move_on_after(step.seconds):
-                    await self._changed.wait()
-            if isinstance(step, Leave):
-                if self._plan.finished:
-                    all_workers.cancel()  # one may hang on a piece another one brought
-                return
+    async def _look_out(self, until: trio.Event) -> None:
+        await until.wait()
+        self._may_come = False
+        self._end_if_nothing_goes_on()
+
+    def _start(self, member: _Member) -> None:
+        """Start the workers of a source, once there is a nursery for them."""
+        if self._nursery is None:
+            return
+        for _ in range(member.source.connections):
+            self._workers += 1
+            self._nursery.start_soon(self._work, member)
+
+    def _ring(self) -> None:
+        """Something changed: everybody looks again, and whoever rested does not yet again."""
+        self._resting = 0
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
+        self._end_if_nothing_goes_on()
+
+    def _end_if_nothing_goes_on(self) -> None:
+        """End the run if it can bring nothing any more."""
+        if self._nursery is None:
+            return
+        scope = self._nursery.cancel_scope
+        if self._plan.finished:  # one may hang on a piece another one brought
+            scope.deadline = min(scope.deadline, trio.current_time() + FAREWELL)
+        if self._resting == self._workers and (self._plan.finished or not self._may_come):
+            scope.cancel()
+
+    async def _work(self, member: _Member) -> None:
+        try:
+            with member.scope:
+                while True:
+                    await self._step(member.source)
+        finally:
+            self._workers -= 1
+            self._ring()
+
+    async def _step(self, source: Source) -> None:
+        async with source.place():
+            changed = self._changed
+            step = self._next(source)
+            if isinstance(step, Ask):
+                await self._ask(source, step.run)
+        if isinstance(step, Wait):
+            with trio.move_on_after(step.seconds):
+                await changed.wait()
+        if isinstance(step, Leave):
+            if changed is self._changed:
+                self._resting += 1
+                self._end_if_nothing_goes_on()
+            await changed.wait()
 
     def _next(self, source: Source) -> Ask | Wait | Leave:
         with self._lock:
@@ -116,21 +220,25 @@ class FileFetch:
             self.liars.add(source.name)
         if failure is Failure.SLOW:
             self.slow.add(source.name)
+        if source.name not in self._members:
+            return  # it left at this very moment, and the plan has forgotten the run
         now = trio.current_time()
         with self._lock:
             if failure is None:
                 self._plan.done(source.name, run, now)
             else:
                 self._plan.failed(source.name, run, failure, now)
-        changed, self._changed = self._changed, trio.Event()
-        changed.set()
+        self._ring()
 
     def accepted(self, source: str, index: int, data: memoryview) -> None:
         """Check, keep and count one piece; called from the threads of sources."""
         self._sink.accept(index, data)
         with self._lock:
             self._plan.got(source, index, self._clock.current_time())
+            finished = self._plan.finished
         self._brought(source, len(data))
+        if finished:
+            self._trio.run_sync_soon(self._ring)
 
 
 class _CountingSink:

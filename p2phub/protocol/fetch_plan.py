@@ -144,10 +144,20 @@ class FetchPlan:
         else:
             known.mask = mask
 
+    def leave(self, source: str) -> None:
+        """`source` went away: free what it was asked for. If it lied, that is not forgotten."""
+        state = self._sources.get(source)
+        if state is None:
+            return
+        for run, _ in list(state.runs):
+            self._end(source, run)
+        if not state.dropped:
+            del self._sources[source]
+
     def next_for(self, source: str, now: float) -> Ask | Wait | Leave:
         """What `source` should do at `now`."""
-        state = self._sources[source]
-        if self.finished or state.dropped:
+        state = self._sources.get(source)
+        if self.finished or state is None or state.dropped:
             return Leave()
         if now < state.not_before:
             return Wait(state.not_before - now)
@@ -164,9 +174,10 @@ class FetchPlan:
         if self._state[index] != _GOT:
             self._state[index] = _GOT
             self._left -= 1
-        state = self._sources[source]
-        state.failures = 0
-        state.last_byte = now
+        state = self._sources.get(source)
+        if state is not None:  # else it has left, and was a moment late
+            state.failures = 0
+            state.last_byte = now
 
     def done(self, source: str, run: Run, now: float) -> None:
         """`source` has delivered the whole run."""
