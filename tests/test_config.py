@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from p2phub.config import TABLES, Config, Endpoint, example, load, read_size
+from p2phub.config import TABLES, Config, Endpoint, example, load
 from p2phub.errors import ConfigError
+from p2phub.kinds import read_size
 
 ROOT = Path(__file__).parent.parent
 PEER = "/ip4/127.0.0.1/tcp/4042/p2p/12D3KooWEQGiSPQXcz5V9M7rScLpuKAd1JkVZ8cKdSKWVKpXVXLo"

@@ -27,7 +27,14 @@ from p2phub.formats.limits import MAX_PIECE
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.http_head import HeadReader, request_bytes
 from p2phub.network.libp2p_certificate import peer_of_certificate
-from p2phub.network.limits import LEAST_PROGRESS, MAX_HTTP_HEAD, MAX_TRIED, Patience
+from p2phub.network.limits import (
+    LEAST_PROGRESS,
+    MAX_HTTP_HEAD,
+    MAX_TRIED,
+    UNLIMITED,
+    Bandwidth,
+    Patience,
+)
 from p2phub.network.tls_connection import TlsConnection
 from p2phub.protocol.ask import (
     Head,
@@ -62,6 +69,7 @@ class DataClient:
         *,
         name: str = "",
         patience: Patience | None = None,
+        down: Bandwidth = UNLIMITED,
     ) -> None:
         self.name = name or peer_id
         self.answered = False
@@ -69,7 +77,7 @@ class DataClient:
         self.ticket = ticket
         """What the peer gave us in its hello; empty to be nobody."""
         self._peer_id = peer_id
-        self._patience = patience or Patience()
+        self._patience, self._down = patience or Patience(), down
         self._aborted = self._at_rest = False
         self._connection: socket.socket | None = None
         self._tls: TlsConnection | None = None
@@ -202,6 +210,7 @@ class DataClient:
             count = tls.read_into(view[filled:])
             if not count:
                 raise RemoteError(f"{self.name} ended its answer early")
+            self._down.take(count)
             filled += count
             fresh += count
             now = time.monotonic()

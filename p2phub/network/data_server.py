@@ -24,7 +24,7 @@ from collections.abc import Callable
 
 from p2phub.errors import ConfigError, P2PHubError, PortInUseError
 from p2phub.network.data_session import DataSession
-from p2phub.network.limits import MAX_CONNECTIONS, Bandwidth, Patience
+from p2phub.network.limits import MAX_CONNECTIONS, UNLIMITED, Bandwidth, Patience
 from p2phub.network.tickets import Tickets
 from p2phub.protocol.serve import Held
 
@@ -48,8 +48,8 @@ def server_context(certificate: tuple[bytes, bytes]) -> ssl.SSLContext:
 class DataServer:
     """Listens at `host`:`port` (0: any free one; see `port` once started).
 
-    `up`: bytes a second over all connections, 0 for no limit. `now`: unix seconds, for tickets.
-    `on_fault` hears of bugs, so that tests can fail on them. Started and stopped once.
+    `up`: how fast bytes may be sent, shared with whoever else sends. `now`: unix seconds, for
+    tickets. `on_fault` hears of bugs, so that tests can fail on them. Started and stopped once.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DataServer:
         tickets: Tickets,
         *,
         connections: int = MAX_CONNECTIONS,
-        up: int = 0,
+        up: Bandwidth = UNLIMITED,
         patience: Patience | None = None,
         now: Callable[[], int] = lambda: int(time.time()),
         on_fault: Fault | None = None,
@@ -74,7 +74,7 @@ class DataServer:
         self._lock = threading.Lock()
         self._sessions: dict[DataSession, threading.Thread] = {}
         self._stopping = threading.Event()
-        self._bandwidth = Bandwidth(up, wait=self._stopping.wait)
+        self._up = up
         self._bytes_sent = self._faults = self._turned_away = 0
         self._listener: socket.socket | None = None
 
@@ -157,7 +157,7 @@ class DataServer:
             self._held,
             self._tickets,
             patience=self._patience,
-            bandwidth=self._bandwidth,
+            send_turn=self._wait_to_send,
             now=self._now,
             count=self._count,
         )
@@ -191,6 +191,11 @@ class DataServer:
             with self._lock:
                 self._sessions.pop(session, None)
             session.close()
+
+    def _wait_to_send(self, size: int) -> None:
+        seconds = self._up.reserve(size)
+        if seconds:
+            self._stopping.wait(seconds)
 
     def _ended_badly(self) -> None:
         with self._lock:

@@ -17,14 +17,15 @@ from collections.abc import Callable
 
 from p2phub.errors import DamagedBlobError, GarbageError, RefusedError, TooSlowError
 from p2phub.network.http_head import RequestReader
-from p2phub.network.limits import MAX_HTTP_HEAD, SEND_CHUNK, Bandwidth, Patience
+from p2phub.network.limits import MAX_HTTP_HEAD, SEND_CHUNK, Patience
 from p2phub.network.tickets import Tickets
 from p2phub.protocol.ask import NO_TICKET, ticket_of
 from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, refusal
 
 
 class DataSession:
-    """`count(bytes)` is called for every part of a body that was sent."""
+    """`send_turn(bytes)` is called before every part of a body and waits until it may be sent,
+    `count(bytes)` after it was sent."""
 
     def __init__(
         self,
@@ -34,13 +35,13 @@ class DataSession:
         tickets: Tickets,
         *,
         patience: Patience,
-        bandwidth: Bandwidth,
+        send_turn: Callable[[int], None],
         now: Callable[[], int],
         count: Callable[[int], None],
     ) -> None:
         self._connection, self._context = connection, context
         self._held, self._tickets = held, tickets
-        self._patience, self._bandwidth = patience, bandwidth
+        self._patience, self._send_turn = patience, send_turn
         self._now, self._count = now, count
         self._reader = RequestReader()
         self._buffer = memoryview(b"")
@@ -132,7 +133,7 @@ class DataSession:
                 self._connection.sendall(head)
                 self._send_file(found.body)
             else:
-                self._bandwidth.take(len(found.body))
+                self._send_turn(len(found.body))
                 self._connection.sendall(head + found.body)
                 self._sent(found.body)
         finally:
@@ -147,7 +148,7 @@ class DataSession:
             part = self._buffer[: min(SEND_CHUNK, body.stop - offset)]
             if body.reader.read_into(offset, part) != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
-            self._bandwidth.take(len(part))
+            self._send_turn(len(part))
             self._connection.sendall(part)
             self._sent(part)
             offset += len(part)

@@ -77,11 +77,19 @@ class Bandwidth:
 
     def take(self, size: int) -> None:
         """Return when `size` bytes may be sent."""
+        seconds = self.reserve(size)
+        if seconds:
+            self._wait(seconds)
+
+    def reserve(self, size: int) -> float:
+        """Seconds to wait until `size` bytes may be sent; the place on the line is taken."""
         if not self._rate:
-            return
+            return 0.0
         with self._lock:
             now = self._clock()
             turn = max(self._free_at, now)
             self._free_at = turn + size / self._rate
-        if turn > now:
-            self._wait(turn - now)
+        return turn - now
+
+
+UNLIMITED: Final = Bandwidth(0)

@@ -25,7 +25,7 @@ from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.addresses import numeric
 from p2phub.network.data_client import DataClient
-from p2phub.network.limits import Patience
+from p2phub.network.limits import UNLIMITED, Bandwidth, Patience
 from p2phub.network.stream_http import HTTP, StreamClient
 from p2phub.network.waiting import ended, one_error
 from p2phub.protocol.ask import UnknownTicketError
@@ -59,6 +59,7 @@ class PeerSource:
         renew: Renew | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
         patience: Patience | None = None,
+        down: Bandwidth = UNLIMITED,
     ) -> None:
         self.name = name or peer_id
         self.connections = connections
@@ -66,7 +67,7 @@ class PeerSource:
         """How it was reached last; empty before the first answer."""
         self._peer_id, self._addresses, self._ticket = peer_id, tuple(addresses), ticket
         self._network, self._renew, self._tell = network, renew, tell
-        self._patience = patience or Patience()
+        self._patience, self._down = patience or Patience(), down
         self._places, self._questions = trio.Semaphore(connections), trio.Semaphore(_SPARE)
         self._threads = trio.CapacityLimiter(connections + _SPARE)
         self._idle: list[DataClient] = []
@@ -148,7 +149,9 @@ class PeerSource:
         if trio.current_time() >= self._direct_from:
             self._direct_from = trio.current_time() + self._patience.retry_direct
         async with ended(stream):
-            result = await job(StreamClient(stream, self.name, patience=self._patience))
+            result = await job(
+                StreamClient(stream, self.name, patience=self._patience, down=self._down)
+            )
         self.via = "stream"
         if not self._told:
             self._told = True
@@ -169,7 +172,7 @@ class PeerSource:
             client.connect(addresses)
             return job(client)
 
-        fresh = DataClient(self._peer_id, name=self.name, patience=self._patience)
+        fresh = DataClient(self._peer_id, name=self.name, patience=self._patience, down=self._down)
         return await self._run(fresh, connect_and_do)
 
     async def _run(self, client: DataClient, job: Callable[[DataClient], T]) -> T:

@@ -33,6 +33,8 @@ from p2phub.network.limits import (
     MAX_STREAM_RANGE,
     MAX_STREAMS_PER_PEER,
     SEND_CHUNK,
+    UNLIMITED,
+    Bandwidth,
     Patience,
 )
 from p2phub.network.waiting import ended, one_error, time_limit
@@ -56,9 +58,11 @@ _THREADS: Final = 4
 class StreamServer:
     """Answers requests that come over streams."""
 
-    def __init__(self, held: Held, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self, held: Held, *, patience: Patience | None = None, up: Bandwidth = UNLIMITED
+    ) -> None:
         self._held = held
-        self._patience = patience or Patience()
+        self._patience, self._up = patience or Patience(), up
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._open: Counter[str] = Counter()
         self.bytes_sent = 0
@@ -118,6 +122,7 @@ class StreamServer:
             return
         for start in range(0, len(found.body), SEND_CHUNK):
             part = found.body[start : start + SEND_CHUNK]
+            await trio.sleep(self._up.reserve(len(part)))
             await self._write(stream, part)
             self._sent(reader, part)
 
@@ -129,6 +134,7 @@ class StreamServer:
             )
             if count != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
+            await trio.sleep(self._up.reserve(len(part)))
             await self._write(stream, bytes(part))
             self._sent(reader, bytes(part))
 
@@ -144,9 +150,16 @@ class StreamServer:
 class StreamClient:
     """Asks the peer at the other end of `stream`, which `name` calls for people."""
 
-    def __init__(self, stream: Stream, name: str, *, patience: Patience | None = None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        name: str,
+        *,
+        patience: Patience | None = None,
+        down: Bandwidth = UNLIMITED,
+    ) -> None:
         self._stream, self._name = stream, name
-        self._patience = patience or Patience()
+        self._patience, self._down = patience or Patience(), down
         self._rest = b""
 
     async def holds(self, content: ContentId) -> Holding | None:
@@ -202,6 +215,7 @@ class StreamClient:
         data = await self._stream.read(limit)
         if not data:
             raise RemoteError(f"{self._name} ended its answer early")
+        await trio.sleep(self._down.reserve(len(data)))
         return data
 
 

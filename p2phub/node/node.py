@@ -24,6 +24,7 @@ from p2phub.network.control import ControlClient, ControlServer
 from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.libp2p_host import Libp2pNetwork
+from p2phub.network.limits import Bandwidth
 from p2phub.network.stream_http import StreamServer
 from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
@@ -80,7 +81,8 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
         on_disk = DiskThreads(DISK_THREADS)
-        server = _data_server(config, seed, library, tickets)
+        up, down = Bandwidth(config.swarm.up), Bandwidth(config.swarm.down)
+        server = _data_server(config, seed, library, tickets, up)
         server.start()
         try:
             network = Libp2pNetwork(
@@ -97,7 +99,9 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 records=network,
                 control=control,
                 neighbours=Neighbours(
-                    network, network, Greeter(network, control, config.swarm.connections).source
+                    network,
+                    network,
+                    Greeter(network, control, config.swarm.connections, down).source,
                 ),
                 announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
                 traffic=Traffic(up=Meter(time.monotonic), down=Meter(time.monotonic)),
@@ -109,7 +113,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 signing=trio.Lock(),
             )
             ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)
-            StreamServer(library).register(network)
+            StreamServer(library, up=up).register(network)
             with plain_errors():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(network.run)
@@ -126,7 +130,9 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
             server.stop()
 
 
-def _data_server(config: Config, seed: bytes, library: Library, tickets: Tickets) -> DataServer:
+def _data_server(
+    config: Config, seed: bytes, library: Library, tickets: Tickets, up: Bandwidth
+) -> DataServer:
     where = config.network.data_listen
     return DataServer(
         where.host,
@@ -135,6 +141,7 @@ def _data_server(config: Config, seed: bytes, library: Library, tickets: Tickets
         library,
         tickets,
         connections=config.swarm.uploads,
+        up=up,
     )
 
 

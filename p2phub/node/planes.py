@@ -15,6 +15,7 @@ from p2phub.errors import ConfigError
 from p2phub.network.addresses import data_addresses
 from p2phub.network.control import ControlClient
 from p2phub.network.libp2p_settings import NetworkSettings
+from p2phub.network.limits import UNLIMITED, Bandwidth
 from p2phub.network.peer_source import PeerSource
 from p2phub.protocol.ports import ControlNetwork, PeerAddress
 
@@ -54,8 +55,15 @@ def _private_key(path: Path) -> bytes:
 class Greeter:
     """Makes sources of peers: `hello`, data addresses, ticket."""
 
-    def __init__(self, network: ControlNetwork, control: ControlClient, connections: int) -> None:
-        self._network, self._control, self._connections = network, control, connections
+    def __init__(
+        self,
+        network: ControlNetwork,
+        control: ControlClient,
+        connections: int,
+        down: Bandwidth = UNLIMITED,
+    ) -> None:
+        self._network, self._control = network, control
+        self._connections, self._down = connections, down
 
     async def source(self, peer: PeerAddress) -> PeerSource:
         """A connected peer as a source. Raises `RemoteError`."""
@@ -72,4 +80,5 @@ class Greeter:
             network=self._network,
             renew=renew,
             tell=log.warning,
+            down=self._down,
         )

@@ -12,7 +12,7 @@ from p2phub.formats.limits import MIB
 from p2phub.network.data_client import client_context
 from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate, peer_of_certificate
-from p2phub.network.limits import Patience
+from p2phub.network.limits import Bandwidth, Patience
 from p2phub.network.tickets import Tickets
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import SEED, ServedPeer
@@ -289,8 +289,8 @@ class TestLimits:
 
     def test_up_holds_for_all_connections_together(self, library):
         waited = []
-        with ServedPeer(library, up=MIB) as peer:
-            peer.server._bandwidth._wait = waited.append
+        with ServedPeer(library, up=Bandwidth(MIB)) as peer:
+            peer.server._stopping.wait = waited.append
             with Connection(peer) as connection:
                 assert connection.ask(SAMPLE.content)[2] == SAMPLE.data
         assert 2.5 < max(waited) < 3  # seconds for 3 MiB, of which the first part is free

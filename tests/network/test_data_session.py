@@ -14,7 +14,7 @@ from p2phub.network.data_client import client_context
 from p2phub.network.data_server import server_context
 from p2phub.network.data_session import DataSession
 from p2phub.network.libp2p_certificate import make_certificate
-from p2phub.network.limits import SEND_CHUNK, Bandwidth, Patience
+from p2phub.network.limits import SEND_CHUNK, Patience
 from p2phub.network.tickets import Tickets
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import SEED
@@ -42,7 +42,7 @@ class Served:
             library,
             self.tickets,
             patience=Patience(),
-            bandwidth=Bandwidth(0),
+            send_turn=lambda size: None,
             now=lambda: self.now,
             count=self.count,
         )

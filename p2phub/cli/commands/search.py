@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _bytes(text: str) -> int:
-    from p2phub.config import read_size
+    from p2phub.kinds import read_size
 
     try:
         return read_size(text)
