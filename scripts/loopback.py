@@ -79,10 +79,14 @@ class Home:
         return answers[-1]
 
     @contextmanager
-    def node(self, bootstrap: str = "") -> Iterator[Running]:
-        """The daemon runs inside the block and is stopped after it."""
+    def node(self, bootstrap: str = "", **chosen: str) -> Iterator[Running]:
+        """The daemon runs inside the block and is stopped after it.
+
+        `chosen`: more settings, such as `swarm_up="60 MB"`.
+        """
         self._tell("p2phub node")
-        self._environment = settings(bootstrap)
+        more = {f"P2PHUB_{name.upper()}": value for name, value in chosen.items()}
+        self._environment = settings(bootstrap) | more
         with (self.folder / "node.log").open("w") as log:
             process = subprocess.Popen(
                 self._command("node"), env=self._environment, stdout=subprocess.PIPE, stderr=log

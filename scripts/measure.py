@@ -23,8 +23,9 @@ class Result:
     value: float
     baseline: float
     unit: str
-    budget: float
-    """The most `value` may be: a multiple of the baseline if `relative`, else in `unit`."""
+    budget: float | None
+    """The most `value` may be: a multiple of the baseline if `relative`, else in `unit`. None: the
+    two are only compared."""
     relative: bool
     rounds: int
     note: str = ""
@@ -35,22 +36,33 @@ class Result:
 
     @property
     def within(self) -> bool:
-        return (self.ratio if self.relative else self.value) <= self.budget
+        measured = self.ratio if self.relative else self.value
+        return self.budget is None or measured <= self.budget
 
 
 def show(results: Sequence[Result], as_json: bool) -> None:
-    """Print each result: as one JSON object a line, or for people."""
+    """Print each result: as one JSON object a line, or for people.
+
+    The objects also go to the end of the file that `BENCH_RESULTS` names, for the plot.
+    """
+    kept = os.environ.get("BENCH_RESULTS")
     for each in results:
-        if as_json:
-            print(json.dumps(asdict(each) | {"ratio": each.ratio, "within": each.within}))
-            continue
-        budget = f"{each.budget:g} ×" if each.relative else f"{each.budget:g} {each.unit}"
-        print(
-            f"{each.benchmark:3} {each.what:<44} {each.value:9.3f} {each.unit:<6}"
-            f" baseline {each.baseline:9.3f}  {each.ratio:6.2f} ×  budget {budget:<9}"
-            f" {'ok' if each.within else 'OVER'}{'  ' + each.note if each.note else ''}",
-            flush=True,
-        )
+        line = json.dumps(asdict(each) | {"ratio": each.ratio, "within": each.within})
+        print(line if as_json else _for_people(each), flush=True)
+        if kept:
+            with Path(kept).open("a") as file:
+                file.write(line + "\n")
+
+
+def _for_people(each: Result) -> str:
+    unit = "×" if each.relative else each.unit
+    budget = "none" if each.budget is None else f"{each.budget:.4g} {unit}"
+    verdict = "" if each.budget is None else "ok" if each.within else "OVER"
+    return (
+        f"{each.benchmark:3} {each.what:<44} {each.value:9.3f} {each.unit:<6}"
+        f" baseline {each.baseline:9.3f}  {each.ratio:6.2f} ×  budget {budget:<9}"
+        f" {verdict:<4}  {each.note}"
+    ).rstrip()
 
 
 def median(values: Sequence[float]) -> float:

@@ -13,24 +13,20 @@ a process of its own.
 """
 
 import argparse
-import os
 import random
-import signal
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from loopback import Home, wait_for
+from loopback import Home
 from measure import Result, show
+from peer import Peer
 
 from p2phub.client import calls
-from p2phub.client.connection import Connection
-from p2phub.client.running import find_running
 from p2phub.errors import P2PHubError
 
 NODES, PUBLISHERS, REPOS, DELAYS = 32, 4, 2, 8
@@ -63,23 +59,8 @@ class Times:
         return 100 * self.failed / max(1, self.failed + len(self.seconds))
 
 
-class Peer:
-    """A running node, asked over its gateway."""
-
-    def __init__(self, home: Home, bootstrap: str, running: ExitStack) -> None:
-        self.home = home
-        self.node = running.enter_context(home.node(bootstrap))
-        found = find_running(home.folder)
-        if found is None:
-            raise AssertionError("a node that is ready has a gateway")
-        self._connection = Connection(found)
-        running.callback(self._connection.close)
-        self.publisher_id = self._connection.answer(calls.identity())["publisher_id"]
-
-    def publish(self, folder: Path, name: str) -> tuple[str, str]:
-        """The reference of the release, and its commit."""
-        *_, done = self._connection.events(calls.publish(folder, name))
-        return f"{self.publisher_id}/{name}", done["commit"]
+class Searcher(Peer):
+    """A node that looks for releases."""
 
     def resolve(self, reference: str) -> float:
         """Seconds until a pull knew the release. The pull goes on to its end."""
@@ -108,22 +89,8 @@ class Peer:
     def status(self) -> float:
         """Seconds that a call takes which asks nobody."""
         started = time.perf_counter()
-        self._answered()
+        self.answer()
         return time.perf_counter() - started
-
-    def settle(self) -> None:
-        """Wait until it has told the DHT of everything it has."""
-        wait_for("every announcement", lambda: self._answered()["announce_lag"] == 0)
-
-    def _answered(self) -> Mapping[str, Any]:
-        return self._connection.answer(calls.status())
-
-    def kill(self) -> None:
-        os.kill(self.node.pid, signal.SIGKILL)
-
-    def stop(self) -> None:
-        os.kill(self.node.pid, signal.SIGTERM)
-        wait_for("the end of a node", lambda: find_running(self.home.folder) is None)
 
 
 class Swarm:
@@ -131,18 +98,18 @@ class Swarm:
 
     def __init__(self, folder: Path, nodes: int, running: ExitStack) -> None:
         self._folder = folder
-        self.first = Peer(Home(folder / "first"), "", running)
+        self.first = Searcher(Home(folder / "first"), running)
         bootstrap = self.first.node.addresses[0]
         self.publishers = []
         for number in range(PUBLISHERS):
             home = Home(folder / f"publisher-{number}")
             home.type("init")
-            self.publishers.append(Peer(home, bootstrap, running))
+            self.publishers.append(Searcher(home, running, bootstrap))
         rest = range(nodes - PUBLISHERS - 1)
-        self.others = [Peer(Home(folder / f"node-{n}"), bootstrap, running) for n in rest]
+        self.others = [Searcher(Home(folder / f"node-{n}"), running, bootstrap) for n in rest]
         self.commits: dict[str, str] = {}
 
-    def publish(self, publisher: Peer, name: str) -> str:
+    def publish(self, publisher: Searcher, name: str) -> str:
         folder = self._folder / f"model-{len(self.commits)}"
         folder.mkdir()
         (folder / "config.json").write_text(f'{{"number": {len(self.commits)}}}')

@@ -13,15 +13,14 @@ JSON. DIGESTS is a file that `digests_of` has made.
 
 import json
 import os
-import resource
 import socket
 import ssl
 import sys
 import threading
-import time
 from pathlib import Path
 
 from blake3 import blake3
+from rivals import tell
 
 MIB = 1 << 20
 CHUNK = 256 << 10  # larger reads leave the cache and are slower
@@ -112,12 +111,7 @@ def main() -> None:
         case "fetch", port, folder, digests:
             told = json.loads(Path(digests).read_text())
             files = [(size, [bytes.fromhex(each) for each in table]) for size, table in told]
-            started = time.perf_counter()
-            before = resource.getrusage(resource.RUSAGE_SELF)
-            fetch(int(port), Path(folder), files)
-            wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(json.dumps({"wall": wall, "cpu": cpu, "peak": after.ru_maxrss / 1024}))
+            tell(lambda: fetch(int(port), Path(folder), files))
         case _:
             sys.exit(__doc__)
 

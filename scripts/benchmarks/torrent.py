@@ -1,21 +1,21 @@
-"""A second baseline of T1, where libtorrent is installed: BitTorrent v1 on loopback, not encrypted.
+"""A rival: BitTorrent v1 by libtorrent, on loopback.
 
-    python scripts/benchmarks/torrent.py serve FOLDER TORRENT
-    python scripts/benchmarks/torrent.py fetch PORT FOLDER TORRENT
+    python scripts/benchmarks/torrent.py serve FOLDER TORRENT [encrypted] [up=BYTES]
+    python scripts/benchmarks/torrent.py fetch PORT[,PORT…] FOLDER TORRENT [encrypted] [nodes=N]
 
-`serve` writes TORRENT, seeds FOLDER and prints its port; `fetch` prints the seconds, CPU seconds
-and MiB of memory that it took, fsync of every file included, as JSON. Tuned: no limits, TCP only,
-pieces of 1 MiB, the peer named directly.
+`serve` writes TORRENT, seeds FOLDER and prints its port; `fetch` brings it into FOLDER, `nodes`
+times at once if that is given, each node knowing all the others. Tuned: TCP only, pieces of 1 MiB,
+peers named directly, no limit but the one that is asked for in bytes a second.
 """
 
-import json
 import os
-import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import libtorrent
+from rivals import make_durable, tell
 
 PIECE = 1 << 20
 SETTINGS = {
@@ -27,17 +27,26 @@ SETTINGS = {
     "enable_upnp": False,
     "enable_incoming_utp": False,
     "enable_outgoing_utp": False,
-    "out_enc_policy": int(libtorrent.enc_policy.disabled),
-    "in_enc_policy": int(libtorrent.enc_policy.disabled),
     "max_queued_disk_bytes": 64 << 20,
     "send_buffer_watermark": 8 << 20,
     "max_out_request_queue": 2000,
     "max_allowed_in_request_queue": 4000,
 }
+PATIENCE = 0.05
+"""Seconds after which a node that just started is told of the others again."""
 
 
-def session() -> libtorrent.session:
-    return libtorrent.session(SETTINGS)
+def session(words: Sequence[str]) -> libtorrent.session:
+    """A node; with "encrypted", RC4 over everything, as far as the protocol goes."""
+    encrypted = "encrypted" in words
+    kind = libtorrent.enc_policy.forced if encrypted else libtorrent.enc_policy.disabled
+    level = libtorrent.enc_level.rc4 if encrypted else libtorrent.enc_level.both
+    chosen = {
+        "out_enc_policy": int(kind),
+        "in_enc_policy": int(kind),
+        "allowed_enc_level": int(level),
+    }
+    return libtorrent.session(SETTINGS | chosen)
 
 
 def describe(folder: Path) -> bytes:
@@ -57,10 +66,11 @@ def add(engine: libtorrent.session, torrent: Path, place: Path) -> libtorrent.to
     return engine.add_torrent(parameters)
 
 
-def serve(folder: Path, torrent: Path) -> None:
+def serve(folder: Path, torrent: Path, words: Sequence[str]) -> None:
     torrent.write_bytes(describe(folder))
-    engine = session()
+    engine = session(words)
     handle = add(engine, torrent, folder.parent)
+    handle.set_upload_limit(number("up", words))
     while not handle.status().is_seeding:
         time.sleep(0.1)
     print(engine.listen_port(), flush=True)
@@ -68,32 +78,43 @@ def serve(folder: Path, torrent: Path) -> None:
         time.sleep(60)
 
 
-def fetch(port: int, folder: Path, torrent: Path) -> None:
-    engine = session()
-    handle = add(engine, torrent, folder)
-    handle.connect_peer(("127.0.0.1", port))
-    while not handle.status().is_seeding:
+def fetch(ports: Sequence[int], folder: Path, torrent: Path, words: Sequence[str]) -> None:
+    engines = [session(words) for _ in range(number("nodes", words) or 1)]
+    places = [folder / str(which) for which in range(len(engines))]
+    for place in places:
+        place.mkdir()
+    handles = [add(*each) for each in zip(engines, [torrent] * len(engines), places, strict=True)]
+    own = [engine.listen_port() for engine in engines]
+    introduced = 0.0
+    while not all(handle.status().is_seeding for handle in handles):
+        if time.perf_counter() - introduced > PATIENCE:
+            introduced = time.perf_counter()
+            for handle, mine in zip(handles, own, strict=True):
+                introduce(handle, [port for port in (*ports, *own) if port != mine])
         time.sleep(0.005)
-    handle.flush_cache()
-    for path in sorted(folder.rglob("*")):
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+    for handle in handles:
+        handle.flush_cache()
+    make_durable(folder)
+
+
+def introduce(handle: libtorrent.torrent_handle, ports: Sequence[int]) -> None:
+    if handle.status().num_peers < len(ports):
+        for port in ports:
+            handle.connect_peer(("127.0.0.1", port))
+
+
+def number(name: str, words: Sequence[str]) -> int:
+    """What a word such as "up=60000000" says; 0 if it is not there."""
+    return next((int(word.partition("=")[2]) for word in words if word.startswith(f"{name}=")), 0)
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case "serve", folder, torrent:
-            serve(Path(folder), Path(torrent))
-        case "fetch", port, folder, torrent:
-            started = time.perf_counter()
-            before = resource.getrusage(resource.RUSAGE_SELF)
-            fetch(int(port), Path(folder), Path(torrent))
-            wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
-            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(
-                json.dumps({"wall": wall, "cpu": cpu, "peak": after.ru_maxrss / 1024}), flush=True
-            )
+        case "serve", folder, torrent, *words:
+            serve(Path(folder), Path(torrent), words)
+        case "fetch", ports, folder, torrent, *words:
+            numbers = [int(port) for port in ports.split(",")]
+            tell(lambda: fetch(numbers, Path(folder), Path(torrent), words))
             os._exit(0)  # the session's farewell takes seconds and moves no byte
         case _:
             sys.exit(__doc__)

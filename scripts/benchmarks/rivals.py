@@ -1,0 +1,156 @@
+"""The other tools on the same bytes: which are installed, and what one transfer by them costs.
+
+Each is a program of this folder with two verbs. `serve WORDS` prints its port when it is ready and
+runs until it is killed; `fetch PORT FOLDER WORDS` brings everything into a folder, verified where
+the tool itself does not do that, with an fsync of every file, and prints what it took as JSON.
+A tool that is absent is named in one line on standard error, and is left out.
+"""
+
+import importlib.util
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure import cpu_seconds, peak_mib
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one transfer cost: seconds, CPU seconds of both ends, MiB that the receiver held."""
+
+    wall: float
+    cpu: float
+    peak: float
+    later: float = 0.0
+    """CPU seconds that the receiver spent afterwards, in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A tool to compare with."""
+
+    name: str
+    """As people know it."""
+    program: str
+    serve: tuple[str, ...] = ()
+    """Words after the verb."""
+    fetch: tuple[str, ...] = ()
+    """Words after port and folder."""
+    wall: float | None = None
+    """The most that p2phub may take, as a multiple. None: the two are only compared."""
+    cpu: float | None = None
+    modules: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+    @property
+    def absent(self) -> list[str]:
+        """What of it is not installed."""
+        modules = [each for each in self.modules if importlib.util.find_spec(each) is None]
+        return modules + [each for each in self.tools if shutil.which(each) is None]
+
+
+def present(rivals: Sequence[Rival]) -> list[Rival]:
+    """Those that can run here; the others are named on standard error."""
+    for rival in rivals:
+        if rival.absent:
+            missing = " and ".join(rival.absent)
+            print(f"bench: not compared with {rival.name}: no {missing} here", file=sys.stderr)
+    return [rival for rival in rivals if not rival.absent]
+
+
+# --- from the side of a benchmark -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The serving process of a rival."""
+
+    pid: int
+    port: str
+
+
+@contextmanager
+def serving(program: str, *words: str) -> Iterator[Served]:
+    """`program serve WORDS` runs inside the block."""
+    process = subprocess.Popen(command(program, "serve", *words), stdout=subprocess.PIPE, text=True)
+    try:
+        port = process.stdout.readline().strip()
+        if not port:
+            raise AssertionError(f"{program}.py serve ended before it was ready")
+        yield Served(process.pid, port)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def fetched(program: str, server: Served, target: Path, *words: str) -> Spent:
+    """What it costs to bring everything from `server` into the new folder `target`."""
+    target.mkdir()
+    os.sync()
+    before = cpu_seconds(server.pid)
+    told = json.loads(
+        subprocess.check_output(command(program, "fetch", server.port, str(target), *words))
+    )
+    served = cpu_seconds(server.pid) - before
+    return Spent(told["wall"], told["cpu"] + served, told["peak"])
+
+
+def command(program: str, *words: str) -> list[str]:
+    return [sys.executable, str(HERE / f"{program}.py"), *words]
+
+
+class Field:
+    """The rivals of one benchmark, each with its server running."""
+
+    def __init__(self, rivals: Sequence[Rival], running: ExitStack) -> None:
+        self.rivals = present(rivals)
+        self._servers = {
+            rival.name: running.enter_context(serving(rival.program, *rival.serve))
+            for rival in self.rivals
+        }
+
+    def round(self, place: Path) -> dict[str, Spent]:
+        """Each of them once, each into a folder of its own below `place`."""
+        return {
+            rival.name: fetched(
+                rival.program, self._servers[rival.name], place / f"rival-{number}", *rival.fetch
+            )
+            for number, rival in enumerate(self.rivals)
+        }
+
+
+# --- from the side of a rival ---------------------------------------------------------------------
+
+
+def tell(work: Callable[[], object]) -> None:
+    """Do the work of `fetch`, and print what it took. Programs it runs count too."""
+    started, before = time.perf_counter(), _cpu()
+    work()
+    wall, cpu = time.perf_counter() - started, _cpu() - before
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    peak = max(peak_mib(os.getpid()), children)
+    print(json.dumps({"wall": wall, "cpu": cpu, "peak": peak}), flush=True)
+
+
+def _cpu() -> float:
+    spent = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(each.ru_utime + each.ru_stime for each in spent)
+
+
+def make_durable(folder: Path) -> None:
+    """fsync every file below `folder`."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.is_symlink():
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
