@@ -31,7 +31,6 @@ from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Holding, Source
 from p2phub.store.blobs import Blobs
-from p2phub.store.linking import link_pieces
 
 FILES_AT_ONCE = 4
 ATTEMPTS = 3
@@ -142,7 +141,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     partial = await services.on_disk(store.partials.open, file.content, table)
     try:
         counted = partial.bytes_done if again else 0
-        await services.on_disk(link_pieces, partial, store.blobs)
+        await services.on_disk(store.link_pieces, partial)
         here = partial.bytes_done - counted
         bringing.linked += here
         bringing.progress.add(here)

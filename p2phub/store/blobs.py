@@ -38,6 +38,8 @@ from p2phub.store.verification import Take, bad_pieces, ignore
 _AGAIN = "pull or publish the repo again: only what is missing is fetched"
 RECHECKS = 3
 """How often a blob is read again because it changed while it was read."""
+DIGESTS_AT_ONCE = 1024
+"""Pieces that are looked for with one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +161,19 @@ class Blobs:
         with self._index.read() as statements:
             return [ContentId(*row) for row in statements.all("blobs.every")]
 
-    def find_pieces(self, digests: Iterable[bytes]) -> dict[bytes, tuple[ContentId, int, int]]:
-        """Where pieces with these BLAKE3 digests lie: (blob, offset, length)."""
-        found = {}
+    def find_pieces(
+        self, digests: Iterable[bytes]
+    ) -> dict[bytes, list[tuple[ContentId, int, int]]]:
+        """Where pieces with these BLAKE3 digests lie: (blob, offset, length), newest first."""
+        found: dict[bytes, list[tuple[ContentId, int, int]]] = {}
+        wanted = list(digests)
         with self._index.read() as statements:
-            for digest in digests:
-                row = statements.one("blobs.find_piece", digest)
-                if row is not None:
-                    found[digest] = (ContentId(row[0], row[1]), row[2], row[3])
+            for start in range(0, len(wanted), DIGESTS_AT_ONCE):
+                joined = b"".join(wanted[start : start + DIGESTS_AT_ONCE])
+                for digest, size, name, offset, length in statements.all(
+                    "blobs.find_pieces", joined
+                ):
+                    found.setdefault(digest, []).append((ContentId(size, name), offset, length))
         return found
 
     def total_bytes(self) -> int:

@@ -24,6 +24,7 @@ import fcntl
 import os
 import shutil
 import stat
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ Progress = Callable[[int], None]
 """Told how many more bytes are done, from whatever thread does the work."""
 
 FICLONE = 0x40049409
+FICLONERANGE = 0x4020940D
 PRIVATE = 0o600
 READ_ONLY = 0o444
 READ_BLOCK = 8 << 20
@@ -143,6 +145,21 @@ class Disk:
         """Let `target` share the blocks of `source`, where the file system can; False elsewhere."""
         try:
             fcntl.ioctl(target, FICLONE, source)
+        except OSError:
+            return False
+        return True
+
+    def clone_range(
+        self, source: int, start: int, length: int, target: int, at: int, path: Path
+    ) -> bool:
+        """Let `target` (`path`) share the blocks of `source` from `start` on, as its bytes from
+        `at` on, where the file system can; False elsewhere, then nothing was changed.
+
+        All three numbers are multiples of the file system's block size.
+        """
+        self._about_to("clone_range", path)
+        try:
+            fcntl.ioctl(target, FICLONERANGE, struct.pack("=qQQQ", source, start, length, at))
         except OSError:
             return False
         return True

@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,17 @@ from p2phub.store.verification import bad_pieces
 Adopt = Callable[[Sequence["Partial"]], None]
 Stage = Literal["open", "paused", "closed", "committed"]
 
+LEAST_SHARED = 64 << 10
+"""Bytes that are worth sharing instead of copying."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Which pieces of a partial this process has verified, and the file that they were in."""
+
+    have: bytes
+    stamp: Stamp
+
 
 class Partial:
     """One file on its way here; a `protocol.ports.Sink`. Thread-safe. Made by `Partials.open`."""
@@ -43,6 +55,7 @@ class Partial:
         self._have = bytearray(table.count)
         self._pieces_done, self._bytes_done = 0, 0
         self._state = threading.Condition()
+        self._sharing = threading.Lock()
         self._fds: tuple[int, int] | None = None
         self._left: Stamp | None = None
         """Of the data file when it was closed last."""
@@ -112,6 +125,52 @@ class Partial:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
 
+    def share(self, first: int, count: int, source: int, offset: int) -> range:
+        """Let the data file share the blocks in which `source`, from `offset` on, has these pieces.
+
+        The pieces that are shared whole; none of them counts before `confirm`. None at all where
+        the file system cannot share blocks, or where the bytes are not aligned to them.
+        """
+        start, stop = self.table.offset(first), self.table.offset(first + count)
+        block = os.fstatvfs(source).f_bsize
+        low, high = -(-start // block) * block, stop // block * block
+        if (offset - start) % block or high - low < LEAST_SHARED:
+            return range(0)
+        with self._sharing, self._using() as (file, _), self._state:
+            self._state.wait_for(lambda: self._users == 1)  # nobody writes beside us
+            if self._have.find(1, first, first + count) >= 0:
+                return range(0)
+            begin = offset + low - start
+            if not self._disk.clone_range(source, begin, high - low, file, low, self.data):
+                return range(0)
+        inside, several = self.table.pieces_covering(low, high)
+        after = inside + several - (self.table.offset(inside + several) > high)
+        return range(inside + (self.table.offset(inside) < low), after)
+
+    def confirm(self, index: int, buffer: memoryview) -> None:
+        """Read piece `index`, which was shared, into `buffer` and check it: from now on it counts.
+
+        Raises `WrongBytesError` if the bytes are not that piece.
+        """
+        with self._using() as (file, bitmap):
+            got = read_into(file, buffer, self.table.offset(index), self.data)
+            if not self.table.check(index, buffer[:got]):
+                raise WrongBytesError(f"the bytes for piece {index} of {self.content} are not that")
+            if bitmap >= 0 and not self._have[index]:
+                self._disk.write(bitmap, b"\1", index, self.bitmap)
+            self._count(index)
+
+    def lose(self, index: int) -> None:
+        """Piece `index` has rotted: it does not count any more and has to be fetched again."""
+        with self._using() as (_, bitmap), self._state:
+            if not self._have[index]:
+                return
+            if bitmap >= 0:
+                self._disk.write(bitmap, b"\0", index, self.bitmap)
+            self._have[index] = 0
+            self._pieces_done -= 1
+            self._bytes_done -= self.table.length(index)
+
     def read(self, offset: int, length: int) -> bytes:
         """Verified bytes. Raises `NotFoundError` if one of them is not here."""
         self.check_here(offset, offset + length)
@@ -136,8 +195,22 @@ class Partial:
 
     # ------------------------------------------------------------ for Partials
 
-    def load(self, progress: Progress) -> None:
-        """Verify what an earlier process left here, and count what is right."""
+    def verified(self) -> Verified | None:
+        """What is known of a closed partial, for `load`."""
+        return Verified(bytes(self._have), self._left) if self._left is not None else None
+
+    def load(self, progress: Progress, known: Verified | None = None) -> None:
+        """Verify what an earlier process left here, and count what is right.
+
+        `known`: what this process has verified and closed is not read again while its stamp is the
+        same.
+        """
+        if known is not None and stamp_now(self.data) == known.stamp:
+            self._left = known.stamp
+            for index, here in enumerate(known.have):
+                if here:
+                    self._count(index)
+            return
         claimed = self._claimed()
         if not claimed:
             return

@@ -18,8 +18,8 @@ from p2phub.formats.pieces import PieceTable
 from p2phub.store.blobs import Blobs
 from p2phub.store.disk import Disk, Progress, disk_errors, is_folder, is_plain, no_progress
 from p2phub.store.layout import Layout
-from p2phub.store.partial import Partial
-from p2phub.store.space import Space
+from p2phub.store.partial import Partial, Verified
+from p2phub.store.space import Space, written_bytes
 
 
 class _Shared:
@@ -39,16 +39,25 @@ class Partials:
         self._layout, self._disk, self._blobs, self._space = layout, disk, blobs, space
         self._lock = threading.Lock()
         self._open: dict[ContentId, _Shared] = {}
+        self._known: dict[ContentId, Verified] = {}
+        """Of partials that are closed."""
 
     def open(
-        self, content: ContentId, table: PieceTable, progress: Progress = no_progress
+        self,
+        content: ContentId,
+        table: PieceTable,
+        progress: Progress = no_progress,
+        *,
+        part: int | None = None,
     ) -> Partial:
         """Begin a file, or go on with one. Call `close` once for each `open`.
 
-        `progress` is told the bytes of an earlier attempt as they are verified. Raises `QuotaError`
-        or `NoSpaceError` if the whole file would not fit.
+        `progress` is told the bytes of an earlier attempt as they are verified. `part`: how many
+        more bytes of it will be written; None means the whole file. Raises `QuotaError` or
+        `NoSpaceError` if they would not fit.
         """
         with self._lock:
+            self._claim(content, part)
             shared = self._open.get(content)
             if shared is None:
                 shared = self._open[content] = _Shared(self._new(content, table))
@@ -93,8 +102,11 @@ class Partials:
                 return
             del self._open[partial.content]
             partial.enter("closed")
+            known = partial.verified()
             if not partial.count_done:
                 self._drop(partial.content)
+            elif known is not None:
+                self._known[partial.content] = known
 
     def commit_many(self, partials: Sequence[Partial]) -> None:
         """Make blobs of complete files, all or none, made durable together."""
@@ -130,7 +142,7 @@ class Partials:
             if self._blobs.has(content):
                 self._drop(content)
             else:
-                self._space.found(content, content.size, self._data(content))
+                self._space.found(content, self._written(content), self._data(content))
 
     def take_back(self, content: ContentId) -> None:
         """Make a partial of a file that lies among the blobs and has no row: see `_take_back`."""
@@ -139,8 +151,18 @@ class Partials:
         folder = self._layout.partial / str(content)
         self._take_back(Partial(folder, content, table, self._disk, self.commit_many))
 
+    def _claim(self, content: ContentId, part: int | None) -> None:
+        """Set aside what will be written of a file, beside what is there of it."""
+        size = content.size
+        if part is not None:
+            size = min(size, self._written(content) + part)
+        self._space.claim(content, size, self._data(content))
+
+    def _written(self, content: ContentId) -> int:
+        """The bytes that a partial takes on the disk: files have holes where nothing came yet."""
+        return min(content.size, written_bytes(self._data(content)))
+
     def _new(self, content: ContentId, table: PieceTable) -> Partial:
-        self._space.claim(content, content.size, self._data(content))
         folder = self._layout.partial / str(content)
         return Partial(folder, content, table, self._disk, self.commit_many)
 
@@ -153,7 +175,7 @@ class Partials:
         self._sweep(partial)
         if os.path.lexists(self._layout.blob(partial.content)):
             self._take_back(partial)  # the index was lost, or put back from a backup
-        partial.load(progress)
+        partial.load(progress, self._known.pop(partial.content, None))
 
     def _take_back(self, partial: Partial) -> None:
         """Begin with the file that lies among the blobs, if the index does not know it.
@@ -179,5 +201,6 @@ class Partials:
             self._drop(partial.content)
 
     def _drop(self, content: ContentId) -> None:
+        self._known.pop(content, None)
         self._disk.remove_tree(self._layout.partial / str(content))
         self._space.release(content)

@@ -33,11 +33,15 @@ class _Claim:
 
     def unwritten(self) -> int:
         """Bytes that are still to come."""
-        try:
-            written = self.at.stat().st_blocks * BLOCK if self.at else 0
-        except OSError:
-            written = 0
-        return max(0, self.size - written)
+        return max(0, self.size - (written_bytes(self.at) if self.at else 0))
+
+
+def written_bytes(path: Path) -> int:
+    """What a file takes on the disk, without its holes; 0 if there is none."""
+    try:
+        return path.lstat().st_blocks * BLOCK
+    except OSError:
+        return 0
 
 
 class Space:
@@ -52,15 +56,17 @@ class Space:
     def claim(self, name: Hashable, size: int, at: Path | None = None) -> None:
         """Set `size` bytes aside for `name`, to be written to the file `at`.
 
-        Raises `QuotaError` or `NoSpaceError`. Claiming again for the same name changes nothing.
+        Raises `QuotaError` or `NoSpaceError`. Claiming again for the same name counts only what is
+        more than before.
         """
         with self._lock:
-            if name in self._claims:
+            before = self._claims.get(name)
+            more = size - (before.size if before else 0)
+            if before is not None and more <= 0:
                 return
-            claim = _Claim(size, at)
-            self._check_quota(size)
-            self._check_free(claim)
-            self._add(name, claim)
+            self._check_quota(more)
+            self._check_free(_Claim(size, at), before)
+            self._add(name, _Claim(size, at))
 
     def found(self, name: Hashable, size: int, at: Path | None = None) -> None:
         """Count what lay on the disk when the store was opened, whether it fits or not."""
@@ -88,12 +94,13 @@ class Space:
         self._claims[name] = claim
         self._claimed += claim.size - (before.size if before else 0)
 
-    def _check_free(self, claim: _Claim) -> None:
+    def _check_free(self, claim: _Claim, before: _Claim | None) -> None:
         free = self._disk.free_bytes(self._folder)
         free -= min(MARGIN, free // 20)
         if self._claimed + claim.size <= free:
             return  # the many files of a roomy disk are not all looked at
-        promised = sum(each.unwritten() for each in self._claims.values())
+        others = (each for each in self._claims.values() if each is not before)
+        promised = sum(each.unwritten() for each in others)
         if promised + claim.unwritten() > free:
             raise NoSpaceError(
                 f"{self._folder} has {max(0, free - promised)} bytes to spare,"

@@ -8,12 +8,14 @@ never made reads as an empty one.
 All parts are thread-safe and may be used until `close`.
 """
 
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from p2phub.errors import NoSpaceError
+from p2phub.formats.pieces import Run
 from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
 from p2phub.store.disk import Disk, Progress, no_progress
@@ -28,6 +30,7 @@ from p2phub.store.partials import Partials
 from p2phub.store.peers import Peers
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
+from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
 
@@ -46,6 +49,7 @@ class Store:
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
         self.blobs = Blobs(index, layout, disk, self.space)
         self.partials = Partials(layout, disk, self.blobs, self.space)
+        self.small_files = SmallFiles(layout, disk, self.blobs, self.partials, self.space)
         self.snapshots = Snapshots(layout, disk, self.blobs)
 
     @classmethod
@@ -76,9 +80,15 @@ class Store:
             undo.pop_all()
         return store
 
-    def link_pieces(self, partial: Partial, progress: Progress = no_progress) -> int:
-        """Fill a partial file with the pieces that blobs here have: see `linking`."""
-        return link_pieces(partial, self.blobs, progress)
+    def link_pieces(
+        self,
+        partial: Partial,
+        progress: Progress = no_progress,
+        *,
+        wanted: Iterable[Run] | None = None,
+    ) -> int:
+        """Fill a partial file with the pieces that are here: see `linking`."""
+        return link_pieces(partial, self.blobs, self.partials, progress, wanted=wanted)
 
     def export(self, files: Files, folder: Path, progress: Progress = no_progress) -> None:
         """Write copies that people may change: see `export`."""

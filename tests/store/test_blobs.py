@@ -453,7 +453,7 @@ class TestPieces:
         found = store.blobs.find_pieces([*digests, bytes(32)])
         assert set(found) == set(digests)
         for n, digest in enumerate(digests):
-            assert found[digest] == (BIG.content, BIG.table.offset(n), BIG.table.length(n))
+            assert found[digest] == [(BIG.content, BIG.table.offset(n), BIG.table.length(n))]
 
     def test_shared_by_two_blobs_stay_known_when_one_goes(self, store):
         longer = make_sample(2_000_000, seed="big")
@@ -461,7 +461,7 @@ class TestPieces:
         bring(store, longer)
         store.blobs.remove(BIG.content)
         found = store.blobs.find_pieces([BIG.table.digest(0)])
-        assert found[BIG.table.digest(0)][0] == longer.content
+        assert [place[0] for place in found[BIG.table.digest(0)]] == [longer.content]
 
     def test_of_a_file_made_of_one_piece_repeated_are_no_problem(self, store):
         zeros = bytes(1 << 20)

@@ -1,11 +1,19 @@
 """What is here already is not fetched again, and is verified all the same."""
 
 import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from p2phub.formats.digest import blake3
 from p2phub.formats.pieces import PieceTable, Run
+from p2phub.store.disk import Disk
+from p2phub.store.layout import Layout
+from p2phub.store.linking import Strand, strands_of
+from p2phub.store.statements import query as QUERY
+from p2phub.store.store import Store
 from p2phub.testing.samples import Sample, make_sample
 
 from .conftest import bring, held
@@ -95,3 +103,210 @@ def test_a_blob_that_went_away_meanwhile_is_no_error(store, count):
     bring(store, OLD)
     store.blobs.path(OLD.content).unlink()
     assert link(store, NEW)[1] == 0
+
+
+def test_a_rotten_blob_is_found_out_and_another_one_has_the_piece(store):
+    twin = made_of(*(OLD.piece(n) for n in range(20)), os.urandom(5))
+    bring(store, OLD)
+    bring(store, twin)  # the newer one is read first
+    rot(store, twin.content, 350_000)
+    partial, linked = link(store, NEW)
+    assert linked == 1_400_000
+    assert partial.missing() == [Run(1, 1)]
+    assert not store.blobs.has(twin.content)
+    assert (store.layout.quarantine / str(twin.content)).exists()
+    assert store.blobs.has(OLD.content)
+
+
+def test_an_index_that_lies_about_a_good_blob_costs_a_piece_and_not_the_blob(store):
+    bring(store, OLD)
+    with store.index._writer as database:
+        database.execute(
+            "UPDATE pieces SET offset = offset + 7 WHERE digest = ?", [OLD.table.digest(3)]
+        )
+    partial, _ = link(store, NEW)
+    assert not partial.have(5)
+    assert store.blobs.has(OLD.content)
+
+
+def test_another_file_on_its_way_gives_what_it_has(store):
+    other = store.partials.open(OLD.content, OLD.table)
+    for index in (2, 7):
+        other.accept(index, memoryview(OLD.piece(index)))
+    partial, linked = link(store, NEW)
+    assert linked == 400_000
+    assert [partial.have(n) for n in (0, 4, 9, 14)] == [True] * 4  # pieces 7, 2, 7, 7
+    store.partials.close(other)
+
+
+def test_a_file_that_an_earlier_process_began_gives_what_is_right_of_it(reopen):
+    store = reopen()
+    other = store.partials.open(OLD.content, OLD.table)
+    for index in (2, 7):
+        other.accept(index, memoryview(OLD.piece(index)))
+    data = other.data
+    store.partials.close(other)
+    store = reopen()
+    flip(data, OLD.table.offset(7))
+    partial, linked = link(store, NEW)
+    assert linked == 100_000
+    assert partial.have(4)
+    assert store.partials.get(OLD.content) is None
+
+
+def test_a_piece_of_another_partial_that_rots_meanwhile_is_lost_there_too(store):
+    other = store.partials.open(OLD.content, OLD.table)
+    other.accept(2, memoryview(OLD.piece(2)))
+    flip(other.data, OLD.table.offset(2))
+    assert link(store, NEW)[1] == 0
+    assert not other.have(2)
+
+
+def test_only_what_is_wanted_is_copied(store):
+    bring(store, OLD)
+    partial = store.partials.open(NEW.content, NEW.table)
+    assert store.link_pieces(partial, wanted=[Run(1, 2), Run(5, 1)]) == 200_000
+    assert partial.ranges() == ((200_000, 300_000), (500_000, 600_000))
+
+
+def test_many_pieces_take_few_queries(store, monkeypatch):
+    pieces = [bytes([n % 251, n // 251]) * 1_000 for n in range(3_000)]
+    old, new = made_of(*pieces), made_of(b"first", *pieces)
+    bring(store, old)
+    queries = []
+    monkeypatch.setattr(
+        "p2phub.store.index.query", lambda name: queries.append(name) or QUERY(name)
+    )
+    assert link(store, new)[1] == 6_000_000
+    assert queries.count("blobs.find_pieces") == 3
+
+
+def test_pieces_that_lie_side_by_side_are_one_strand():
+    old, other = make_sample(1_500_000, piece=100_000).table, make_sample(1_300_000, seed=1).table
+    new = PieceTable.build(
+        [100_000] * 13, [old.digest(n) for n in (3, 4, 5, 9, 10, 0, 1, 2, 3, 4, 5, 6, 7)]
+    )
+    places = {old.digest(n): [(old.content_id, old.offset(n), 100_000)] for n in range(15)}
+    places[old.digest(4)].insert(0, (other.content_id, 77, 100_000))
+    places[old.digest(10)] = [(old.content_id, old.offset(10), 5)]  # of another length
+    found = strands_of(new, [0, 1, 2, 3, 4, 6, 7, 8], places)
+    assert found == {
+        old.content_id: [
+            Strand(300_000, 0, 3, 600_000),
+            Strand(900_000, 3, 1, 1_000_000),
+            Strand(100_000, 6, 3, 400_000),
+        ]
+    }
+    assert list(strands_of(new, [1], places, without=[old.content_id])) == [other.content_id]
+
+
+# ---------------------------------------------------------------- sharing blocks
+
+KIB = 1 << 10
+BLOCK = 4 * KIB
+EVEN = make_sample(8 << 20, seed="even", piece=256 * KIB)
+
+
+class SharingDisk(Disk):
+    """Copies where a file system that shares blocks would share, and is as strict."""
+
+    def __init__(self):
+        self.shared = []
+
+    def clone_range(self, source, start, length, target, at, path):
+        assert start % BLOCK == length % BLOCK == at % BLOCK == 0
+        assert length > 0
+        self.shared.append((start, length, at))
+        assert os.pwrite(target, os.pread(source, length, start), at) == length
+        return True
+
+
+@pytest.fixture
+def sharing(reopen, monkeypatch):
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: type("Found", (), {"f_bsize": BLOCK}))
+    return reopen(disk=SharingDisk())
+
+
+def changed(first, *, lengthen=0):
+    """Another first piece, and the rest of EVEN moved by `lengthen` bytes."""
+    head = os.urandom(256 * KIB + lengthen)
+    return made_of(head, *(EVEN.piece(n) for n in range(first, EVEN.table.count)))
+
+
+def test_aligned_pieces_share_blocks_and_are_verified_where_they_lie(sharing):
+    bring(sharing, EVEN)
+    new = changed(1)
+    partial, linked = link(sharing, new)
+    rest = (8 << 20) - 256 * KIB
+    assert sharing.disk.shared == [(256 * KIB, rest, 256 * KIB)]
+    assert linked == rest
+    partial.accept(0, memoryview(new.piece(0)))
+    partial.commit()
+    assert held(sharing, new.content) == new.data
+
+
+def test_pieces_that_only_touch_shared_blocks_are_copied(sharing):
+    bring(sharing, EVEN)
+    new = made_of(EVEN.piece(0), os.urandom(1), *(EVEN.piece(n) for n in range(4, 32)))
+    odd = made_of(os.urandom(BLOCK - 1), new.piece(1), *(EVEN.piece(n) for n in range(4, 32)))
+    partial, linked = link(sharing, odd)
+    assert linked == 28 * 256 * KIB
+    partial, linked = link(sharing, new)  # one byte off: nothing is aligned
+    assert partial.missing() == [Run(1, 1)]
+    cut = [EVEN.data[:300_000], EVEN.data[300_000 : 1 << 20], os.urandom(KIB)]
+    cut = made_of(cut[0], cut[1], *(EVEN.piece(n) for n in range(4, 32)), cut[2])
+    assert link(sharing, cut)[0].missing() == [Run(0, 2), Run(30, 1)]
+
+
+def test_a_blob_that_rotted_unseen_is_not_shared(sharing):
+    bring(sharing, EVEN)
+    rot(sharing, EVEN.content, 3 << 20)
+    partial, _ = link(sharing, changed(1))
+    assert not partial.have(12)
+    assert not sharing.blobs.has(EVEN.content)
+
+
+def test_blocks_never_come_over_a_piece_that_is_there(sharing):
+    bring(sharing, EVEN)
+    new = changed(1)
+    partial = sharing.partials.open(new.content, new.table)
+    partial.accept(5, memoryview(new.piece(5)))
+    with sharing.blobs.opened(EVEN.content) as fd:
+        assert not partial.share(4, 3, fd, EVEN.table.offset(4))
+    assert sharing.disk.shared == []
+
+
+def test_where_blocks_cannot_be_shared_everything_is_copied(store):
+    bring(store, EVEN)
+    _, linked = link(store, changed(1))
+    assert linked == (8 << 20) - 256 * KIB
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
+@pytest.mark.parametrize("kind", ["btrfs", "xfs"])
+def test_blocks_are_shared_on_a_file_system_that_can(tmp_path, kind):
+    maker = shutil.which(f"mkfs.{kind}")
+    if maker is None:
+        pytest.skip(f"no mkfs.{kind} here")
+    image, mount = tmp_path / "image", tmp_path / "mount"
+    image.touch()
+    os.truncate(image, 512 << 20)
+    mount.mkdir()
+    made = subprocess.run([maker, "-q", str(image)], check=False, capture_output=True)
+    mounting = ["mount", "-o", "loop", str(image), str(mount)]
+    if made.returncode or subprocess.run(mounting, check=False).returncode:
+        pytest.skip(f"no {kind} here")
+    try:
+        with Store.open(Layout.of(Path(mount) / "home")) as store:
+            big = make_sample(64 << 20, piece=1 << 20)
+            new = made_of(os.urandom(1 << 20), *(big.piece(n) for n in range(1, 64)))
+            bring(store, big)
+            os.sync()
+            before = store.disk.free_bytes(mount)
+            _, linked = link(store, new)
+            assert linked == 63 << 20
+            os.sync()
+            assert before - store.disk.free_bytes(mount) < 16 << 20
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)

@@ -12,6 +12,7 @@ from p2phub.formats.pieces import Run
 from p2phub.testing.samples import make_sample
 
 from .conftest import bring, held, leftovers
+from .test_blobs import flip
 
 BIG = make_sample(1_200_000, seed="big", piece=100_000)
 SMALL = make_sample(5_000, seed="small")
@@ -244,10 +245,40 @@ class TestQuota:
     def test_counts_what_an_earlier_process_left(self, reopen):
         store = reopen()
         give(begin(store), BIG, 0)
-        store = reopen(quota=1_203_000)
+        store = reopen(quota=100_000)
         with pytest.raises(QuotaError):
             begin(store, SMALL)
+        store = reopen(quota=1_203_000)
         bring(store, BIG)
+
+    def test_of_a_file_of_which_a_part_is_wanted_counts_that_part(self, reopen):
+        store = reopen(quota=300_000)
+        partial = store.partials.open(BIG.content, BIG.table, part=200_000)
+        give(partial, BIG, 3, 4)
+        with pytest.raises(QuotaError):
+            begin(store)
+        with pytest.raises(QuotaError):
+            begin(store, make_sample(150_000))
+        store.partials.close(partial)
+        store = reopen(quota=300_000)
+        with pytest.raises(QuotaError):
+            begin(store, make_sample(150_000))
+        bring(store, SMALL)
+
+
+def test_what_was_verified_is_not_read_again_by_the_same_process(store, monkeypatch):
+    partial = begin(store)
+    give(partial, BIG, 2, 5)
+    store.partials.close(partial)
+    with monkeypatch.context() as patched:
+        patched.setattr("p2phub.store.partial.bad_pieces", None)
+        partial = begin(store)
+        assert (partial.count_done, partial.have(2), partial.have(5)) == (2, True, True)
+        give(partial, BIG, 6)
+        store.partials.close(partial)
+    flip(store.layout.partial / str(BIG.content) / "data", BIG.table.offset(5))
+    partial = begin(store)
+    assert [partial.have(n) for n in (2, 5, 6)] == [True, False, True]
 
     def test_is_given_back_when_a_pull_got_nothing(self, reopen):
         store = reopen(quota=1_203_000)

@@ -53,11 +53,21 @@ ON CONFLICT (digest, blob) DO NOTHING;
 -- name: drop_piece
 DELETE FROM pieces WHERE digest = ? AND blob = ?;
 
--- name: find_piece
-SELECT blobs.size, blobs.digest, pieces.offset, pieces.length
-FROM pieces JOIN blobs ON blobs.id = pieces.blob
-WHERE pieces.digest = ?
-LIMIT 1;
+-- Of many digests in one blob, 32 bytes each: where each lies, in the newest blobs first and in few,
+-- because one piece may be in thousands.
+-- name: find_pieces
+WITH RECURSIVE wanted (n, digest) AS (
+    SELECT 0, substr(?1, 1, 32)
+    UNION ALL
+    SELECT n + 1, substr(?1, 32 * n + 33, 32) FROM wanted WHERE 32 * (n + 1) < length(?1)
+)
+SELECT wanted.digest, blobs.size, blobs.digest, pieces.offset, pieces.length
+FROM wanted CROSS JOIN pieces ON pieces.digest = wanted.digest AND pieces.blob IN (
+    SELECT newest.blob FROM pieces AS newest WHERE newest.digest = wanted.digest
+    ORDER BY newest.blob DESC LIMIT 4
+)
+JOIN blobs ON blobs.id = pieces.blob
+ORDER BY wanted.n, pieces.blob DESC;
 
 -- name: referenced
 SELECT 1 FROM release_contents JOIN held ON held.release = release_contents.release
