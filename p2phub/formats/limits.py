@@ -152,6 +152,8 @@ MAX_MESSAGE_HEADS: Final = 64
 """Heads in one message; so many of the largest fit."""
 MAX_RANGES: Final = 8192
 """Byte ranges in one answer to `have`."""
+MAX_EXCHANGED: Final = 64
+"""Addresses of peers in one answer to `exchange`; a peer may have several."""
 MAX_ADDRESSES: Final = 32
 MAX_ADDRESS: Final = 256
 MAX_TICKET: Final = 256

@@ -1,4 +1,4 @@
-"""What two peers say to each other on the control plane: three questions, their answers, one error.
+"""What two peers say to each other on the control plane: four questions, their answers, one error.
 
 A message is one canonical map with `op`. Nobody signs it and nobody keeps it, so what a peer says
 here is a claim until its digest or its signature proves it. Keys that this version does not know
@@ -185,10 +185,11 @@ class DocumentsReply(_Message):
 
 @dataclass(frozen=True, slots=True)
 class HaveRequest(_Message):
-    """What do you have of these files?"""
+    """What do you have of these files? With `follow`: and tell me of what you get from now on."""
 
     OP: ClassVar[str] = "have"
     contents: tuple[ContentId, ...]
+    follow: bool = False
     extra: Extra = field(default_factory=dict)
 
     @classmethod
@@ -196,41 +197,76 @@ class HaveRequest(_Message):
         contents = _contents(fields, "contents")
         if not contents:
             raise fields.wrong("contents", "is empty")
-        return cls(contents, fields.rest())
+        return cls(contents, fields.flag("follow"), fields.rest())
 
     def _write(self) -> Mapping[str, Value]:
-        return {"contents": [str(content) for content in self.contents]}
+        contents = [str(content) for content in self.contents]
+        return {"contents": contents, "follow": self.follow or None}
 
 
 @dataclass(frozen=True, slots=True)
 class HaveReply(_Message):
-    """All of the `complete` ones, and these byte ranges of the `partial` ones."""
+    """All of the `complete` ones, and these byte ranges of the `partial` ones.
+
+    Who follows gets one such answer after another, until one says `complete`: `partial` names what
+    is new since the one before. `coming`: what is being fetched just now, as of this answer, so
+    that others may fetch something else meanwhile."""
 
     OP: ClassVar[str] = "have"
     complete: tuple[ContentId, ...] = ()
     partial: Mapping[ContentId, ByteRanges] = field(default_factory=dict)
+    coming: Mapping[ContentId, ByteRanges] = field(default_factory=dict)
     extra: Extra = field(default_factory=dict)
 
     @classmethod
     def _read(cls, fields: Fields) -> Self:
         complete = _contents(fields, "complete")
-        partial: dict[ContentId, ByteRanges] = {}
-        for text, value in fields.table(
-            "partial", limits.MAX_MESSAGE_DIGESTS, optional=True
-        ).items():
-            content = _content(fields, "partial", text)
-            partial[content] = _ranges(fields, content, value)
-        if sum(map(len, partial.values())) > limits.MAX_RANGES:
-            raise fields.wrong("partial", f"has more than {limits.MAX_RANGES} byte ranges")
-        return cls(complete, partial, fields.rest())
+        partial, coming = _range_table(fields, "partial"), _range_table(fields, "coming")
+        return cls(complete, partial, coming, fields.rest())
 
     def _write(self) -> Mapping[str, Value]:
-        partial = {
-            str(content): [edge for span in ranges for edge in span]
-            for content, ranges in self.partial.items()
+        return {
+            "complete": [str(content) for content in self.complete] or None,
+            "partial": _edge_table(self.partial) or None,
+            "coming": _edge_table(self.coming) or None,
         }
-        complete = [str(content) for content in self.complete]
-        return {"complete": complete or None, "partial": partial or None}
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeRequest(_Message):
+    """Whom do you know that has or fetches this: a release, or a file by its SHA-256?
+
+    Whoever asks wants it, and is told to others who ask."""
+
+    OP: ClassVar[str] = "exchange"
+    digest: bytes
+    extra: Extra = field(default_factory=dict)
+
+    @classmethod
+    def _read(cls, fields: Fields) -> Self:
+        return cls(fields.digest("digest"), fields.rest())
+
+    def _write(self) -> Mapping[str, Value]:
+        return {"digest": self.digest}
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeReply(_Message):
+    """Addresses of peers as full multiaddrs (`/ip4/…/tcp/…/p2p/…`); one peer may have several.
+
+    Whether a text is such an address is for whoever dials it to find out."""
+
+    OP: ClassVar[str] = "exchange"
+    peers: tuple[str, ...] = ()
+    extra: Extra = field(default_factory=dict)
+
+    @classmethod
+    def _read(cls, fields: Fields) -> Self:
+        peers = fields.texts("peers", limits.MAX_EXCHANGED, limits.MAX_ADDRESS, optional=True)
+        return cls(peers, fields.rest())
+
+    def _write(self) -> Mapping[str, Value]:
+        return {"peers": self.peers or None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,14 +297,15 @@ class ErrorReply(_Message):
         return {"wire": self.wire, "message": self.message}
 
 
-Request = HelloRequest | DocumentsRequest | HaveRequest
-Reply = HelloReply | DocumentsReply | HaveReply | ErrorReply
+Request = HelloRequest | DocumentsRequest | HaveRequest | ExchangeRequest
+Reply = HelloReply | DocumentsReply | HaveReply | ExchangeReply | ErrorReply
 M = TypeVar("M", bound=_Message)
 _REQUESTS: Final[Mapping[str, type[Request]]] = {
-    kind.OP: kind for kind in (HelloRequest, DocumentsRequest, HaveRequest)
+    kind.OP: kind for kind in (HelloRequest, DocumentsRequest, HaveRequest, ExchangeRequest)
 }
 _REPLIES: Final[Mapping[str, type[Reply]]] = {
-    kind.OP: kind for kind in (HelloReply, DocumentsReply, HaveReply, ErrorReply)
+    kind.OP: kind
+    for kind in (HelloReply, DocumentsReply, HaveReply, ExchangeReply, ErrorReply)
 }
 
 
@@ -324,11 +361,29 @@ def _content(fields: Fields, name: str, text: str) -> ContentId:
         raise fields.wrong(name, f"is {error.message}") from error
 
 
-def _ranges(fields: Fields, content: ContentId, value: Value) -> ByteRanges:
+def _range_table(fields: Fields, name: str) -> dict[ContentId, ByteRanges]:
+    """Byte ranges by content id, at most `MAX_RANGES` of them altogether."""
+    table: dict[ContentId, ByteRanges] = {}
+    for text, value in fields.table(name, limits.MAX_MESSAGE_DIGESTS, optional=True).items():
+        content = _content(fields, name, text)
+        table[content] = _ranges(fields, name, content, value)
+    if sum(map(len, table.values())) > limits.MAX_RANGES:
+        raise fields.wrong(name, f"has more than {limits.MAX_RANGES} byte ranges")
+    return table
+
+
+def _edge_table(table: Mapping[ContentId, ByteRanges]) -> dict[str, Value]:
+    return {
+        str(content): [edge for span in ranges for edge in span]
+        for content, ranges in table.items()
+    }
+
+
+def _ranges(fields: Fields, name: str, content: ContentId, value: Value) -> ByteRanges:
     """Byte ranges from their edges: start, stop, start, stop, …, each larger than the last."""
     edges = value if isinstance(value, list) else []
     if not edges or len(edges) % 2 or any(type(edge) is not int for edge in edges):
-        raise fields.wrong("partial", f"has no byte ranges for {content}")
+        raise fields.wrong(name, f"has no byte ranges for {content}")
     if edges[0] < 0 or edges[-1] > content.size or not all(a < b for a, b in pairwise(edges)):
-        raise fields.wrong("partial", f"has byte ranges that {content} cannot have")
+        raise fields.wrong(name, f"has byte ranges that {content} cannot have")
     return tuple(zip(edges[::2], edges[1::2], strict=True))

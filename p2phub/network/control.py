@@ -1,27 +1,29 @@
 """The control protocol: one question and one answer on a stream, each a length and a message.
 
 `hello` says who we are, where our data port is, and gives the asker a ticket for it; `documents`
-hands out small documents and heads; `have` says what we hold of files. What a message means is in
-`p2phub.formats.messages`; that a peer is who it says is the stream's doing.
+hands out small documents and heads; `have` says what we hold of files, and goes on saying what is
+new to whoever follows them; `exchange` names peers that have or fetch something. What a message
+means is in `p2phub.formats.messages`; that a peer is who it says is the stream's doing.
 
 Rules it keeps:
- * a length is checked against `MAX_MESSAGE` before memory is spent on it;
- * a question and its answer have ten seconds together; a peer has a few questions open at once;
+ * a question and its answer have ten seconds together; a peer has a few questions open at once,
+   and follows a few files;
+ * who follows and says more, or stops listening, is told no more;
  * a question that this version does not understand is answered with an error, so that a later
    version can tell; anything that is not the protocol at all resets the stream;
  * the store is asked in worker threads.
 
-Nothing that comes in here is believed: documents and heads go to the gate, holdings are tried.
-
->>> framed(b"abc")
-b'\\x00\\x00\\x00\\x03abc'
+Nothing that comes in here is believed: documents and heads go to the gate, holdings are tried,
+addresses are dialled by whoever thinks them worth it.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import trio
 
@@ -29,15 +31,17 @@ from p2phub.errors import GarbageError, NoSpaceError, P2PHubError, RefusedError,
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import (
     KIB,
+    MAX_ADDRESS,
     MAX_MESSAGE,
     MAX_MESSAGE_DIGESTS,
     MAX_MESSAGE_HEADS,
-    MAX_RANGES,
 )
 from p2phub.formats.messages import (
     DocumentsReply,
     DocumentsRequest,
     ErrorReply,
+    ExchangeReply,
+    ExchangeRequest,
     HaveReply,
     HaveRequest,
     HelloReply,
@@ -48,23 +52,44 @@ from p2phub.formats.messages import (
     decode_request,
     encode_message,
 )
-from p2phub.network.limits import MAX_STREAMS_PER_PEER, Patience
+from p2phub.network.following import PUSH_EVERY, Heard, Told, have_reply
+from p2phub.network.framing import framed, read_message, read_next
+from p2phub.network.limits import (
+    FOLLOW_SECONDS,
+    MAX_FOLLOWED,
+    MAX_FOLLOWING,
+    MAX_FOLLOWING_PER_PEER,
+    MAX_STREAMS_PER_PEER,
+    Patience,
+)
 from p2phub.network.tickets import Tickets
-from p2phub.network.waiting import ended, time_limit
+from p2phub.network.waiting import ended, one_error, time_limit
 from p2phub.protocol.ports import ControlNetwork, Holding, Stream
 from p2phub.protocol.serve import Library
 
+__all__ = ["CAPABILITIES", "CONTROL", "Acquaintances", "ControlClient", "ControlServer", "framed"]
+
 CONTROL: Final = "/p2phub/control/1"
-CAPABILITIES: Final = ("documents", "have")
-_LENGTH: Final = 4
+CAPABILITIES: Final = ("documents", "exchange", "follow", "have")
 _THREADS: Final = 8
-_CHUNK: Final = 64 * KIB
 _ROOM: Final = MAX_MESSAGE - 128 * KIB
 """Bytes of documents in one answer; the rest is for digests and keys."""
 
-Ranges = tuple[tuple[int, int], ...]
+A = TypeVar("A")
 T = TypeVar("T")
-R = TypeVar("R", HelloReply, DocumentsReply, HaveReply)
+R = TypeVar("R", HelloReply, DocumentsReply, HaveReply, ExchangeReply)
+
+
+class Acquaintances(Protocol):
+    """Who wants what, as peers have told us. Asked in trio's thread."""
+
+    def wants(self, peer: str, digest: bytes) -> None:
+        """`peer` fetches what has this digest: a release, or a file by SHA-256 or content id."""
+        ...
+
+    def others(self, peer: str, digest: bytes) -> tuple[str, ...]:
+        """Addresses to tell `peer` of others that want or have this."""
+        ...
 
 
 class ControlServer:
@@ -82,15 +107,18 @@ class ControlServer:
         data_port: int,
         agent: str,
         data_addresses: Sequence[str] = (),
+        acquaintances: Acquaintances | None = None,
         patience: Patience | None = None,
         now: Callable[[], int] = lambda: int(time.time()),
     ) -> None:
         self._library, self._tickets, self._now = library, tickets, now
+        self._acquaintances = acquaintances
         self._data_port, self._data_addresses = data_port, tuple(data_addresses)
         self._agent = agent
         self._patience = patience or Patience()
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._open: Counter[str] = Counter()
+        self._following: Counter[str] = Counter()
 
     def register(self, network: ControlNetwork) -> None:
         """Answer on `network` from now on."""
@@ -98,35 +126,81 @@ class ControlServer:
 
     async def serve(self, peer: str, stream: Stream) -> None:
         """Answer one question of `peer`. Raises `RemoteError` if the peer misbehaves."""
-        self._open[peer] += 1
-        try:
-            async with ended(stream):
-                with time_limit(self._patience.request, "a peer took too long over a question"):
-                    reply = await self._reply(peer, await _read_message(stream, "a peer"))
-                    await stream.write(framed(reply))
-        finally:
-            self._open[peer] -= 1
-            self._open += Counter()  # forgets whoever has none left
+        async with ended(stream):
+            in_time = time_limit(self._patience.request, "a peer took too long over a question")
+            with _counted(self._open, peer), in_time:
+                data = await read_message(stream, "a peer")
+                reply, followed = await self._reply(peer, data)
+                await stream.write(framed(encode_message(reply)))
+            if followed is not None:
+                with _counted(self._following, peer):
+                    await self._push(peer, followed, stream)
 
-    async def _reply(self, peer: str, data: bytes) -> bytes:
+    async def _reply(self, peer: str, data: bytes) -> tuple[Reply, "_Followed | None"]:
+        """The answer to a question, and what its asker wants to hear of from now on."""
         try:
             if self._open[peer] > MAX_STREAMS_PER_PEER:
                 raise RefusedError(f"you have more than {MAX_STREAMS_PER_PEER} questions open here")
             request = decode_request(data)
-            return encode_message(
-                await trio.to_thread.run_sync(self._answer, peer, request, limiter=self._limiter)
-            )
+            if isinstance(request, HaveRequest) and request.follow:
+                return await self._begin_to_follow(peer, request)
+            if isinstance(request, ExchangeRequest):
+                return self._exchange(peer, request), None
+            return await self._in_thread(self._answer, peer, request), None
         except P2PHubError as error:
-            return encode_message(ErrorReply.of(error))
+            return ErrorReply.of(error), None
 
-    def _answer(self, peer: str, request: Request) -> Reply:
+    def _answer(self, peer: str, request: HelloRequest | DocumentsRequest | HaveRequest) -> Reply:
         match request:
             case HelloRequest():
                 return self._hello(peer)
             case DocumentsRequest():
                 return self._documents(peer, request)
             case HaveRequest():
-                return self._have(peer, request)
+                return have_reply(self._held(peer, request.contents))
+
+    async def _begin_to_follow(self, peer: str, request: HaveRequest) -> tuple[Reply, "_Followed"]:
+        if len(request.contents) > MAX_FOLLOWED:
+            raise RefusedError(f"follow at most {MAX_FOLLOWED} files with one question")
+        if self._following[peer] >= MAX_FOLLOWING_PER_PEER:
+            raise RefusedError(f"you follow more than {MAX_FOLLOWING_PER_PEER} questions here")
+        if self._following.total() >= MAX_FOLLOWING:
+            raise RefusedError("too many peers follow files here; ask without following them")
+        if self._acquaintances is not None:
+            for content in request.contents:
+                self._acquaintances.wants(peer, content.digest)
+        followed = _Followed(request.contents, Told())
+        return await self._news(peer, followed) or HaveReply(), followed
+
+    async def _push(self, peer: str, followed: "_Followed", stream: Stream) -> None:
+        """Say what is new until all is said, or the peer has had enough."""
+        with trio.move_on_after(FOLLOW_SECONDS):
+            async with one_error(), trio.open_nursery() as nursery:
+                nursery.start_soon(_until_it_ends, stream, nursery.cancel_scope)
+                while not followed.told.is_over(len(followed.contents)):
+                    await trio.sleep(PUSH_EVERY)
+                    news = await self._news(peer, followed)
+                    if news is not None:
+                        with time_limit(self._patience.request, "a peer that follows is too slow"):
+                            await stream.write(framed(encode_message(news)))
+                nursery.cancel_scope.cancel()
+
+    async def _news(self, peer: str, followed: "_Followed") -> HaveReply | None:
+        held = await self._in_thread(self._held, peer, followed.contents)
+        return followed.told.update(held)
+
+    def _exchange(self, peer: str, request: ExchangeRequest) -> ExchangeReply:
+        if self._acquaintances is None:
+            return ExchangeReply()
+        self._acquaintances.wants(peer, request.digest)
+        peers = self._acquaintances.others(peer, request.digest)
+        return ExchangeReply(tuple(text for text in peers if len(text) <= MAX_ADDRESS))
+
+    def _held(self, peer: str, contents: Sequence[ContentId]) -> dict[ContentId, Holding | None]:
+        return {content: self._library.holding(content, peer) for content in contents}
+
+    async def _in_thread(self, work: Callable[[str, A], T], peer: str, argument: A) -> T:
+        return await trio.to_thread.run_sync(work, peer, argument, limiter=self._limiter)
 
     def _hello(self, peer: str) -> HelloReply:
         return HelloReply(
@@ -155,19 +229,6 @@ class ControlServer:
                 if room < _ROOM // 2 or len(larger) > MAX_STREAMS_PER_PEER:
                     break  # full enough: what is left is not looked up any more
         return DocumentsReply(documents, (*larger, *left), heads)
-
-    def _have(self, peer: str, request: HaveRequest) -> HaveReply:
-        held = {content: self._library.holding(content, peer) for content in request.contents}
-        complete = tuple(content for content, each in held.items() if each and each.complete)
-        partial = {
-            content: each.ranges
-            for content, each in held.items()
-            if each and not each.complete and each.ranges
-        }
-        most = MAX_RANGES // max(1, len(partial))
-        return HaveReply(
-            complete, {content: _largest(ranges, most) for content, ranges in partial.items()}
-        )
 
 
 class ControlClient:
@@ -215,42 +276,75 @@ class ControlClient:
             held |= {each: holding for each, holding in (parts | whole).items() if each in asked}
         return held
 
+    async def follow(self, peer: str, content: ContentId, heard: Callable[[Holding], None]) -> None:
+        """Call `heard` with what it has of a file, and again when that is more, until the peer ends
+        it: because the file is complete there, or because it does not tell of news.
+        """
+        said, state = f"peer {peer} did not answer in time", Heard(content)
+        with time_limit(self._patience.request, said):
+            stream = await self._network.open_stream(peer, CONTROL)
+        async with ended(stream):
+            with time_limit(self._patience.request, said):
+                await stream.write(framed(encode_message(HaveRequest((content,), follow=True))))
+                data = await read_message(stream, f"peer {peer}")
+            heard(state.update(_reply(data, peer, HaveReply)) or Holding(complete=False))
+            while not state.is_over:
+                await trio.sleep(PUSH_EVERY / 2)  # whoever says more than we want to hear waits
+                news = await read_next(stream, f"peer {peer}")
+                if news is None:
+                    return
+                holding = state.update(_reply(news, peer, HaveReply))
+                if holding is not None:
+                    heard(holding)
+
+    async def exchange(self, peer: str, digest: bytes) -> tuple[str, ...]:
+        """Addresses of peers that have or fetch this, as it says; unchecked texts."""
+        return (await self._ask(peer, ExchangeRequest(digest), ExchangeReply)).peers
+
     async def _ask(self, peer: str, request: Request, wanted: type[R]) -> R:
         with time_limit(self._patience.request, f"peer {peer} did not answer in time"):
             stream = await self._network.open_stream(peer, CONTROL)
             async with ended(stream):
                 await stream.write(framed(encode_message(request)))
-                data = await _read_message(stream, f"peer {peer}")
-        reply = decode_reply(data)
-        if isinstance(reply, ErrorReply):
-            raise _error(reply, peer)
-        if not isinstance(reply, wanted):
-            raise GarbageError(f"peer {peer} answered another question than the one it was asked")
-        return reply
+                data = await read_message(stream, f"peer {peer}")
+        return _reply(data, peer, wanted)
 
 
-def framed(message: bytes) -> bytes:
-    """A message with its length before it."""
-    return len(message).to_bytes(_LENGTH, "big") + message
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """Files whose news somebody wants, and what it was told of them."""
+
+    contents: tuple[ContentId, ...]
+    told: Told
 
 
-async def _read_message(stream: Stream, who: str) -> bytes:
-    length = int.from_bytes(await _read_exactly(stream, _LENGTH, who), "big")
-    if length > MAX_MESSAGE:
-        raise GarbageError(
-            f"{who} claims a message of {length} bytes; at most {MAX_MESSAGE} can be"
-        )
-    return await _read_exactly(stream, length, who)
+@contextmanager
+def _counted(counter: Counter[str], peer: str) -> Iterator[None]:
+    """Count one of a peer's for as long as the block lasts; whoever has none left is forgotten."""
+    counter[peer] += 1
+    try:
+        yield
+    finally:
+        counter[peer] -= 1
+        if not counter[peer]:
+            del counter[peer]
 
 
-async def _read_exactly(stream: Stream, length: int, who: str) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        part = await stream.read(min(_CHUNK, length - len(data)))
-        if not part:
-            raise RemoteError(f"{who} ended the stream in the middle of a message")
-        data += part
-    return bytes(data)
+async def _until_it_ends(stream: Stream, following: trio.CancelScope) -> None:
+    """Cancel `following` when the peer closes its side, is gone, or says what nobody asked."""
+    with suppress(RemoteError):
+        await stream.read(1)
+    following.cancel()
+
+
+def _reply(data: bytes, peer: str, wanted: type[R]) -> R:
+    """An answer of the kind that was asked for. Raises what the peer raised if it refuses."""
+    reply = decode_reply(data)
+    if isinstance(reply, ErrorReply):
+        raise _error(reply, peer)
+    if not isinstance(reply, wanted):
+        raise GarbageError(f"peer {peer} answered another question than the one it was asked")
+    return reply
 
 
 def _error(reply: ErrorReply, peer: str) -> P2PHubError:
@@ -265,19 +359,3 @@ def _batches(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
     rest = iter(items)
     while part := tuple(islice(rest, size)):
         yield part
-
-
-def _largest(ranges: Ranges, most: int) -> Ranges:
-    """At most so many ranges, the largest ones; in order, and none touching another.
-
-    >>> _largest(((0, 2), (2, 3), (5, 6), (7, 9)), 2)
-    ((0, 3), (7, 9))
-    """
-    merged: list[tuple[int, int]] = []
-    for start, stop in sorted(ranges):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
-        else:
-            merged.append((start, stop))
-    largest = sorted(merged, key=lambda each: each[0] - each[1])[:most]
-    return tuple(sorted(largest))

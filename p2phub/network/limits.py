@@ -34,6 +34,14 @@ MAX_STREAM_RANGE: Final = 8 * MIB
 stream gives up when its reader pauses for 5 s."""
 MAX_STREAMS_PER_PEER: Final = 8
 """Streams of one protocol that one peer may have open at once."""
+MAX_FOLLOWED: Final = 16
+"""Files whose news one question may ask for."""
+MAX_FOLLOWING_PER_PEER: Final = 32
+"""Such questions that one peer may have open at once: one for each file that it fetches."""
+MAX_FOLLOWING: Final = 512
+"""Such questions of all peers together."""
+FOLLOW_SECONDS: Final = 3600.0
+"""How long such a question stays open at most; whoever still wants to know asks again."""
 TICKET_SECONDS: Final = 3600
 MAX_TICKETS: Final = 10_000
 MAX_TICKETS_PER_PEER: Final = 4

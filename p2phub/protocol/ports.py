@@ -27,10 +27,14 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a source has of one file: everything, or verified byte ranges [start, stop)."""
+    """What a source has of one file: everything, or verified byte ranges [start, stop).
+
+    `coming`: byte ranges that it is fetching just now: better fetched from it in a moment than from
+    whoever it has them from."""
 
     complete: bool
     ranges: tuple[tuple[int, int], ...] = ()
+    coming: tuple[tuple[int, int], ...] = ()
 
 
 class Source(Protocol):

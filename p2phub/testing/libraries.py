@@ -3,8 +3,8 @@
 >>> library = MemoryLibrary()
 >>> sample = make_sample(10)
 >>> library.add(sample)
->>> library.holding(sample.content, None)
-Holding(complete=True, ranges=())
+>>> library.holding(sample.content, None).complete
+True
 """
 
 import threading
@@ -67,6 +67,13 @@ class MemoryLibrary:
             self._private[content] = frozenset(private_to)
         if content.has_table:
             self.documents[content.digest] = sample.table.pack()
+
+    def has_got(self, content: ContentId, ranges: tuple[tuple[int, int], ...] | None) -> None:
+        """Hold these byte ranges from now on; None: the whole file."""
+        if ranges is None:
+            self._ranges.pop(content, None)
+        else:
+            self._ranges[content] = ranges
 
     def replace(self, content: ContentId, data: bytes) -> None:
         """Let other bytes stand where the verified ones stood, as a liar or a bad disk does."""

@@ -12,6 +12,8 @@ from p2phub.formats.messages import (
     DocumentsReply,
     DocumentsRequest,
     ErrorReply,
+    ExchangeReply,
+    ExchangeRequest,
     HaveReply,
     HaveRequest,
     HelloReply,
@@ -24,6 +26,7 @@ from p2phub.formats.messages import (
 
 A, B = bytes([1]) * 32, bytes([2]) * 32
 SMALL, LARGE = ContentId(10, A), ContentId(1 << 30, B)
+ADDRESS = "/ip4/192.0.2.1/tcp/4042/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
 HELLO = HelloReply("p2phub/0.1.0", b"t" * 32, 3600, 4043, ("192.0.2.1:4043",), ("have",))
 
 REQUESTS = [
@@ -31,6 +34,8 @@ REQUESTS = [
     DocumentsRequest(),
     DocumentsRequest(digests=(A, B), heads=(A,)),
     HaveRequest((LARGE, SMALL)),
+    HaveRequest((LARGE,), follow=True),
+    ExchangeRequest(A),
 ]
 REPLIES = [
     HELLO,
@@ -39,8 +44,43 @@ REPLIES = [
     DocumentsReply(documents={A: b"one", B: b"two"}, larger=(A,), heads=(b"head",)),
     HaveReply(),
     HaveReply(complete=(SMALL,), partial={LARGE: ((0, 5), (6, 1 << 30))}),
+    HaveReply(partial={LARGE: ((0, 5),)}, coming={LARGE: ((5, 9),), SMALL: ((0, 10),)}),
+    ExchangeReply(),
+    ExchangeReply((ADDRESS, "whatever a stranger says")),
     ErrorReply(1, "no such document"),
 ]
+
+
+HEX_A, HEX_B = b"01" * 32, b"02" * 32
+GOLDEN = {
+    b"\x82\xa8contents\x91\xd9C10-" + HEX_A + b"\xa2op\xa4have": HaveRequest((SMALL,)),
+    b"\x83\xa8contents\x91\xd9C10-" + HEX_A + b"\xa6follow\xc3\xa2op\xa4have": HaveRequest(
+        (SMALL,), follow=True
+    ),
+    b"\x82\xa6digest\xc4 " + A + b"\xa2op\xa8exchange": ExchangeRequest(A),
+}
+GOLDEN_REPLIES = {
+    b"\x83\xa8complete\x91\xd9C10-"
+    + HEX_A
+    + b"\xa2op\xa4have\xa7partial\x81\xd9K1073741824-"
+    + HEX_B
+    + b"\x92\x00\x05": HaveReply(complete=(SMALL,), partial={LARGE: ((0, 5),)}),
+    b"\x83\xa6coming\x81\xd9K1073741824-"
+    + HEX_B
+    + b"\x92\x05\x09\xa2op\xa4have\xa7partial\x81\xd9K1073741824-"
+    + HEX_B
+    + b"\x92\x00\x05": HaveReply(partial={LARGE: ((0, 5),)}, coming={LARGE: ((5, 9),)}),
+    b"\x82\xa2op\xa8exchange\xa5peers\x91\xd9P" + ADDRESS.encode(): ExchangeReply((ADDRESS,)),
+}
+
+
+def test_the_bytes_of_today_are_read_for_ever():
+    for data, message in GOLDEN.items():
+        assert decode_request(data) == message
+        assert encode_message(message) == data
+    for data, reply in GOLDEN_REPLIES.items():
+        assert decode_reply(data) == reply
+        assert encode_message(reply) == data
 
 
 @pytest.mark.parametrize("message", REQUESTS, ids=lambda m: type(m).__name__)
@@ -105,6 +145,12 @@ GARBAGE = {
         request(op="have", contents=[f"{2**48}-{'0' * 64}"]),
         "a content id of a file over",
     ),
+    "have and follow no": (
+        request(op="have", contents=[str(SMALL)], follow=False),
+        "follow must be true or left out",
+    ),
+    "an exchange of nothing": (request(op="exchange"), "digest is missing"),
+    "an exchange of half a digest": (request(op="exchange", digest=b"x" * 16), "must have 32"),
     "too large a message": (
         request(op="documents", more=b"x" * limits.MAX_MESSAGE),
         "at most 1048576 are allowed",
@@ -143,6 +189,19 @@ GARBAGE_REPLIES = {
     "true as a number": (have(True, 4), "no byte ranges"),
     "ranges as text": (encode({"op": "have", "partial": {str(SMALL): "0-4"}}), "no byte ranges"),
     "too many ranges": (have(*range(2 * limits.MAX_RANGES + 2), content=LARGE), "more than 8192"),
+    "coming beyond the file": (
+        encode({"op": "have", "coming": {str(SMALL): [0, 11]}}),
+        "coming has byte ranges that",
+    ),
+    "too much coming": (
+        encode({"op": "have", "coming": {str(LARGE): [*range(2 * limits.MAX_RANGES + 2)]}}),
+        "coming has more than 8192",
+    ),
+    "too many peers": (encode({"op": "exchange", "peers": ["x"] * 65}), "peers has 65 entries"),
+    "an address too long": (encode({"op": "exchange", "peers": ["x" * 257]}), "not 1 to 256"),
+    "an address that rings": (encode({"op": "exchange", "peers": ["\a"]}), "control character"),
+    "peers that are bytes": (encode({"op": "exchange", "peers": [b"x"]}), "peers is not text"),
+    "an empty list of peers": (encode({"op": "exchange", "peers": []}), "it must be left out"),
     "a document twice": (documents(ENTRY, ENTRY), "has one twice"),
     "a document with a note": (documents({**ENTRY, "note": "hi"}), "more than a digest"),
     "a head too large": (encode({"op": "documents", "heads": [b"x" * 10241]}), "10241 bytes"),

@@ -21,12 +21,19 @@ from p2phub.formats.messages import (
     DocumentsRequest,
     ErrorReply,
     HaveReply,
+    HaveRequest,
     HelloRequest,
     decode_reply,
     encode_message,
 )
 from p2phub.network.control import CONTROL, ControlClient, ControlServer, framed
-from p2phub.network.limits import MAX_STREAMS_PER_PEER
+from p2phub.network.following import PUSH_EVERY
+from p2phub.network.limits import (
+    MAX_FOLLOWED,
+    MAX_FOLLOWING,
+    MAX_FOLLOWING_PER_PEER,
+    MAX_STREAMS_PER_PEER,
+)
 from p2phub.network.tickets import Tickets
 from p2phub.protocol.ports import Holding
 from p2phub.testing.libraries import MemoryLibrary
@@ -92,7 +99,7 @@ class TestHello:
         reply = await client.hello("bob")
         assert (reply.agent, reply.data_port) == ("p2phub/test", 4043)
         assert reply.data_addresses == ("192.0.2.1:443",)
-        assert set(reply.capabilities) == {"documents", "have"}
+        assert set(reply.capabilities) == {"documents", "exchange", "follow", "have"}
 
     async def test_gives_a_ticket_for_whoever_proved_to_be_asking(self, client, network, tickets):
         network.peer_id = "alice"
@@ -193,6 +200,254 @@ class TestHave:
         asked = [ContentId(n, bytes(32)) for n in range(1, 2000)]
         assert await client.have("bob", [SMALL.content, *asked]) == {SMALL.content: Holding(True)}
         assert len(network.streams) == 2
+
+
+SIZE = SAMPLE.content.size
+FRIEND = "/ip4/192.0.2.1/tcp/4042/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN"
+
+
+class Friends:
+    """Acquaintances that note who wants what, and know one peer."""
+
+    def __init__(self):
+        self.wanted = []
+        self.told = (FRIEND,)
+
+    def wants(self, peer, digest):
+        self.wanted.append((peer, digest))
+
+    def others(self, peer, digest):
+        return self.told
+
+
+async def quiet_for(seconds=2 * PUSH_EVERY):
+    await trio.sleep(seconds)
+    await trio.testing.wait_all_tasks_blocked(0.02)
+
+
+class TestFollow:
+    """News of a file while somebody waits for it."""
+
+    async def test_tells_of_more_until_the_file_is_complete(self, client, library, server):
+        library.add(SAMPLE, ranges=((0, 5),))
+        heard = []
+
+        def more(holding):
+            heard.append(holding)
+            steps = {1: ((0, 5), (9, 20)), 2: ((0, 20),), 3: None}
+            library.has_got(SAMPLE.content, steps[len(heard)] if len(heard) < 4 else None)
+
+        with trio.fail_after(10):
+            await client.follow("bob", SAMPLE.content, more)
+        assert [each.ranges for each in heard] == [
+            ((0, 5),),
+            ((0, 5), (9, 20)),
+            ((0, 20),),
+            ((0, 20),),
+        ]
+        assert [each.complete for each in heard] == [False, False, False, True]
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert not server._following
+
+    async def test_of_a_complete_file_is_one_answer(self, client, network):
+        heard = []
+        await client.follow("bob", SMALL.content, heard.append)
+        assert heard == [Holding(True)]
+        await trio.testing.wait_all_tasks_blocked(0.02)
+        assert network.streams[0].is_closed
+        assert network.errors == []
+
+    async def test_of_a_file_that_is_not_there_yet_begins_with_nothing(
+        self, client, library, nursery
+    ):
+        heard = []
+        nursery.start_soon(client.follow, "bob", SAMPLE.content, heard.append)
+        await quiet_for()
+        assert heard == [Holding(False)]
+        library.add(SAMPLE, ranges=((0, 7),))
+        await quiet_for()
+        assert heard == [Holding(False), Holding(False, ((0, 7),))]
+        nursery.cancel_scope.cancel()
+
+    async def test_says_many_small_news_together_and_each_once(
+        self, client, library, network, nursery
+    ):
+        library.add(SAMPLE, ranges=())
+        heard = []
+        nursery.start_soon(client.follow, "bob", SAMPLE.content, heard.append)
+        await quiet_for(0.05)
+        for stop in range(1, 101):
+            library.has_got(SAMPLE.content, ((0, stop * 1000),))
+            await trio.sleep(0.01)
+        await quiet_for()
+        assert heard[-1] == Holding(False, ((0, 100_000),))
+        assert len(heard) <= 8
+        assert network.streams[0].received < 200 * len(heard)
+        nursery.cancel_scope.cancel()
+
+    async def test_ends_on_both_sides_when_the_asker_leaves(self, client, library, server):
+        library.add(SAMPLE, ranges=((0, 5),))
+        with trio.move_on_after(0.5):
+            await client.follow("bob", SAMPLE.content, lambda holding: None)
+        await quiet_for()
+        assert not server._following
+
+    async def test_counts_what_is_followed_apart_from_what_is_asked(
+        self, client, library, server, nursery, network
+    ):
+        library.add(SAMPLE, ranges=((0, 5),))
+        for _ in range(MAX_FOLLOWING_PER_PEER):
+            nursery.start_soon(client.follow, "bob", SAMPLE.content, lambda holding: None)
+            await trio.sleep(0.01)
+        await client.hello("bob")
+        with pytest.raises(RefusedError, match="you follow more than"):
+            await client.follow("bob", SAMPLE.content, lambda holding: None)
+        network.peer_id = "another"
+        nursery.start_soon(client.follow, "bob", SAMPLE.content, lambda holding: None)
+        await quiet_for(0.05)
+        assert server._following.total() == MAX_FOLLOWING_PER_PEER + 1
+        server._following["crowd"] = MAX_FOLLOWING
+        with pytest.raises(RefusedError, match="too many peers follow"):
+            await client.follow("bob", SAMPLE.content, lambda holding: None)
+        nursery.cancel_scope.cancel()
+
+    async def test_of_a_peer_that_does_not_know_how_is_one_answer(self, client, network):
+        async def older(peer, stream):
+            reply = HaveReply(partial={SAMPLE.content: ((0, 5),)})
+            await stream.write(framed(encode_message(reply)))
+            await stream.close()
+
+        network.handle(CONTROL, older)
+        heard = []
+        await client.follow("bob", SAMPLE.content, heard.append)
+        assert heard == [Holding(False, ((0, 5),))]
+
+    async def test_hides_private_files(self, client, library, network, nursery):
+        secret = make_sample(20)
+        library.add(secret, private_to=["friend"])
+        heard = []
+        nursery.start_soon(client.follow, "bob", secret.content, heard.append)
+        await quiet_for()
+        assert heard == [Holding(False)]
+        nursery.cancel_scope.cancel()
+
+
+class TestHostileNews:
+    async def follow(self, client, network, handler):
+        network.handle(CONTROL, handler)
+        heard = []
+        with trio.fail_after(30):
+            await client.follow("bob", SAMPLE.content, heard.append)
+        return heard
+
+    async def test_beyond_the_file_end_it(self, client, network):
+        async def boasts(peer, stream):
+            await stream.write(framed(encode_message(HaveReply())))
+            edges = [0, SIZE + 1]
+            await stream.write(
+                framed(encode({"op": "have", "partial": {str(SAMPLE.content): edges}}))
+            )
+
+        with pytest.raises(GarbageError, match="byte ranges that"):
+            await self.follow(client, network, boasts)
+
+    async def test_without_end_take_bounded_memory_and_time(self, client, network, autojump_clock):
+        """A peer that says a little more for ever is heard a few times a second."""
+        said = 0
+
+        async def endless(peer, stream):
+            nonlocal said
+            while True:
+                said += 1
+                ranges = tuple((2 * n, 2 * n + 1) for n in range(said * 1000, said * 1000 + 1000))
+                reply = HaveReply(partial={SAMPLE.content: ranges})
+                await stream.write(framed(encode_message(reply)))
+                await trio.sleep(0.01)
+
+        network.handle(CONTROL, endless)
+        heard = []
+        with trio.move_on_after(5):
+            await client.follow("bob", SAMPLE.content, heard.append)
+        assert said > 20
+        assert len(heard) <= 55
+        assert len(heard[-1].ranges) == MAX_RANGES
+
+    @pytest.mark.parametrize("more", [b"\0\0\0", (10**9).to_bytes(4, "big"), framed(b"noise")])
+    async def test_that_are_garbage_end_it(self, client, network, more):
+        async def spoils(peer, stream):
+            await stream.write(framed(encode_message(HaveReply())) + more)
+            await stream.close()
+
+        with pytest.raises(RemoteError):
+            await self.follow(client, network, spoils)
+
+    async def test_that_never_begin_end_in_time(self, client, network, autojump_clock):
+        with pytest.raises(TooSlowError, match="did not answer in time"):
+            await self.follow(client, network, never_answers)
+        assert trio.current_time() < 11
+
+    async def test_of_other_files_are_not_heard(self, client, network):
+        async def chatty(peer, stream):
+            reply = HaveReply(complete=(SMALL.content,), partial={SMALL.content: ((0, 1),)})
+            await stream.write(framed(encode_message(reply)))
+            await stream.close()
+
+        assert await self.follow(client, network, chatty) == [Holding(False)]
+
+
+class TestHostileFollowers:
+    async def begin(self, server, library, nursery):
+        library.add(SAMPLE, ranges=((0, 5),))
+        ours, theirs = stream_pair()
+        nursery.start_soon(server.serve, "mallory", theirs)
+        await ours.write(framed(encode_message(HaveRequest((SAMPLE.content,), follow=True))))
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert server._following["mallory"] == 1
+        return ours
+
+    async def test_who_say_more_are_told_no_more(self, server, library, nursery):
+        ours = await self.begin(server, library, nursery)
+        await ours.write(b"x")
+        await quiet_for()
+        assert not server._following
+
+    async def test_who_stay_for_ever_are_sent_away(self, server, library, nursery, monkeypatch):
+        monkeypatch.setattr("p2phub.network.control.FOLLOW_SECONDS", 0.3)
+        await self.begin(server, library, nursery)
+        await trio.sleep(0.35)
+        await quiet_for(0.05)
+        assert not server._following
+
+    async def test_who_want_too_much_at_once_are_refused(self, server):
+        contents = tuple(ContentId(n, bytes(32)) for n in range(1, MAX_FOLLOWED + 2))
+        ours, theirs = stream_pair()
+        await ours.write(framed(encode_message(HaveRequest(contents, follow=True))))
+        await server.serve("mallory", theirs)
+        reply = decode_reply((await ours.read(10_000))[4:])
+        assert isinstance(reply, ErrorReply)
+        assert reply.wire == RefusedError.wire
+
+
+class TestExchange:
+    @pytest.fixture
+    def friends(self, server):
+        server._acquaintances = Friends()
+        return server._acquaintances
+
+    async def test_names_others_and_remembers_who_asked(self, client, friends):
+        assert await client.exchange("bob", digest(1)) == (FRIEND,)
+        assert friends.wanted == [("me", digest(1))]
+
+    async def test_with_whoever_knows_nobody_is_empty(self, client):
+        assert await client.exchange("bob", digest(1)) == ()
+
+    async def test_leaves_out_what_would_not_fit(self, client, friends):
+        friends.told = ("x" * 257, FRIEND)
+        assert await client.exchange("bob", digest(1)) == (FRIEND,)
+
+    async def test_remembers_who_follows_a_file(self, client, friends, library):
+        await client.follow("bob", SMALL.content, lambda holding: None)
+        assert friends.wanted == [("me", SMALL.content.digest)]
 
 
 class TestThePeerRefuses:
