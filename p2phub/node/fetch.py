@@ -160,9 +160,8 @@ class FileFetch:
         """Start the workers of a source, once there is a nursery for them."""
         if self._nursery is None:
             return
-        for _ in range(member.source.connections):
-            self._workers += 1
-            self._nursery.start_soon(self._work, member)
+        self._workers += member.source.connections
+        self._nursery.start_soon(self._serve, member)
 
     def _ring(self) -> None:
         """Something changed: everybody looks again, and whoever rested does not yet again."""
@@ -181,11 +180,16 @@ class FileFetch:
         if self._resting == self._workers and (self._plan.finished or not self._may_come):
             scope.cancel()
 
-    async def _work(self, member: _Member) -> None:
+    async def _serve(self, member: _Member) -> None:
+        with member.scope:
+            async with trio.open_nursery() as nursery:
+                for _ in range(member.source.connections):
+                    nursery.start_soon(self._work, member.source)
+
+    async def _work(self, source: Source) -> None:
         try:
-            with member.scope:
-                while True:
-                    await self._step(member.source)
+            while True:
+                await self._step(source)
         finally:
             self._workers -= 1
             self._ring()

@@ -133,3 +133,12 @@ async def test_another_object_of_the_same_name_takes_the_place_of_the_old_one(au
         await trio.sleep(0.1)
         fetch.join(honest("peer"), WHOLE)
     assert sink.data == SAMPLE.data
+
+
+async def test_a_source_of_several_connections_brings_the_file_and_may_leave(autojump_clock):
+    wide = HonestSource("wide", [SAMPLE], connections=3)
+    sink = MemorySink(SAMPLE.table)
+    job = FileFetch("model.safetensors", SAMPLE.content, SAMPLE.table, sink)
+    await job.run([(wide, Holding(complete=True))])
+    assert sink.data == SAMPLE.data
+    job.leave("wide")
