@@ -38,6 +38,8 @@ from p2phub.network.limits import (
 from p2phub.network.tls_connection import TlsConnection
 from p2phub.protocol.ask import (
     Head,
+    batch_reader,
+    batch_request,
     document_length,
     document_request,
     file_length,
@@ -45,7 +47,7 @@ from p2phub.protocol.ask import (
     holding_of,
     holding_request,
 )
-from p2phub.protocol.ports import Holding, Sink
+from p2phub.protocol.ports import AcceptFile, Holding, Sink
 from p2phub.protocol.serve import Request
 
 
@@ -133,6 +135,20 @@ class DataClient:
                 piece = self._buffer[: table.length(index)]
                 self._fill(piece)
                 sink.accept(index, piece)
+
+    def fetch_many(self, contents: Sequence[ContentId], accept: AcceptFile) -> Sequence[ContentId]:
+        """Hand each of these small files that the peer has to `accept`; what it lacks."""
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(MAX_PIECE))
+        with self._exchange(batch_request(contents, ticket=self.ticket)) as head:
+            body = batch_reader(head, self.name, contents)
+            while body.wanted:
+                part = self._buffer[: body.wanted]
+                self._fill(part)
+                found = body.take(part)
+                if found is not None:
+                    accept(found.content, found.data)
+        return body.lacking
 
     def abort(self) -> None:
         """Make whatever blocks in another thread fail, now and from now on."""

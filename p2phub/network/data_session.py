@@ -20,6 +20,7 @@ from p2phub.network.http_head import RequestReader
 from p2phub.network.limits import MAX_HTTP_HEAD, SEND_CHUNK, Patience
 from p2phub.network.tickets import Tickets
 from p2phub.protocol.ask import NO_TICKET, ticket_of
+from p2phub.protocol.batch import FileBatch
 from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, refusal
 
 
@@ -132,6 +133,9 @@ class DataSession:
             if isinstance(found.body, FileRange):
                 self._connection.sendall(head)
                 self._send_file(found.body)
+            elif isinstance(found.body, FileBatch):
+                self._connection.sendall(head)
+                self._send_batch(found.body)
             else:
                 self._send_turn(len(found.body))
                 self._connection.sendall(head + found.body)
@@ -141,17 +145,27 @@ class DataSession:
         return self._reader.finish()
 
     def _send_file(self, body: FileRange) -> None:
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(SEND_CHUNK))
-        offset = body.start
+        offset, buffer = body.start, self._send_buffer()
         while offset < body.stop:
-            part = self._buffer[: min(SEND_CHUNK, body.stop - offset)]
+            part = buffer[: min(SEND_CHUNK, body.stop - offset)]
             if body.reader.read_into(offset, part) != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
             self._send_turn(len(part))
             self._connection.sendall(part)
             self._sent(part)
             offset += len(part)
+
+    def _send_batch(self, body: FileBatch) -> None:
+        buffer = self._send_buffer()
+        while count := body.read_into(buffer):
+            self._send_turn(count)
+            self._connection.sendall(buffer[:count])
+            self._sent(buffer[:count])
+
+    def _send_buffer(self) -> memoryview:
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(SEND_CHUNK))
+        return self._buffer
 
     def _sent(self, part: bytes | memoryview) -> None:
         self._reader.sent(part)

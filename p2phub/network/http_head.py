@@ -3,8 +3,8 @@
 The head of a message is parsed here and has a limit; bodies pass by outside, from the socket into
 the buffer they are wanted in. Used over TLS and over libp2p streams alike.
 
-Rules it keeps: a request has no body; what is not HTTP becomes `GarbageError`, for requests and
-answers alike; a head never grows beyond `MAX_HTTP_HEAD`.
+Rules it keeps: only a POST has a body, and that has a limit; what is not HTTP becomes
+`GarbageError`, for requests and answers alike; a head never grows beyond `MAX_HTTP_HEAD`.
 
 >>> reader = RequestReader()
 >>> reader.receive(request_bytes(Request("GET", "/x", (("range", "bytes=0-1"),))))
@@ -16,6 +16,7 @@ Request(method='GET', target='/x', headers=(('host', 'p2phub'), ('range', 'bytes
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Final, cast
 
@@ -24,6 +25,7 @@ import h11
 from p2phub.errors import GarbageError
 from p2phub.network.limits import MAX_HTTP_HEAD
 from p2phub.protocol.ask import Head
+from p2phub.protocol.batch import MAX_BATCH_BODY
 from p2phub.protocol.serve import Answer, Headers, Request
 
 _END: Final = b"\r\n\r\n"
@@ -34,7 +36,7 @@ def request_bytes(request: Request) -> bytes:
     """A request as it goes over the wire."""
     lines = [f"{request.method} {request.target} HTTP/1.1", "Host: p2phub"]
     lines += [f"{name}: {value}" for name, value in request.headers]
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + request.body
 
 
 class HeadReader:
@@ -65,6 +67,7 @@ class RequestReader:
     def __init__(self) -> None:
         self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HTTP_HEAD)
         self._request: Request | None = None
+        self._body = b""
         self.ended = False
 
     def receive(self, data: bytes) -> None:
@@ -83,11 +86,11 @@ class RequestReader:
             while not self.ended:
                 event = self._connection.next_event()
                 if isinstance(event, h11.Request):
-                    self._request = _request(event)
-                elif isinstance(event, h11.EndOfMessage):
-                    return self._request
+                    self._request, self._body = _request(event), b""
+                elif isinstance(event, h11.EndOfMessage) and self._request is not None:
+                    return replace(self._request, body=self._body)
                 elif isinstance(event, h11.Data):
-                    raise GarbageError("the request has a body; none is understood here")
+                    self._take_body(bytes(event.data))
                 elif isinstance(event, h11.ConnectionClosed):
                     self.ended = True
                 else:
@@ -95,6 +98,13 @@ class RequestReader:
         except h11.RemoteProtocolError as error:
             raise GarbageError(f"the request is not HTTP/1.1: {error}") from error
         return None
+
+    def _take_body(self, data: bytes) -> None:
+        if self._request is None or self._request.method != "POST":
+            raise GarbageError("the request has a body; none is understood here")
+        self._body += data
+        if len(self._body) > MAX_BATCH_BODY:
+            raise GarbageError(f"the request has a body of more than {MAX_BATCH_BODY} bytes")
 
     def head(self, answer: Answer) -> bytes:
         """The head of the answer to the last request, or to garbage."""

@@ -7,6 +7,7 @@ Rules it keeps:
  * `fetch`, `document` and `holds` return only when their thread has let go of the sink; when they
    are cancelled, the connection is cut so that this is soon;
  * a connection that the peer has closed while it was idle is not a failure: a fresh one is tried;
+ * a peer that does not hand out many files for one request is asked for each;
  * a ticket that the peer does not know any more is renewed once;
  * the fall-back is told to people once (`tell`) and shown by `via`; the data port is tried again
    every minute;
@@ -28,8 +29,9 @@ from p2phub.network.data_client import DataClient
 from p2phub.network.limits import UNLIMITED, Bandwidth, Patience
 from p2phub.network.stream_http import HTTP, StreamClient
 from p2phub.network.waiting import ended, one_error
-from p2phub.protocol.ask import UnknownTicketError
-from p2phub.protocol.ports import ControlNetwork, Holding, Sink
+from p2phub.protocol.ask import NotUnderstoodError, UnknownTicketError
+from p2phub.protocol.batch import batches_of, one_by_one
+from p2phub.protocol.ports import AcceptFile, ControlNetwork, Holding, Sink
 
 T = TypeVar("T")
 Renew = Callable[[], Awaitable[bytes]]
@@ -75,6 +77,7 @@ class PeerSource:
         self._direct_from = 0.0
         self._problem = ""
         self._told = self._closed = False
+        self._knows_batches = True
 
     async def holds(self, content: ContentId) -> Holding | None:
         """What the peer has of this file; None if nothing."""
@@ -101,6 +104,31 @@ class PeerSource:
             lambda client: client.fetch(content, table, run, sink),
             lambda client: client.fetch(content, table, run, sink),
         )
+
+    async def fetch_many(
+        self, contents: Sequence[ContentId], accept: AcceptFile
+    ) -> Sequence[ContentId]:
+        """Hand each of these small files that it has to `accept`; what it lacks.
+
+        A peer that knows no such request is asked for one after the other.
+        """
+        lacking: list[ContentId] = []
+        for batch in batches_of(contents):
+            lacking += await self._fetch_batch(batch, accept)
+        return lacking
+
+    async def _fetch_batch(
+        self, batch: Sequence[ContentId], accept: AcceptFile
+    ) -> Sequence[ContentId]:
+        if self._knows_batches:
+            try:
+                return await self._ask(
+                    lambda client: client.fetch_many(batch, accept),
+                    lambda client: client.fetch_many(batch, accept),
+                )
+            except NotUnderstoodError:
+                self._knows_batches = False
+        return await one_by_one(self, batch, accept)
 
     async def close(self) -> None:
         """End every connection; what is still asked fails."""

@@ -18,7 +18,8 @@ Rules it keeps:
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -40,6 +41,8 @@ from p2phub.network.limits import (
 from p2phub.network.waiting import ended, one_error, time_limit
 from p2phub.protocol.ask import (
     Head,
+    batch_reader,
+    batch_request,
     document_length,
     document_request,
     file_length,
@@ -47,7 +50,8 @@ from p2phub.protocol.ask import (
     holding_of,
     holding_request,
 )
-from p2phub.protocol.ports import ControlNetwork, Holding, Sink, Stream
+from p2phub.protocol.batch import Came, FileBatch
+from p2phub.protocol.ports import AcceptFile, ControlNetwork, Holding, Sink, Stream
 from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, refusal
 
 HTTP: Final = "/http/1.1"
@@ -120,6 +124,9 @@ class StreamServer:
         if isinstance(found.body, FileRange):
             await self._send_file(reader, stream, found.body)
             return
+        if isinstance(found.body, FileBatch):
+            await self._send_batch(reader, stream, found.body)
+            return
         for start in range(0, len(found.body), SEND_CHUNK):
             part = found.body[start : start + SEND_CHUNK]
             await trio.sleep(self._up.reserve(len(part)))
@@ -137,6 +144,14 @@ class StreamServer:
             await trio.sleep(self._up.reserve(len(part)))
             await self._write(stream, bytes(part))
             self._sent(reader, bytes(part))
+
+    async def _send_batch(self, reader: RequestReader, stream: Stream, body: FileBatch) -> None:
+        buffer = memoryview(bytearray(SEND_CHUNK))
+        while count := await trio.to_thread.run_sync(body.read_into, buffer, limiter=self._limiter):
+            part = bytes(buffer[:count])
+            await trio.sleep(self._up.reserve(count))
+            await self._write(stream, part)
+            self._sent(reader, part)
 
     async def _write(self, stream: Stream, data: bytes) -> None:
         with time_limit(self._patience.progress, "a peer does not read what it asked for"):
@@ -181,6 +196,22 @@ class StreamClient:
             async with one_error():
                 await self._hand_over(table, part, sink)
 
+    async def fetch_many(
+        self, contents: Sequence[ContentId], accept: AcceptFile
+    ) -> Sequence[ContentId]:
+        """Hand each file that the peer has to `accept`, from worker threads; what it lacks."""
+        head = await self._ask(batch_request(contents, ticket=b""))
+        body = batch_reader(head, self._name, contents)
+        async with one_error(), trio.open_nursery() as nursery:
+            came, taken = trio.open_memory_channel[Came](math.inf)
+            nursery.start_soon(_keep_all, taken, accept)
+            with came:
+                while body.wanted:
+                    found = body.take(memoryview(await self._body(body.wanted)))
+                    if found is not None:
+                        came.send_nowait(found)
+        return body.lacking
+
     async def _hand_over(self, table: PieceTable, run: Run, sink: Sink) -> None:
         """Read without a pause; what the sink has not taken yet waits, a whole answer at most."""
         async with trio.open_nursery() as nursery:
@@ -223,6 +254,22 @@ async def _accept_all(pieces: trio.MemoryReceiveChannel[tuple[int, bytearray]], 
     with pieces:
         async for index, piece in pieces:
             await trio.to_thread.run_sync(sink.accept, index, memoryview(piece))
+
+
+async def _keep_all(files: trio.MemoryReceiveChannel[Came], accept: AcceptFile) -> None:
+    """As many at once as have come, in a thread."""
+
+    def keep(some: Sequence[Came]) -> None:
+        for each in some:
+            accept(each.content, each.data)
+
+    with files:
+        async for first in files:
+            some = [first]
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while True:
+                    some.append(files.receive_nowait())
+            await trio.to_thread.run_sync(keep, some)
 
 
 def parts_of(run: Run, table: PieceTable) -> Iterator[Run]:

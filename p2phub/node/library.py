@@ -11,8 +11,7 @@ from collections.abc import Callable
 
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import ContentId, PublisherId
-from p2phub.protocol.ports import Holding
-from p2phub.protocol.serve import FileReader
+from p2phub.protocol.ports import FileReader, Holding
 from p2phub.store.reader import BlobReader, PartialReader
 from p2phub.store.store import Store
 

@@ -17,6 +17,7 @@ Rules it keeps:
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
@@ -32,18 +33,32 @@ from p2phub.formats.digest import hexadecimal
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_ERROR_TEXT
 from p2phub.formats.messages import plain_text
+from p2phub.protocol.batch import BatchReader, batch_body
 from p2phub.protocol.ports import Holding
-from p2phub.protocol.serve import DOCUMENTS, FILES, MAX_HAVE_RANGES, Headers, Request
+from p2phub.protocol.serve import (
+    DOCUMENTS,
+    FILES,
+    MANY_FILES,
+    MAX_HAVE_RANGES,
+    Headers,
+    Request,
+)
 
 _NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
 _SPAN = re.compile(r"([0-9]{1,16})-([0-9]{1,16})", re.ASCII)
 _ERROR = re.compile(r"([0-9]{1,3}); (.*)", re.ASCII)
 _NOT_FOUND, _UNTRUSTED = 1, 2
 NO_TICKET: Final = 401
+_NOT_UNDERSTOOD: Final = (400, 404, 405, 501)
+"""What servers that know no request for many files answer to one."""
 
 
 class UnknownTicketError(RemoteError):
     """The peer does not know our ticket (any more); with a fresh one it may answer."""
+
+
+class NotUnderstoodError(RemoteError):
+    """The peer does not know this request: an older p2phub, or something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,13 @@ def file_request(content: ContentId, start: int, stop: int, *, ticket: bytes) ->
     """Ask for bytes [start, stop) of a file; at least one."""
     headers = (("range", f"bytes={start}-{stop - 1}"), *_who(ticket))
     return Request("GET", f"{FILES}{content}", headers)
+
+
+def batch_request(contents: Sequence[ContentId], *, ticket: bytes) -> Request:
+    """Ask for many small files; see `p2phub.protocol.batch` for how many."""
+    body = batch_body(contents)
+    headers = (("content-length", str(len(body))), *_who(ticket))
+    return Request("POST", MANY_FILES, headers, body)
 
 
 def holding_request(content: ContentId, *, ticket: bytes) -> Request:
@@ -85,6 +107,14 @@ def file_length(head: Head, name: str, start: int, stop: int) -> int:
     if length != stop - start:
         raise GarbageError(f"{name} sends {length} bytes where {stop - start} were asked for")
     return length
+
+
+def batch_reader(head: Head, name: str, contents: Sequence[ContentId]) -> BatchReader:
+    """Who takes the body of the answer. Raises `NotUnderstoodError` if the peer is older."""
+    if head.status in _NOT_UNDERSTOOD:
+        raise NotUnderstoodError(f"{name} does not hand out many files for one request")
+    _check_status(head, name, (200,))
+    return BatchReader(contents, name, _content_length(head, name))
 
 
 def document_length(head: Head, name: str, limit: int) -> int:

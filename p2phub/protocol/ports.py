@@ -5,7 +5,7 @@ verified runs of pieces straight into a *sink* from its own threads, so that bul
 through trio. The sink checks every piece; a source cannot make it keep a wrong one. Fakes of all
 of these ship in `p2phub.testing` and are held to the same conformance suites as the real ones."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -35,6 +35,25 @@ class Holding:
     complete: bool
     ranges: tuple[tuple[int, int], ...] = ()
     coming: tuple[tuple[int, int], ...] = ()
+
+
+AcceptFile = Callable[[ContentId, memoryview], None]
+"""Checks a whole small file and keeps it; called from any thread, again for what it has already.
+
+Raises `WrongBytesError` if the bytes are not that file, `NoSpaceError` if the disk is full."""
+
+
+class FileReader(Protocol):
+    """An open file whose bytes were verified. Used by one thread at a time."""
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill `buffer` from `offset` on, as far as it goes; the number of bytes read.
+
+        Raises `DamagedBlobError` if they cannot be read any more.
+        """
+        ...
+
+    def close(self) -> None: ...
 
 
 class Source(Protocol):
@@ -68,6 +87,16 @@ class Source(Protocol):
 
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
         """Hand every piece of `run` to `sink`, in order; returns when the last one was accepted."""
+        ...
+
+    async def fetch_many(
+        self, contents: Sequence[ContentId], accept: AcceptFile
+    ) -> Sequence[ContentId]:
+        """Hand each of these files of one piece, whole, to `accept`; returns those it lacks.
+
+        What was accepted before an error counts. `p2phub.protocol.batch.one_by_one` does it for
+        sources that can't be asked for many at once.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -2,6 +2,7 @@
 
     GET, HEAD  /v1/files/{size}-{hex}   a file by content id; `Range: bytes=first-last`, one range
     GET, HEAD  /v1/sha256/{hex}         a file that was hashed whole here; `P2PHub-Content` names it
+    POST       /v1/files                many small files, by a list of content ids (see `batch`)
     GET        /v1/documents/{hex}      a document, a page or a piece table, by digest
 
 `answer` takes a request whose head was parsed and says what to send; the TLS server and the libp2p
@@ -15,7 +16,7 @@ Rules it keeps:
  * `peer` is who proved to be asking, None if nobody did; what it may see is for `Held` to say.
 
 It leaves to others: the bytes of HTTP (`p2phub.network.http_head`), who a ticket stands for, and
-reading the file: an answer with a `FileRange` holds an open reader that the transport must close.
+reading files: an answer with a `FileRange` or a `FileBatch` must be closed by the transport.
 
 >>> from p2phub.formats.digest import sha256
 >>> class Nothing:
@@ -34,9 +35,11 @@ from p2phub.errors import NotFoundError, P2PHubError, RefusedError, UsageError, 
 from p2phub.formats.digest import from_hexadecimal, hexadecimal
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import KIB, MAX_ERROR_TEXT, MAX_FILE
-from p2phub.protocol.ports import Holding
+from p2phub.protocol.batch import FileBatch, parse_batch
+from p2phub.protocol.ports import FileReader, Holding
 
 FILES: Final = "/v1/files/"
+MANY_FILES: Final = "/v1/files"
 DOCUMENTS: Final = "/v1/documents/"
 SHA256: Final = "/v1/sha256/"
 
@@ -48,19 +51,6 @@ _RANGE = re.compile(r"bytes=([0-9]{0,16})-([0-9]{0,16})", re.ASCII)
 _NOT_PLAIN = re.compile(r"[^ -~]")
 
 Headers = tuple[tuple[str, str], ...]
-
-
-class FileReader(Protocol):
-    """An open file whose bytes were verified. Used by one thread at a time."""
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset` on, as far as it goes; the number of bytes read.
-
-        Raises `DamagedBlobError` if they cannot be read any more.
-        """
-        ...
-
-    def close(self) -> None: ...
 
 
 class Held(Protocol):
@@ -98,6 +88,7 @@ class Request:
     method: str
     target: str
     headers: Headers = ()
+    body: bytes = b""
 
     def header(self, name: str) -> str | None:
         return _header(self.headers, name)
@@ -118,7 +109,7 @@ class Answer:
 
     status: int
     headers: Headers
-    body: bytes | FileRange = field(default=b"", repr=False)
+    body: bytes | FileRange | FileBatch = field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
         return _header(self.headers, name)
@@ -127,6 +118,8 @@ class Answer:
         """Close the file it holds open, if any."""
         if isinstance(self.body, FileRange):
             self.body.reader.close()
+        if isinstance(self.body, FileBatch):
+            self.body.close()
 
 
 class _PartlyHeldError(NotFoundError):
@@ -174,6 +167,8 @@ def _header(headers: Headers, name: str) -> str | None:
 
 
 def _answer(request: Request, held: Held, peer: str | None, most: int) -> Answer:
+    if (request.method, request.target) == ("POST", MANY_FILES):
+        return _many_files(request, held, peer, most)
     if request.method not in ("GET", "HEAD"):
         raise UsageError(f"{request.method[:16]} is not understood here; ask with GET or HEAD")
     target = request.target
@@ -237,6 +232,20 @@ def _file(request: Request, content: ContentId, held: Held, peer: str | None, mo
     headers.append(("Content-Length", str(stop - start)))
     body = FileRange(held.open(content), start, stop)
     return Answer(200 if asked is None else 206, tuple(headers), body)
+
+
+def _many_files(request: Request, held: Held, peer: str | None, most: int) -> Answer:
+    contents = parse_batch(request.body)
+    holdings = [held.holding(content, peer) for content in contents]
+    is_held = [
+        holding is not None and _covers(holding, 0, content.size)
+        for content, holding in zip(contents, holdings, strict=True)
+    ]
+    body = FileBatch(contents, is_held, held.open)
+    if body.length > most:
+        raise RefusedError(f"ask for at most {most} bytes at a time here, not {body.length}")
+    headers = (("Content-Type", "application/octet-stream"), ("Content-Length", str(body.length)))
+    return Answer(200, headers, body)
 
 
 def _range(text: str, size: int) -> tuple[int, int]:

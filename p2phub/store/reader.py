@@ -1,4 +1,4 @@
-"""Open files to serve from: `protocol.serve.FileReader` for whole blobs and for partial files.
+"""Open files to serve from: `protocol.ports.FileReader` for whole blobs and for partial files.
 
 A reader keeps its own open file, so that one that was opened on a partial goes on when the file is
 committed and renamed meanwhile. Only verified bytes are given out: of a blob, those of a file whose

@@ -5,7 +5,7 @@ seconds a piece. `asked` is what they were asked for, in order. The honest one p
 conformance suite as the sources that use the network.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
@@ -13,7 +13,8 @@ import trio
 from p2phub.errors import GarbageError, NotFoundError, RemoteError, WrongBytesError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
-from p2phub.protocol.ports import Holding, Sink
+from p2phub.protocol.batch import one_by_one
+from p2phub.protocol.ports import AcceptFile, Holding, Sink
 from p2phub.testing.samples import Sample
 
 
@@ -34,6 +35,7 @@ class HonestSource:
         self.connections = connections
         self.latency = latency
         self.asked: list[Run] = []
+        self.batches: list[tuple[ContentId, ...]] = []
         self.served = 0
         self.closed = False
         self._files = {sample.content: sample for sample in files}
@@ -68,6 +70,13 @@ class HonestSource:
             await trio.sleep(self.latency)
             self.hand_over(sample, run, index, sink)
             self.served += 1
+
+    async def fetch_many(
+        self, contents: Sequence[ContentId], accept: AcceptFile
+    ) -> Sequence[ContentId]:
+        """As an older peer does, so that every fault of a `fetch` is one of this too."""
+        self.batches.append(tuple(contents))
+        return await one_by_one(self, contents, accept)
 
     def hand_over(self, sample: Sample, run: Run, index: int, sink: Sink) -> None:
         """Give one piece to the sink; the faulty ones do it in their own way."""

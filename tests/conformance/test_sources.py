@@ -18,6 +18,7 @@ from p2phub.formats.limits import MIB
 from p2phub.formats.pieces import Run
 from p2phub.network.peer_source import PeerSource
 from p2phub.network.stream_http import StreamServer
+from p2phub.protocol.batch import MAX_BATCH_FILES
 from p2phub.protocol.ports import Holding, Source
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import ServedPeer
@@ -30,6 +31,7 @@ PARTIAL = make_sample(4 * MIB, seed="partial", piece=MIB)
 SMALL = make_sample(1000, seed="small")
 EMPTY = make_sample(0)
 ROTTEN = make_sample(50, seed="rotten")
+MANY = [make_sample(300_000 if n == 3 else 100 + n, seed=f"many {n}") for n in range(6)]
 RANGES = ((0, MIB), (2 * MIB, 4 * MIB))
 UNKNOWN = ContentId(77, bytes(32))
 PAGE = b"a page" * 1000
@@ -37,7 +39,7 @@ PAGE = b"a page" * 1000
 
 def make_library():
     library = MemoryLibrary()
-    for sample in (LARGE, SMALL, EMPTY, ROTTEN):
+    for sample in (LARGE, SMALL, EMPTY, ROTTEN, *MANY):
         library.add(sample)
     library.add(PARTIAL, ranges=RANGES)
     library.damaged.add(ROTTEN.content)
@@ -56,7 +58,7 @@ class _Fake(HonestSource):
 
 @asynccontextmanager
 async def fake():
-    files = (LARGE, SMALL, EMPTY, ROTTEN, PARTIAL)
+    files = (LARGE, SMALL, EMPTY, ROTTEN, PARTIAL, *MANY)
     ranges = {PARTIAL.content: RANGES}
     yield _Fake("fake", files, {sha256(PAGE): PAGE}, ranges=ranges, latency=0)
 
@@ -232,3 +234,43 @@ async def test_closing_twice(source):
     await source.holds(SMALL.content)
     await source.close()
     await source.close()
+
+
+class Basket:
+    """Keeps whole files, each once it was checked; the disk has room for `room` of them."""
+
+    def __init__(self, room=99):
+        self.files, self.room = {}, room
+
+    def accept(self, content, data):
+        if ContentId(len(data), sha256(data)) != content:
+            raise WrongBytesError(f"{content} is wrong")
+        if len(self.files) >= self.room:
+            raise NoSpaceError("the disk is full")
+        self.files[content] = bytes(data)
+
+
+class TestManyFiles:
+    async def test_come_whole_and_what_is_missing_does_not_spoil_the_rest(self, source):
+        basket = Basket()
+        asked = [MANY[0].content, UNKNOWN, *(each.content for each in MANY[1:]), EMPTY.content]
+        assert list(await source.fetch_many(asked, basket.accept)) == [UNKNOWN]
+        kept = {sample.content: sample.data for sample in (*MANY, EMPTY)}
+        assert basket.files == kept
+
+    async def test_none_at_all(self, source):
+        assert list(await source.fetch_many([], Basket().accept)) == []
+
+    async def test_more_than_one_request_may_ask_for(self, source):
+        basket, asked = Basket(), [MANY[0].content] * (MAX_BATCH_FILES + 1)
+        assert list(await source.fetch_many(asked, basket.accept)) == []
+        assert basket.files == {MANY[0].content: MANY[0].data}
+
+    async def test_end_with_the_error_of_who_accepts_and_what_came_stays(self, source):
+        basket = Basket(room=2)
+        with pytest.raises(NoSpaceError):
+            await source.fetch_many([sample.content for sample in MANY], basket.accept)
+        assert basket.files == {sample.content: sample.data for sample in MANY[:2]}
+        again = Basket()
+        assert not await source.fetch_many([SMALL.content], again.accept)
+        assert again.files == {SMALL.content: SMALL.data}

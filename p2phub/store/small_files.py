@@ -1,0 +1,108 @@
+"""Small files that arrive together: checked in memory, written aside, made blobs together.
+
+A file of one piece needs no partial file with a folder and a bitmap: it is there or not. So many of
+them come as a `Handful`: each is checked against its content id before a byte is written, lies in
+`temp/` until the handful is kept, and then all become blobs with one sync of the file system and
+one transaction (`adoption`). What was not kept when a process ends is gone: a handful is small
+enough to be fetched again.
+"""
+
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from p2phub.errors import WrongBytesError
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import ContentId
+from p2phub.formats.pieces import PieceTable
+from p2phub.store.adoption import Arrival
+from p2phub.store.blobs import Blobs
+from p2phub.store.disk import Disk
+from p2phub.store.layout import Layout
+from p2phub.store.partials import Partials
+from p2phub.store.space import Space
+
+
+class Handful:
+    """Some small files on their way here. Thread-safe. Made by `SmallFiles.begin`."""
+
+    def __init__(
+        self, disk: Disk, blobs: Blobs, space: Space, new_path: Callable[[], Path]
+    ) -> None:
+        self._disk, self._blobs, self._space, self._new_path = disk, blobs, space, new_path
+        self._arrived: dict[ContentId, Arrival] = {}
+        self._lock = threading.Lock()
+
+    def accept(self, content: ContentId, data: memoryview) -> None:
+        """Check a whole file and write it.
+
+        Raises `WrongBytesError` if the bytes are not that file, `NoSpaceError` on a full disk.
+        """
+        if content.has_table or ContentId(len(data), sha256(data)) != content:
+            raise WrongBytesError(f"the bytes for {content} are not that file")
+        with self._lock:
+            if content in self._arrived:
+                return
+            path = self._new_path()
+            file = self._disk.create(path)
+            try:
+                self._disk.write(file, data, 0, path)
+            finally:
+                os.close(file)
+            table = PieceTable.for_small(content)
+            self._arrived[content] = Arrival(path, content, table, content.digest)
+
+    def keep(self) -> tuple[ContentId, ...]:
+        """Make blobs of what has come, all or none; which those are."""
+        with self._lock:
+            arrived = tuple(self._arrived.values())
+            self._blobs.adopt_many(arrived)
+            self._drop()
+        return tuple(arrival.content for arrival in arrived)
+
+    def end(self) -> None:
+        """Remove what was not kept, and give its room back."""
+        with self._lock:
+            self._drop()
+        self._space.release(self)
+
+    def _drop(self) -> None:
+        for arrival in self._arrived.values():
+            self._disk.remove(arrival.path)
+        self._arrived.clear()
+
+
+class SmallFiles:
+    """Where handfuls are made. Thread-safe."""
+
+    def __init__(
+        self, layout: Layout, disk: Disk, blobs: Blobs, partials: Partials, space: Space
+    ) -> None:
+        self._layout, self._disk, self._blobs = layout, disk, blobs
+        self._partials, self._space = partials, space
+        self._numbers = itertools.count()
+
+    def wanted(self, contents: Iterable[ContentId]) -> tuple[ContentId, ...]:
+        """Those of which nothing is here: no blob, no partial file, nothing in the place of one."""
+        begun = set(self._partials.list())
+        return tuple(
+            content
+            for content in contents
+            if content not in begun
+            and not self._blobs.known(content)
+            and not os.path.lexists(self._layout.blob(content))
+        )
+
+    def begin(self, size: int) -> Handful:
+        """A handful for `size` bytes of files. Call `end` on it, whatever happens.
+
+        Raises `QuotaError` or `NoSpaceError` if it would not fit.
+        """
+        made = Handful(self._disk, self._blobs, self._space, self._new_path)
+        self._space.claim(made, size)
+        return made
+
+    def _new_path(self) -> Path:
+        return self._layout.temp / f"small-{os.getpid()}-{next(self._numbers)}"
