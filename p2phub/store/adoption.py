@@ -4,8 +4,13 @@ In: fsync the data, rename it into `blobs/`, fsync the folder, make it read-only
 write the row that says it is there (with its table and pieces, in one transaction). Many files at
 once are made durable by one sync of the file system instead of one for each.
 
+A file of a person can be a blob where it lies: a row with its path, and a symbolic link among the
+blobs that leads there, for programs that read snapshots. It is only ever read. Whatever becomes of
+such a blob becomes of the row and the link.
+
 Rules it keeps:
- * a row means that a whole, verified file was made durable; a file without a row is nothing;
+ * a row means that a whole, verified file was made durable; a file without a row is nothing. Of a
+   file in place its owner takes care: one that a power cut took has another stamp;
  * our own error (a full disk, say) puts everything back where it came from;
  * what a held release needs is never dropped.
 
@@ -45,6 +50,19 @@ class Arrival:
     """Of the whole file, if this node has hashed it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A verified file of a person that is to be a blob where it lies."""
+
+    path: Path
+    """Absolute, through no link."""
+    stamp: Stamp
+    """When its bytes were right."""
+    content: ContentId
+    table: PieceTable
+    sha256: bytes
+
+
 class Adopter:
     """Puts blobs in and takes them out. Thread-safe."""
 
@@ -60,7 +78,7 @@ class Adopter:
         """
         fresh = []
         for content, arrival in {arrival.content: arrival for arrival in arrivals}.items():
-            if not self._is_here(content):
+            if not self._is_here(content) or self.place(content):
                 fresh.append(arrival)
             elif arrival.sha256 is not None:
                 self.note_sha256(content, arrival.sha256)
@@ -69,7 +87,7 @@ class Adopter:
             self._journal.begin("put", contents)
             self._sync_each([arrival.path for arrival in fresh])
             with self._moving:
-                late = [arrival for arrival in fresh if not self.known(arrival.content)]
+                late = [arrival for arrival in fresh if not self._is_stored(arrival.content)]
                 self._place_all(late)
         except P2PHubError:
             with contextlib.suppress(P2PHubError):
@@ -78,10 +96,57 @@ class Adopter:
         self._journal.end("put", contents)
         return [arrival.content for arrival in late]
 
+    def put_in_place(self, files: Sequence[Placed]) -> list[ContentId]:
+        """Make blobs of files where they lie, all or none; those that were not there before.
+
+        What is a blob already stays what it is. The rows come first: a blob without its link is
+        whole, and gets it when it is next opened (`lead_to`).
+        """
+        wanted = {}
+        for content, file in {file.content: file for file in files}.items():
+            if not self._is_here(content):
+                wanted[content] = file
+            else:
+                self.note_sha256(content, file.sha256)
+        with self._moving:
+            late = [file for content, file in wanted.items() if not self.known(content)]
+            if not late:
+                return []
+            with self._index.write() as statements:
+                for file in late:
+                    blob = _add_row(statements, file, file.stamp)
+                    path = os.fsencode(file.path)
+                    statements.run("sources.put_in_place", blob, path, file.content.size)
+        try:
+            for file in late:
+                self.lead_to(file.content, file.path)
+        except P2PHubError:
+            for file in late:
+                with contextlib.suppress(P2PHubError):
+                    self.drop(file.content)
+            raise
+        return [file.content for file in late]
+
+    def lead_to(self, content: ContentId, place: Path) -> None:
+        """Let the link of a blob in place lead there; nothing is done if it does."""
+        link = self._layout.blob(content)
+        with self._moving:
+            if self.place(content) != place or _leads_to(link, place):
+                return
+            self._disk.make_folder(link.parent)
+            self._remove_link(content)
+            self._disk.link(os.fspath(place), link)
+
     def known(self, content: ContentId) -> bool:
         """Whether there is a row."""
         with self._index.read() as statements:
             return statements.one("blobs.find", content.digest, content.size) is not None
+
+    def place(self, content: ContentId) -> Path | None:
+        """Where a blob lies that is a file of a person; None for a file of ours, or nothing."""
+        with self._index.read() as statements:
+            row = statements.one("blobs.find", content.digest, content.size)
+        return Path(os.fsdecode(row[6])) if row and row[6] is not None else None
 
     def note_sha256(self, content: ContentId, digest: bytes) -> None:
         """This node has hashed the whole file."""
@@ -103,6 +168,7 @@ class Adopter:
             self._disk.remove(self._layout.blob(content))
             _drop_row(statements, content)
             statements.run("blobs.drop_table", content.digest, content.size)
+            statements.run("sources.drop", content.digest, content.size)
         self._journal.end("drop", [content])
         return True
 
@@ -135,13 +201,37 @@ class Adopter:
                 self._set_aside(content)
                 self._forget(content)
 
+    def release(self, content: ContentId, place: Path) -> None:
+        """A file of a person is not what it was: it is a blob no more. The file is not touched."""
+        with self._moving:
+            if self.place(content) == place:
+                self._remove_link(content)
+                self._forget(content)
+
     def forget(self, content: ContentId) -> bool:
         """Drop the row of a file that is gone; False if there is neither."""
         with self._moving:
-            if os.path.lexists(self._layout.blob(content)) or not self.known(content):
+            if not self.known(content) or self._is_file_here(content):
                 return False
+            if self.place(content):
+                self._remove_link(content)
             self._forget(content)
         return True
+
+    def _is_file_here(self, content: ContentId) -> bool:
+        return os.path.lexists(self.place(content) or self._layout.blob(content))
+
+    def _is_stored(self, content: ContentId) -> bool:
+        """Whether it is a blob that is a file of ours."""
+        return self.known(content) and self.place(content) is None
+
+    def _remove_link(self, content: ContentId) -> None:
+        """What lies among the blobs under this name, unless it is a file of ours."""
+        link = self._layout.blob(content)
+        if link.is_symlink():
+            self._disk.remove(link)
+        elif os.path.lexists(link):
+            self._set_aside(content)
 
     def _set_aside(self, content: ContentId) -> None:
         place = self._layout.quarantine / str(content)
@@ -153,7 +243,7 @@ class Adopter:
         """Whether it is a blob; a row whose file somebody removed is dropped."""
         if not self.known(content):
             return False
-        if os.path.lexists(self._layout.blob(content)):
+        if self._is_file_here(content):
             return True
         self.forget(content)
         return False
@@ -170,7 +260,9 @@ class Adopter:
                 self._disk.set_mode(self._layout.blob(arrival.content), READ_ONLY)
             with self._index.write() as statements:
                 for arrival in arrivals:
-                    self._add_row(statements, arrival, self._still(arrival, moved[arrival]))
+                    stamp = self._still(arrival, moved[arrival])
+                    _drop_row(statements, arrival.content)  # of a file in place
+                    _add_row(statements, arrival, stamp)
         except P2PHubError:
             for arrival, before in moved.items():
                 with contextlib.suppress(P2PHubError):
@@ -214,26 +306,34 @@ class Adopter:
         for path in paths:
             self._disk.sync_path(path)
 
-    def _add_row(self, statements: Statements, arrival: Arrival, stamp: Stamp) -> None:
-        content, table = arrival.content, arrival.table
-        digest = arrival.sha256 if content.has_table else content.digest
-        row = statements.one("blobs.add", content.digest, content.size, digest, *stamp.row)
-        assert row is not None
-        if not content.has_table:
-            return
-        statements.run("blobs.put_table", content.digest, content.size, table.pack())
-        statements.many(
-            "blobs.add_piece",
-            (
-                (table.digest(index), row[0], table.offset(index), table.length(index))
-                for index in range(table.count)
-            ),
-        )
-
     def _end_put(self, contents: Sequence[ContentId]) -> None:
         """Unmark those that were put back; what could not be is left to `recovery`."""
         back = [content for content in contents if not self._layout.blob(content).exists()]
         self._journal.end("put", back)
+
+
+def _add_row(statements: Statements, file: Arrival | Placed, stamp: Stamp) -> int:
+    """Write the row of a blob, with its table and pieces; its number."""
+    content, table = file.content, file.table
+    digest = file.sha256 if content.has_table else content.digest
+    row = statements.one("blobs.add", content.digest, content.size, digest, *stamp.row)
+    assert row is not None
+    number = int(row[0])
+    if content.has_table:
+        statements.run("blobs.put_table", content.digest, content.size, table.pack())
+        pieces = (
+            (table.digest(index), number, table.offset(index), table.length(index))
+            for index in range(table.count)
+        )
+        statements.many("blobs.add_piece", pieces)
+    return number
+
+
+def _leads_to(link: Path, place: Path) -> bool:
+    try:
+        return os.readlink(link) == os.fspath(place)
+    except OSError:
+        return False
 
 
 def _drop_row(statements: Statements, content: ContentId) -> None:

@@ -1,8 +1,9 @@
 """Whole files by content id: written once, checked before each use, never believed on their name.
 
-`blobs/<xx>/<size>-<hex>` and a row make a blob (`adoption`). Before one is read, its stamp is
-compared with the one recorded when its bytes were right; another stamp means that every piece is
-hashed again, and wrong bytes mean quarantine and `DamagedBlobError`.
+`blobs/<xx>/<size>-<hex>` and a row make a blob (`adoption`); the row of one that was published in
+place says where it lies. Before one is read, its stamp is compared with the one recorded when its
+bytes were right; another stamp means that every piece is hashed again, and wrong bytes mean
+quarantine (of a file in place: of the row alone) and `DamagedBlobError`.
 
 Rules it keeps:
  * a file is offered under its SHA-256 only after this node has hashed the whole of it, and has
@@ -22,20 +23,28 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import DamagedBlobError, NoSpaceError, NotFoundError, P2PHubError
+from p2phub.errors import (
+    DamagedBlobError,
+    NoSpaceError,
+    NotFoundError,
+    P2PHubError,
+    RefusedError,
+    UntrustedError,
+)
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.adoption import Adopter, Arrival
+from p2phub.store.damage import damaged, gone, table_lost
 from p2phub.store.disk import READ_ONLY, Disk, Progress, disk_errors, no_progress
 from p2phub.store.index import Index, Row
 from p2phub.store.ingest import Ingested
 from p2phub.store.intake import Intake
 from p2phub.store.layout import Layout
+from p2phub.store.sources import Sources
 from p2phub.store.space import Space
 from p2phub.store.stamp import Stamp, stamp_now
 from p2phub.store.verification import Take, bad_pieces, ignore
 
-_AGAIN = "pull or publish the repo again: only what is missing is fetched"
 RECHECKS = 3
 """How often a blob is read again because it changed while it was read."""
 DIGESTS_AT_ONCE = 1024
@@ -59,7 +68,7 @@ class Blobs:
         self._index, self._layout, self._disk = index, layout, disk
         self._adopter = Adopter(index, layout, disk)
         self._rechecking = threading.Lock()
-        self._intake = Intake(self._adopter, layout, disk, space)
+        self._intake = Intake(self._adopter, layout, disk, space, Sources(index), self._usable)
 
     # ------------------------------------------------------------ looking
 
@@ -71,14 +80,23 @@ class Blobs:
         """Whether the whole file is here. A file that somebody has removed is forgotten."""
         if self._row(content) is None:
             return False
-        if os.path.lexists(self.path(content)):
+        if os.path.lexists(self.place(content) or self.path(content)):
             return True
         self._forget(content)
         return False
 
     def path(self, content: ContentId) -> Path:
-        """Where it lies, or would lie. To read it, use `open_verified`."""
+        """Where it lies, or would lie, in this store. To read it, use `open_verified`."""
         return self._layout.blob(content)
+
+    def place(self, content: ContentId) -> Path | None:
+        """The file of a person that it is; None if it is one of ours, or not here."""
+        return self._adopter.place(content)
+
+    def stamp(self, content: ContentId) -> Stamp | None:
+        """What its file had when its bytes were right; None if it is not here."""
+        row = self._row(content)
+        return _stamp(row, content) if row else None
 
     def open_verified(self, content: ContentId) -> int:
         """An open file descriptor of bytes that match `content`; the caller closes it.
@@ -88,17 +106,21 @@ class Blobs:
         row = self._row(content)
         if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
+        place = _place(row)
         with ExitStack() as undo:
-            fd = self._open(content)
+            fd = self._open(content, place)
             undo.callback(os.close, fd)
             if Stamp.of(os.fstat(fd)) != _stamp(row, content):
-                self._recheck(content, fd)
+                self._recheck(content, fd, place)
             undo.pop_all()
+        if place is not None and not self._index.read_only:
+            with contextlib.suppress(P2PHubError):  # only programs that read snapshots miss it
+                self._adopter.lead_to(content, place)
         return fd
 
     @contextmanager
-    def _opened_as_it_is(self, content: ContentId) -> Iterator[int]:
-        fd = self._open(content)
+    def _opened_as_it_is(self, content: ContentId, place: Path | None) -> Iterator[int]:
+        fd = self._open(content, place)
         try:
             yield fd
         finally:
@@ -198,7 +220,7 @@ class Blobs:
             return known
         examined = self.examine(content, progress)
         if examined.bad_pieces:
-            raise _damaged(content, examined.bad_pieces)
+            raise damaged(content, examined.bad_pieces, None)
         return examined.sha256
 
     def examine(self, content: ContentId, progress: Progress = no_progress) -> Examined:
@@ -211,14 +233,14 @@ class Blobs:
         row = self._row(content)
         if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
-        whole = hashlib.sha256()
-        with self._opened_as_it_is(content) as fd:
+        whole, place = hashlib.sha256(), _place(row)
+        with self._opened_as_it_is(content, place) as fd:
             before = Stamp.of(os.fstat(fd))
             table, bad = self._bad_pieces(fd, content, lambda _, data: whole.update(data), progress)
         if before.size != content.size and not bad:
             bad = [max(table.count - 1, 0)]  # something follows the last piece
         if bad:
-            self._quarantine(content, before)
+            self._quarantine(content, before, place)
             return Examined(table.count, tuple(bad), b"")
         if before != _stamp(row, content):
             self._set_stamp(content, before)
@@ -240,7 +262,7 @@ class Blobs:
         self.adopt_many([Arrival(path, content, table, sha256)])
 
     def adopt_many(self, arrivals: Sequence[Arrival]) -> None:
-        """The same for several, all or none, made durable together."""
+        """The same for several, all or none."""
         self._adopter.put(arrivals)
 
     def take_out(self, content: ContentId, target: Path) -> bool:
@@ -251,19 +273,32 @@ class Blobs:
         """Remove a blob unless a held release needs it; whether it went."""
         return self._adopter.drop(content)
 
-    def ingest(self, source: Path, progress: Progress = no_progress) -> Ingested:
+    def ingest(
+        self,
+        source: Path,
+        progress: Progress = no_progress,
+        *,
+        in_place: bool = False,
+        rehash: bool = False,
+    ) -> Ingested:
         """Take in a file of a person: see `ingest_many`."""
-        return self.ingest_many([source], progress)[0]
+        return self.ingest_many([source], progress, in_place=in_place, rehash=rehash)[0]
 
     def ingest_many(
-        self, sources: Iterable[Path], progress: Progress = no_progress
+        self,
+        sources: Iterable[Path],
+        progress: Progress = no_progress,
+        *,
+        in_place: bool = False,
+        rehash: bool = False,
     ) -> list[Ingested]:
-        """Read each file once, keep a copy, and say what it is.
+        """Say what each file is, and keep a copy of it; `in_place`: keep none, use the file itself.
 
-        Raises `FileChangedError`, `QuotaError`, `NoSpaceError`; then nothing of these files stays
-        that was not here before.
+        A file that was read before and looks unchanged is not read again but for a few pieces;
+        `rehash` reads all of it. Raises `FileChangedError`, `QuotaError`, `NoSpaceError`; then
+        nothing of these files stays that was not here before.
         """
-        return self._intake.take_in(sources, progress)
+        return self._intake.take_in(sources, progress, in_place=in_place, rehash=rehash)
 
     # ------------------------------------------------------------ one blob's file and row
 
@@ -271,37 +306,46 @@ class Blobs:
         with self._index.read() as statements:
             return statements.one("blobs.find", content.digest, content.size)
 
-    def _open(self, content: ContentId) -> int:
-        path = self.path(content)
+    def _usable(self, content: ContentId, in_place: bool) -> PieceTable | None:
+        """The table of a blob that is here and right. A file in place is none of ours."""
+        row = self._row(content)
+        if row is None or (_place(row) and not in_place):
+            return None
+        with contextlib.suppress(NotFoundError, UntrustedError, RefusedError):
+            os.close(self.open_verified(content))
+            return self.table(content)
+        return None
+
+    def _open(self, content: ContentId, place: Path | None) -> int:
+        path = place or self.path(content)
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         with disk_errors(path):
             try:
                 return os.open(path, flags)
-            except FileNotFoundError:
-                raise self._gone(content) from None
+            except (FileNotFoundError, NotADirectoryError):
+                raise self._gone(content, place) from None
             except OSError:
                 found = stamp_now(path)
                 if found is not None and path.is_symlink():
-                    self._quarantine(content, found)
-                    raise _damaged(content, []) from None
+                    self._quarantine(content, found, place)
+                    raise damaged(content, [], place) from None
                 raise
 
-    def _gone(self, content: ContentId) -> NotFoundError | DamagedBlobError:
+    def _gone(self, content: ContentId, place: Path | None) -> NotFoundError | DamagedBlobError:
         """What to say of a file that is not there: that somebody took it, or that we removed it."""
         if self._forget(content) or (self._index.read_only and self.known(content)):
-            return DamagedBlobError(
-                f"the file of blob {content} is gone from {self.path(content)}", remedy=_AGAIN
-            )
+            return gone(content, self.path(content), place)
         return NotFoundError(f"there is no blob {content} in this store")
 
-    def _recheck(self, content: ContentId, fd: int) -> None:
+    def _recheck(self, content: ContentId, fd: int, place: Path | None) -> None:
         """Its stamp is another: hash it again; remember the new stamp, or quarantine it."""
         with self._rechecking:
             row = self._row(content)
             if row is not None and Stamp.of(os.fstat(fd)) == _stamp(row, content):
                 return  # another thread was faster
-            with contextlib.suppress(P2PHubError):
-                self._disk.set_mode(self.path(content), READ_ONLY)
+            if place is None:
+                with contextlib.suppress(P2PHubError):
+                    self._disk.set_mode(self.path(content), READ_ONLY)
             bad: list[int] = []
             before = Stamp.of(os.fstat(fd))
             for _ in range(RECHECKS):
@@ -313,15 +357,15 @@ class Blobs:
                     self._set_stamp(content, before)
                     return
                 before = now
-            self._quarantine(content, before)
-        raise _damaged(content, bad)
+            self._quarantine(content, before, place)
+        raise damaged(content, bad, place)
 
     def _bad_pieces(
         self, fd: int, content: ContentId, take: Take, progress: Progress
     ) -> tuple[PieceTable, list[int]]:
         table = self.table(content)
         if table is None:
-            raise DamagedBlobError(f"the piece table of blob {content} is lost", remedy=_AGAIN)
+            raise table_lost(content)
         return table, bad_pieces(fd, table, self.path(content), take=take, progress=progress)
 
     # What is noted beside a look at a blob may wait until the disk has room for it.
@@ -331,10 +375,14 @@ class Blobs:
             with contextlib.suppress(NoSpaceError), self._index.write() as statements:
                 statements.run("blobs.set_stamp", *stamp.row, content.digest, content.size)
 
-    def _quarantine(self, content: ContentId, found: Stamp) -> None:
+    def _quarantine(self, content: ContentId, found: Stamp, place: Path | None) -> None:
+        """Out of use with it. A file of a person stays as it is: only the row goes."""
         if not self._index.read_only:
             with contextlib.suppress(NoSpaceError):
-                self._adopter.quarantine(content, found)
+                if place is not None:
+                    self._adopter.release(content, place)
+                else:
+                    self._adopter.quarantine(content, found)
 
     def _forget(self, content: ContentId) -> bool:
         if not self._index.read_only:
@@ -348,11 +396,5 @@ def _stamp(row: Row, content: ContentId) -> Stamp:
     return Stamp.from_row(device, inode, mtime_ns, ctime_ns, content.size)
 
 
-def _damaged(content: ContentId, bad: Sequence[int]) -> DamagedBlobError:
-    pieces = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
-    return DamagedBlobError(
-        f"blob {content} does not match its digest any more"
-        + (f" (wrong pieces: {pieces})" if pieces else "")
-        + "; it is in quarantine",
-        remedy=_AGAIN,
-    )
+def _place(row: Row) -> Path | None:
+    return Path(os.fsdecode(row[6])) if row[6] is not None else None

@@ -1,8 +1,10 @@
-"""Reading a person's file into the store, once: what we keep is what we hashed.
+"""Reading a person's file once: what we keep is what we hashed.
 
 The file is cloned where the file system can share blocks, else copied; the bytes that are hashed
-are those of our copy, as they pass. SHA-256 runs in one thread, planning and BLAKE3 in another, the
-reader is a third: all of them release the interpreter's lock, so two cores are busy.
+are those of our copy, as they pass. Without a copy (`target=None`) they are those of the file
+itself. Of a large file SHA-256 runs in one thread, planning and BLAKE3 in another, the reader is a
+third: all of them release the interpreter's lock, so two cores are busy. Where other files keep the
+cores busy, one thread does it all.
 
 Rules it keeps:
  * one pass over the source; memory does not grow with the file (but for the header of a weights
@@ -21,7 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2phub.errors import FileChangedError, UsageError
@@ -56,16 +58,23 @@ class Ingested:
     git_sha1: bytes | None
     table: PieceTable
     bytes_hashed: int
+    stamp: Stamp
+    """Of the person's file, before and after."""
 
 
 class Buffers:
-    """Memory for blocks, used again for the next file: it is slow to get from the system."""
+    """Memory for blocks, used again for the next file: it is slow to get from the system.
+    Thread-safe.
+    """
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def take(self) -> memoryview:
-        return self._free.pop() if self._free else memoryview(mmap.mmap(-1, BLOCK))
+        try:
+            return self._free.pop()
+        except IndexError:
+            return memoryview(mmap.mmap(-1, BLOCK))
 
     def give_back(self, buffer: memoryview) -> None:
         self._free.append(buffer)
@@ -120,44 +129,57 @@ class PieceHasher:
 
 def ingest(
     source: Path,
-    copy: Path,
+    copy: Path | None,
     disk: Disk,
     progress: Progress = no_progress,
     buffers: Buffers | None = None,
+    *,
+    threads: bool = True,
 ) -> Ingested:
-    """Copy `source` to the new file `copy` and say what it is. Not for two threads with the same
-    `buffers`.
+    """Say what `source` is, and copy it to the new file `copy`, if there is to be one.
 
     Raises `FileChangedError` if it changes meanwhile, `UsageError` for what is no regular file,
     `NoSpaceError`, `RefusedError`.
     """
-    with _opened(source) as (fd, before):
-        target = disk.create(copy)
-        try:
-            cloned = before.size > 0 and disk.clone(fd, target)
-            reader = _Reader(
-                source, before.size, fd, target, copy, disk, progress, buffers or Buffers()
-            )
-            ingested = reader.read(cloned)
-        finally:
-            os.close(target)
+    with opened(source) as (fd, before), ExitStack() as stack:
+        target = None
+        if copy is not None:
+            target = _Target(disk.create(copy), copy, disk)
+            stack.callback(os.close, target.fd)
+            target = replace(target, cloned=before.size > 0 and disk.clone(fd, target.fd))
+        reader = _Reader(source, before, fd, target, progress, buffers or Buffers(), threads)
+        ingested = reader.read()
         if _stamp_now(source) != before or Stamp.of(os.fstat(fd)) != before:
             raise _changed(source)
     return ingested
 
 
 @dataclass(frozen=True, slots=True)
+class _Target:
+    """Our copy of a file."""
+
+    fd: int
+    path: Path
+    disk: Disk
+    cloned: bool = False
+    """Whether its bytes are there already."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Reader:
     source: Path
-    size: int
+    stamp: Stamp
     fd: int
-    target: int
-    copy: Path
-    disk: Disk
+    target: _Target | None
     progress: Progress
     buffers: Buffers
+    threads: bool
 
-    def read(self, cloned: bool) -> Ingested:
+    @property
+    def size(self) -> int:
+        return self.stamp.size
+
+    def read(self) -> Ingested:
         whole, git = hashlib.sha256(), None
         if self.size <= MAX_GIT:
             git = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
@@ -169,28 +191,30 @@ class _Reader:
             jobs.append(git.update)
         with ExitStack() as stack:
             threads: list[ThreadPoolExecutor] = []
-            if self.size > BLOCK:
+            if self.size > BLOCK and self.threads:
                 threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
             waiting: deque[_Waiting] = deque()
             for offset in range(0, self.size, BLOCK):
                 if len(waiting) == AHEAD:
                     self._finish(waiting.popleft())
                 buffer = self.buffers.take()
-                block = self._read(buffer, offset, cloned)
+                block = self._read(buffer, offset)
                 waiting.append((buffer, _start(jobs, threads, block)))
             while waiting:
                 self._finish(waiting.popleft())
         table, content = self._table(pieces, whole.digest())
-        return Ingested(content, whole.digest(), git.digest() if git else None, table, self.size)
+        sha1 = git.digest() if git else None
+        return Ingested(content, whole.digest(), sha1, table, self.size, self.stamp)
 
-    def _read(self, buffer: memoryview, offset: int, cloned: bool) -> memoryview:
+    def _read(self, buffer: memoryview, offset: int) -> memoryview:
         """The block at `offset`, copied unless it is in the copy already."""
         block = buffer[: min(BLOCK, self.size - offset)]
-        origin = self.target if cloned else self.fd
+        target = self.target
+        origin = target.fd if target is not None and target.cloned else self.fd
         if read_into(origin, block, offset, self.source) < len(block):
             raise _changed(self.source)
-        if not cloned:
-            self.disk.write(self.target, block, offset, self.copy)
+        if target is not None and not target.cloned:
+            target.disk.write(target.fd, block, offset, target.path)
         self.progress(len(block))
         return block
 
@@ -221,8 +245,10 @@ def _start(
 
 
 @contextmanager
-def _opened(source: Path) -> Iterator[tuple[int, Stamp]]:
-    """The open file and its stamp."""
+def opened(source: Path) -> Iterator[tuple[int, Stamp]]:
+    """The open file and its stamp. Raises `UsageError` for what is no regular file, and what
+    `ingest` raises for one that cannot be read.
+    """
     fd = _open(source)
     try:
         found = os.fstat(fd)

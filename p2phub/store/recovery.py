@@ -26,6 +26,8 @@ def recover(layout: Layout, disk: Disk, blobs: Blobs, partials: Partials) -> Non
             else:
                 disk.remove(path)
         blobs.has(content)  # drops the row of a file that is gone
+        if action == "drop" and blobs.place(content):
+            blobs.remove(content)  # its file is a person's, and stays
         journal.end(action, [content])
     for left in layout.temp.iterdir():
         disk.remove_tree(left)

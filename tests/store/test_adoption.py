@@ -129,9 +129,10 @@ def test_a_crash_between_the_name_and_the_row_costs_no_piece(layout, reopen, mon
     def cut(*given):
         raise PowerCutError
 
-    monkeypatch.setattr(store.blobs._adopter, "_add_row", cut)
-    with pytest.raises(PowerCutError):
-        partial.commit()
+    with monkeypatch.context() as crash:
+        crash.setattr(adoption, "_add_row", cut)
+        with pytest.raises(PowerCutError):
+            partial.commit()
     assert layout.blob(BIG.content).exists()
     again = reopen()
     assert not again.blobs.has(BIG.content)

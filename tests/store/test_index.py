@@ -16,6 +16,9 @@ from p2phub.store import index as index_module
 from p2phub.store import statements
 from p2phub.store.index import Index, sql_errors
 
+NEXT = statements.version() + 1
+"""The version of the schema that comes after today's."""
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -157,16 +160,15 @@ def set_version(path, number):
 
 @pytest.fixture
 def two_versions(monkeypatch):
-    """Pretend that version 2 adds a table."""
-    first = statements.migrations()[0]
-    second = (2, "CREATE TABLE extra (a INTEGER) STRICT;\nPRAGMA user_version = 2;")
+    """Pretend that the next version adds a table."""
+    today = statements.migrations()
 
     def pretend(text):
-        steps = (first, (2, text))
+        steps = (*today, (NEXT, text))
         monkeypatch.setattr(index_module, "migrations", lambda: steps)
-        monkeypatch.setattr(index_module, "version", lambda: 2)
+        monkeypatch.setattr(index_module, "version", lambda: NEXT)
 
-    pretend(second[1])
+    pretend(f"CREATE TABLE extra (a INTEGER) STRICT;\nPRAGMA user_version = {NEXT};")
     return pretend
 
 
@@ -179,7 +181,7 @@ def test_an_older_store_is_brought_up_to_date_and_keeps_what_it_held(path, reque
     assert count(index) == 1
     index.close()
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (NEXT,)
     assert connection.execute("SELECT count(*) FROM extra").fetchone() == (0,)
     connection.close()
 
@@ -197,7 +199,7 @@ def test_a_migration_that_breaks_half_way_changes_nothing(path, request):
     with pytest.raises(P2PHubError):
         Index.open(path)
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (NEXT - 1,)
     with pytest.raises(sqlite3.OperationalError):
         connection.execute("SELECT * FROM half")
     connection.close()
@@ -310,3 +312,19 @@ def test_a_row_that_cannot_be_what_was_written_is_damage(index, error):
     ):
         raise error
     assert caught.value.exit == 1
+
+
+def test_a_store_of_the_first_version_opens_and_keeps_its_blobs(path):
+    connection = sqlite3.connect(path)
+    connection.executescript(statements.migrations()[0][1])
+    connection.execute(
+        "INSERT INTO blobs (size, digest, device, inode, mtime_ns, ctime_ns) VALUES (5,?,1,1,1,1)",
+        (bytes(32),),
+    )
+    connection.commit()
+    connection.close()
+    index = Index.open(path)
+    with index.read() as statements_:
+        assert statements_.one("blobs.totals") == (1, 5)
+        assert statements_.one("blobs.find", bytes(32), 5) == (1, 1, 1, 1, 1, None, None)
+    index.close()

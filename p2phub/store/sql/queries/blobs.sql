@@ -1,7 +1,9 @@
 -- Blobs, their tables and pieces.
 
 -- name: find
-SELECT id, device, inode, mtime_ns, ctime_ns, sha256 FROM blobs WHERE digest = ? AND size = ?;
+SELECT blobs.id, device, inode, mtime_ns, ctime_ns, sha256, in_place.path
+FROM blobs LEFT JOIN in_place ON in_place.blob = blobs.id
+WHERE blobs.digest = ? AND blobs.size = ?;
 
 -- name: add
 INSERT INTO blobs (digest, size, sha256, device, inode, mtime_ns, ctime_ns)
