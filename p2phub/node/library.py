@@ -41,8 +41,11 @@ class Library:
     def open(self, content: ContentId) -> FileReader:
         """Open what `holding` named. Raises `NotFoundError` or `DamagedBlobError`."""
         if self._store.blobs.has(content):
-            fd = self._store.blobs.open_verified(content)
-            return BlobReader(fd, self._store.blobs.path(content))
+            blobs = self._store.blobs
+            fd, place = blobs.open_verified(content), blobs.place(content)
+            if place is not None:
+                return BlobReader(fd, place, blobs.stamp(content))
+            return BlobReader(fd, blobs.path(content))
         partial = self._store.partials.get(content)
         if partial is None:
             raise NotFoundError(f"there is no {content} here any more")

@@ -103,7 +103,7 @@ class Adopter:
         whole, and gets it when it is next opened (`lead_to`).
         """
         wanted = {}
-        for content, file in {file.content: file for file in files}.items():
+        for content, file in {file.content: file for file in reversed(files)}.items():
             if not self._is_here(content):
                 wanted[content] = file
             else:

@@ -10,10 +10,11 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from p2phub.errors import DamagedBlobError, P2PHubError
+from p2phub.errors import P2PHubError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.paths import FilePath, check_path
 from p2phub.store.blobs import Blobs
+from p2phub.store.damage import damaged
 from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.verification import bad_pieces
 
@@ -46,7 +47,9 @@ def _export(blobs: Blobs, disk: Disk, content: ContentId, target: Path, progress
     try:
         copy = disk.create(aside, WRITABLE)
         try:
-            if content.size and not disk.clone(source, copy):
+            # What is a person's file may change while it is cloned: its pieces are checked.
+            clonable = blobs.place(content) is None
+            if content.size and not (clonable and disk.clone(source, copy)):
                 _copy(blobs, disk, content, source, copy, aside, progress)
             disk.sync(copy, aside)
         finally:
@@ -75,9 +78,8 @@ def _copy(
     def take(index: int, data: memoryview) -> None:
         disk.write(copy, data, table.offset(index), aside)
 
-    if bad_pieces(source, table, blobs.path(content), take=take, progress=progress):
+    place = blobs.place(content)
+    bad = bad_pieces(source, table, blobs.path(content), take=take, progress=progress)
+    if bad:
         blobs.verify(content)
-        raise DamagedBlobError(
-            f"blob {content} does not match its digest any more; it is in quarantine",
-            remedy="pull the repo again: only what is missing is fetched",
-        )
+        raise damaged(content, bad, place)

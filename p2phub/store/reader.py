@@ -2,7 +2,9 @@
 
 A reader keeps its own open file, so that one that was opened on a partial goes on when the file is
 committed and renamed meanwhile. Only verified bytes are given out: of a blob, those of a file whose
-stamp was right when it was opened; of a partial, those of pieces that were checked here.
+stamp was right when it was opened; of a partial, those of pieces that were checked here. A person
+may write to a file that was published in place at any time, so its stamp is compared again after
+each read, before the bytes are given out.
 """
 
 import os
@@ -11,20 +13,31 @@ from pathlib import Path
 from p2phub.errors import DamagedBlobError, NotFoundError, P2PHubError
 from p2phub.store.disk import disk_errors, read_into
 from p2phub.store.partial import Partial
+from p2phub.store.stamp import Stamp
 
 
 class BlobReader:
-    """Reads an open blob. Takes over `fd` (`Blobs.open_verified`)."""
+    """Reads an open blob. Takes over `fd` (`Blobs.open_verified`). `stamp` is what a file that
+    others may write to had when it was right.
+    """
 
-    def __init__(self, fd: int, path: Path) -> None:
-        self._fd, self._path = fd, path
+    def __init__(self, fd: int, path: Path, stamp: Stamp | None = None) -> None:
+        self._fd, self._path, self._stamp = fd, path, stamp
 
     def read_into(self, offset: int, buffer: memoryview) -> int:
-        """Fill `buffer` from `offset` on; fewer bytes only where the file ends."""
+        """Fill `buffer` from `offset` on; fewer bytes only where the file ends.
+
+        Raises `DamagedBlobError` if it cannot be read, or changed since it was opened.
+        """
         try:
-            return read_into(self._fd, buffer, offset, self._path)
+            count = read_into(self._fd, buffer, offset, self._path)
         except P2PHubError as error:
             raise DamagedBlobError(error.message, remedy=error.remedy) from error
+        if self._stamp is not None and Stamp.of(os.fstat(self._fd)) != self._stamp:
+            raise DamagedBlobError(
+                f"{self._path} changed while it was read", remedy="publish its folder again"
+            )
+        return count
 
     def close(self) -> None:
         """Closing twice is nothing."""
