@@ -14,6 +14,7 @@ A party is a peer that showed its ticket, or an address (IP) from which none was
 True
 """
 
+import ipaddress
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,20 @@ def makes_room(guests: Sequence[Guest], newcomer: str) -> Guest | None:
     if idle := _idle(largest) or (_idle(guests) if is_smaller else []):
         return min(idle, key=lambda guest: guest.idle_since or 0.0)
     return max(largest, key=lambda guest: guest.key) if is_smaller else None
+
+
+def party_of(host: str) -> str:
+    """Whom an address belongs to: a machine, or in IPv6 the network of one household.
+
+    >>> party_of("192.0.2.7"), party_of("2001:db8::7"), party_of("::ffff:192.0.2.7")
+    ('192.0.2.7', '2001:db8::/64', '192.0.2.7')
+    """
+    ip = ipaddress.ip_address(host.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((ip, 64), strict=False))
 
 
 def _idle(guests: Sequence[Guest]) -> list[Guest]:

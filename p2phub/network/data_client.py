@@ -31,10 +31,9 @@ from p2phub.network.limits import (
     LEAST_PROGRESS,
     MAX_HTTP_HEAD,
     MAX_TRIED,
-    UNLIMITED,
-    Bandwidth,
     Patience,
 )
+from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.network.tls_connection import TlsConnection
 from p2phub.protocol.ask import (
     Head,
@@ -71,7 +70,7 @@ class DataClient:
         *,
         name: str = "",
         patience: Patience | None = None,
-        down: Bandwidth = UNLIMITED,
+        down: Throttle = UNLIMITED,
     ) -> None:
         self.name = name or peer_id
         self.answered = False
@@ -216,6 +215,7 @@ class DataClient:
         """Read exactly so many bytes of the body."""
         early = self._rest[: len(view)]
         view[: len(early)] = early
+        self._down.take(len(early), self.name)
         self._rest = self._rest[len(early) :]
         with self._our_errors():
             self._receive(self._tls_or_error(), view[len(early) :])
@@ -223,10 +223,10 @@ class DataClient:
     def _receive(self, tls: TlsConnection, view: memoryview) -> None:
         filled, since, fresh = 0, time.monotonic(), 0
         while filled < len(view):
-            count = tls.read_into(view[filled:])
+            count = tls.read_into(view[filled : filled + self._down.portion])
             if not count:
                 raise RemoteError(f"{self.name} ended its answer early")
-            self._down.take(count)
+            since += self._wait_for_our_turn(count)
             filled += count
             fresh += count
             now = time.monotonic()
@@ -234,6 +234,12 @@ class DataClient:
                 since, fresh = now, 0
             elif now - since > self._patience.progress:
                 raise TooSlowError(f"{self.name} sends next to nothing")
+
+    def _wait_for_our_turn(self, count: int) -> float:
+        """Keep to our own limit; how many seconds that took, which are not the peer's fault."""
+        began = time.monotonic()
+        self._down.take(count, self.name)
+        return time.monotonic() - began
 
     def _tls_or_error(self) -> TlsConnection:
         self._refuse_if_aborted()

@@ -1,9 +1,10 @@
 """The data port: files, pieces and documents over HTTP/1.1 and TLS 1.3, on plain blocking sockets.
 
 One thread accepts, one thread serves each connection, and there is a limit to how many there are.
-When all are taken, the one that has been idle longest makes room; if none is idle, the newcomer is
-turned away. The certificate is that of libp2p's TLS specification: it proves the peer id of this
-node, and involves no authority and no name. Peers are known by the ticket that they show.
+Who makes room when all are taken, or whether the newcomer is turned away, is decided in
+`admission`: no party can keep another one out. The certificate is that of libp2p's TLS
+specification: it proves the peer id of this node, and involves no authority and no name. Peers are
+known by the ticket that they show.
 
 Rules it keeps:
  * a peer's fault, and a bug met while serving it, cost that connection and are counted;
@@ -23,9 +24,17 @@ import time
 from collections.abc import Callable
 
 from p2phub.errors import ConfigError, P2PHubError, PortInUseError
-from p2phub.network.data_session import DataSession
-from p2phub.network.limits import MAX_CONNECTIONS, UNLIMITED, Bandwidth, Patience
+from p2phub.network.admission import Guest, makes_room, party_of
+from p2phub.network.data_session import DataSession, House
+from p2phub.network.limits import (
+    MAX_CONNECTIONS,
+    MAX_CONNECTIONS_PER_PEER,
+    MAX_UPLOADS,
+    Patience,
+)
+from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
+from p2phub.network.upload_slots import UploadSlots
 from p2phub.protocol.serve import Held
 
 _log = logging.getLogger(__name__)
@@ -48,8 +57,10 @@ def server_context(certificate: tuple[bytes, bytes]) -> ssl.SSLContext:
 class DataServer:
     """Listens at `host`:`port` (0: any free one; see `port` once started).
 
-    `up`: how fast bytes may be sent, shared with whoever else sends. `now`: unix seconds, for
-    tickets. `on_fault` hears of bugs, so that tests can fail on them. Started and stopped once.
+    `uploads`: files sent at once. `connections`: open at once, `per_peer` of them by one peer, or
+    by one address that shows no ticket. `up`: how fast bytes may be sent, shared with whoever else
+    sends, and closed when this stops. `now`: unix seconds, for tickets. `on_fault` hears of bugs,
+    so that tests can fail on them. Started and stopped once.
     """
 
     def __init__(
@@ -61,21 +72,31 @@ class DataServer:
         tickets: Tickets,
         *,
         connections: int = MAX_CONNECTIONS,
-        up: Bandwidth = UNLIMITED,
+        per_peer: int = MAX_CONNECTIONS_PER_PEER,
+        uploads: int = MAX_UPLOADS,
+        up: Throttle | None = None,
         patience: Patience | None = None,
         now: Callable[[], int] = lambda: int(time.time()),
         on_fault: Fault | None = None,
     ) -> None:
         self._host, self._port = host, port
-        self._context = server_context(certificate)
-        self._held, self._tickets = held, tickets
-        self._most, self._patience, self._now = connections, patience or Patience(), now
-        self._on_fault = on_fault
+        self._most, self._per_peer, self._on_fault = connections, per_peer, on_fault
+        self._up, self._slots = up or Throttle(), UploadSlots(uploads)
+        self._house = House(
+            context=server_context(certificate),
+            held=held,
+            tickets=tickets,
+            patience=patience or Patience(),
+            up=self._up,
+            slots=self._slots,
+            now=now,
+            count=self._count,
+            is_crowded=self._is_crowded,
+        )
         self._lock = threading.Lock()
         self._sessions: dict[DataSession, threading.Thread] = {}
         self._stopping = threading.Event()
-        self._up = up
-        self._bytes_sent = self._faults = self._turned_away = 0
+        self._bytes_sent = self._faults = self._turned_away = self._came = 0
         self._listener: socket.socket | None = None
 
     @property
@@ -124,6 +145,8 @@ class DataServer:
             sessions = dict(self._sessions)
         for session in sessions:
             session.abort()
+        self._up.close()
+        self._slots.close()
         for thread in sessions.values():
             thread.join()
 
@@ -134,46 +157,46 @@ class DataServer:
             while not self._stopping.is_set():
                 selector.select()
                 try:
-                    connection, _ = listener.accept()
+                    connection, (host, *_) = listener.accept()
                 except BlockingIOError:
                     continue  # we were woken, or the peer has left already
                 except OSError as error:
                     _log.warning("cannot accept a data connection: %s", error)
                     self._stopping.wait(0.1)  # out of file descriptors: some will come back
                     continue
-                self._admit(connection)
+                self._admit(connection, party_of(host))
 
-    def _admit(self, connection: socket.socket) -> None:
+    def _admit(self, connection: socket.socket, party: str) -> None:
         """Give a connection a thread, or close it if there is no room."""
         connection.setblocking(True)
-        if not self._make_room():
+        if not self._make_room(party):
             self._turned_away += 1
             _log.info("turned a data connection away: %d are open", self._most)
             connection.close()
             return
-        session = DataSession(
-            connection,
-            self._context,
-            self._held,
-            self._tickets,
-            patience=self._patience,
-            send_turn=self._wait_to_send,
-            now=self._now,
-            count=self._count,
-        )
+        self._came += 1
+        session = DataSession(connection, self._house, address=party, number=self._came)
         thread = threading.Thread(target=self._serve, args=(session,), name="data", daemon=True)
         with self._lock:
             self._sessions[session] = thread
         thread.start()
 
-    def _make_room(self) -> bool:
-        """Whether one more may come in; ends the connection that was idle longest if need be."""
+    def _make_room(self, party: str) -> bool:
+        """Whether one more of this party may come in; ends another connection if need be."""
         with self._lock:
-            staying = [each for each in self._sessions if not each.aborted]
-        idle = [each for each in staying if each.idle_since is not None]
-        if len(staying) >= self._most and idle:
-            min(idle, key=lambda each: each.idle_since or 0).abort()
-        return len(staying) < self._most or bool(idle)
+            staying = {each.number: each for each in self._sessions if not each.aborted}
+        if len(staying) < self._most:
+            return True
+        guests = [Guest(key, each.party, each.idle_since) for key, each in staying.items()]
+        going = makes_room(guests, party)
+        if going is not None:
+            staying[going.key].abort()
+        return going is not None
+
+    def _is_crowded(self, session: DataSession, party: str) -> bool:
+        with self._lock:
+            before = [each for each in self._sessions if each.number < session.number]
+        return sum(each.party == party for each in before) >= self._per_peer
 
     def _serve(self, session: DataSession) -> None:
         """The boundary: whatever goes wrong with one connection stays with it."""
@@ -191,11 +214,6 @@ class DataServer:
             with self._lock:
                 self._sessions.pop(session, None)
             session.close()
-
-    def _wait_to_send(self, size: int) -> None:
-        seconds = self._up.reserve(size)
-        if seconds:
-            self._stopping.wait(seconds)
 
     def _ended_badly(self) -> None:
         with self._lock:

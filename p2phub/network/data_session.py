@@ -5,7 +5,9 @@ so many sessions share a process well.
 
 Rules it keeps: every wait has an end (handshake, next request, head of a request, a reader that
 does not read); one buffer a session, whatever the size of the file; an open file is closed whatever
-happens; after half an answer nothing else is said on the connection.
+happens; after half an answer nothing else is said on the connection; a file is sent while there is
+an upload slot for it, at the pace of the node, and a peer for which there is no place is told when
+to come again (503).
 
 It leaves what to answer to `p2phub.protocol.serve`, and what to do with faults to the server.
 """
@@ -14,40 +16,58 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from p2phub.errors import DamagedBlobError, GarbageError, RefusedError, TooSlowError
 from p2phub.network.http_head import RequestReader
-from p2phub.network.limits import MAX_HTTP_HEAD, SEND_CHUNK, Patience
+from p2phub.network.limits import COME_AGAIN, MAX_HTTP_HEAD, SEND_CHUNK, Patience
+from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
+from p2phub.network.upload_slots import Turn, UploadSlots
 from p2phub.protocol.ask import NO_TICKET, ticket_of
 from p2phub.protocol.batch import FileBatch
-from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, refusal
+from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, busy, refusal
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What the sessions of one server share. `now`: unix seconds, for tickets."""
+
+    context: ssl.SSLContext
+    held: Held
+    tickets: Tickets
+    patience: Patience
+    up: Throttle
+    slots: UploadSlots
+    now: Callable[[], int]
+    count: Callable[[int], None]
+    """Called with the bytes of every part of a body that was sent."""
+    is_crowded: Callable[["DataSession", str], bool]
+    """Whether that party has as many connections as it may, without this one."""
 
 
 class DataSession:
-    """`send_turn(bytes)` is called before every part of a body and waits until it may be sent,
-    `count(bytes)` after it was sent."""
+    """`house`: what the sessions of a server share. `address`: the party of whoever connects, until
+    it shows a ticket. `number`: the how-manieth session of its server it is."""
 
     def __init__(
         self,
         connection: socket.socket,
-        context: ssl.SSLContext,
-        held: Held,
-        tickets: Tickets,
+        house: "House",
         *,
-        patience: Patience,
-        send_turn: Callable[[int], None],
-        now: Callable[[], int],
-        count: Callable[[int], None],
+        address: str = "",
+        number: int = 0,
     ) -> None:
-        self._connection, self._context = connection, context
-        self._held, self._tickets = held, tickets
-        self._patience, self._send_turn = patience, send_turn
-        self._now, self._count = now, count
-        self._reader = RequestReader()
+        self._connection, self._house, self._address = connection, house, address
+        self._patience = house.patience
+        self._reader, self._turn = RequestReader(), Turn(address)
         self._buffer = memoryview(b"")
-        self.idle_since: float | None = None
-        """When it began to wait for a request, by the monotonic clock; None while it is busy."""
+        self.number = number
+        self.party = address
+        """The peer whose ticket was shown last, or where it connects from."""
+        self.idle_since: float | None = time.monotonic()
+        """When it began to wait for a request, by the monotonic clock; None while it is busy. A
+        handshake is idle time too: nobody has asked for anything yet."""
         self.aborted = False
 
     def run(self) -> None:
@@ -55,7 +75,7 @@ class DataSession:
         self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._connection.settimeout(self._patience.handshake)
         self._connection.getpeername()  # wrapping one whose peer has left would lose the socket
-        tls = self._context.wrap_socket(
+        tls = self._house.context.wrap_socket(
             self._connection, server_side=True, do_handshake_on_connect=False
         )
         self._connection = tls
@@ -118,12 +138,24 @@ class DataSession:
             self.idle_since = None
 
     def _answer(self, request: Request) -> Answer:
-        ticket = ticket_of(request)
-        peer = None if ticket is None else self._tickets.peer_of(ticket, self._now())
+        house, ticket = self._house, ticket_of(request)
+        peer = None if ticket is None else house.tickets.peer_of(ticket, house.now())
         if ticket is not None and peer is None:
             error = RefusedError("this ticket is unknown here or has expired; say hello again")
             return refusal(error, status=NO_TICKET)
-        return answer(request, self._held, peer)
+        party = peer or self._address
+        if house.is_crowded(self, party):
+            return busy(f"{party} has too many connections here", COME_AGAIN, closes=True)
+        self.party = self._turn.peer = party
+        return self._with_a_slot(answer(request, house.held, peer))
+
+    def _with_a_slot(self, found: Answer) -> Answer:
+        """`found`, once there is an upload slot for it; if none comes free, the news of that."""
+        needs_one = isinstance(found.body, FileRange | FileBatch)
+        if not needs_one or self._house.slots.take(self._turn, self._patience.turn):
+            return found
+        found.close()
+        return busy("every upload slot is taken", COME_AGAIN)
 
     def _send(self, found: Answer) -> bool:
         """Send an answer and close its file; whether another request may follow."""
@@ -137,30 +169,36 @@ class DataSession:
                 self._connection.sendall(head)
                 self._send_batch(found.body)
             else:
-                self._send_turn(len(found.body))
+                self._house.up.take(len(found.body), self.party)
                 self._connection.sendall(head + found.body)
                 self._sent(found.body)
         finally:
+            self._house.slots.leave(self._turn)
             found.close()
         return self._reader.finish()
 
     def _send_file(self, body: FileRange) -> None:
         offset, buffer = body.start, self._send_buffer()
         while offset < body.stop:
-            part = buffer[: min(SEND_CHUNK, body.stop - offset)]
+            part = buffer[: min(self._house.up.portion, body.stop - offset)]
             if body.reader.read_into(offset, part) != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
-            self._send_turn(len(part))
+            self._wait_for_turn(len(part))
             self._connection.sendall(part)
             self._sent(part)
             offset += len(part)
 
     def _send_batch(self, body: FileBatch) -> None:
         buffer = self._send_buffer()
-        while count := body.read_into(buffer):
-            self._send_turn(count)
+        while count := body.read_into(buffer[: self._house.up.portion]):
+            self._wait_for_turn(count)
             self._connection.sendall(buffer[:count])
             self._sent(buffer[:count])
+
+    def _wait_for_turn(self, size: int) -> None:
+        if not self._house.slots.go_on(self._turn, self._patience.progress):
+            raise TooSlowError("no upload slot came free in the middle of an answer")
+        self._house.up.take(size, self.party)
 
     def _send_buffer(self) -> memoryview:
         if not self._buffer:
@@ -169,4 +207,4 @@ class DataSession:
 
     def _sent(self, part: bytes | memoryview) -> None:
         self._reader.sent(part)
-        self._count(len(part))
+        self._house.count(len(part))

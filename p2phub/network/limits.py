@@ -21,8 +21,14 @@ from p2phub.formats.limits import KIB, MIB
 
 MAX_HTTP_HEAD: Final = 16 * KIB
 """Bytes of the head of a request or an answer."""
-MAX_CONNECTIONS: Final = 64
-"""Data connections served at once."""
+MAX_CONNECTIONS: Final = 256
+"""Data connections open at once."""
+MAX_CONNECTIONS_PER_PEER: Final = 32
+"""Of them, those of one peer that showed its ticket, or of one address that showed none."""
+MAX_UPLOADS: Final = 64
+"""Files that are sent at once."""
+COME_AGAIN: Final = 1
+"""Seconds after which a peer that found no place may ask again."""
 MAX_TRIED: Final = 4
 """Data addresses of one peer that are tried."""
 SEND_CHUNK: Final = 256 * KIB
@@ -59,6 +65,10 @@ class Patience:
     """For the head of a request or an answer; for one question on the control plane, answered."""
     progress: float = 10.0
     """Without progress in a body, in either direction."""
+    turn: float = 5.0
+    """For an upload slot, before a peer is told to come again later."""
+    busy: float = 30.0
+    """Of a busy peer that says again and again that we should come later."""
     idle: float = 30.0
     """Until the next request on an open connection."""
     retry_direct: float = 60.0

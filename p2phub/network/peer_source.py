@@ -9,6 +9,8 @@ Rules it keeps:
  * a connection that the peer has closed while it was idle is not a failure: a fresh one is tried;
  * a peer that does not hand out many files for one request is asked for each;
  * a ticket that the peer does not know any more is renewed once;
+ * a peer that is busy and says when to come again is asked again then, for a while: that is no
+   fault of its;
  * the fall-back is told to people once (`tell`) and shown by `via`; the data port is tried again
    every minute;
  * whatever the peer does becomes one of the errors that `Source` names.
@@ -26,10 +28,11 @@ from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.addresses import numeric
 from p2phub.network.data_client import DataClient
-from p2phub.network.limits import UNLIMITED, Bandwidth, Patience
+from p2phub.network.limits import Patience
 from p2phub.network.stream_http import HTTP, StreamClient
+from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.network.waiting import ended, one_error
-from p2phub.protocol.ask import NotUnderstoodError, UnknownTicketError
+from p2phub.protocol.ask import BusyError, NotUnderstoodError, UnknownTicketError
 from p2phub.protocol.batch import batches_of, one_by_one
 from p2phub.protocol.ports import AcceptFile, ControlNetwork, Holding, Sink
 
@@ -61,7 +64,7 @@ class PeerSource:
         renew: Renew | None = None,
         tell: Callable[[str], None] = lambda sentence: None,
         patience: Patience | None = None,
-        down: Bandwidth = UNLIMITED,
+        down: Throttle = UNLIMITED,
     ) -> None:
         self.name = name or peer_id
         self.connections = connections
@@ -144,14 +147,19 @@ class PeerSource:
         over_tls: Callable[[DataClient], T],
         over_stream: Callable[[StreamClient], Awaitable[T]],
     ) -> T:
-        for may_renew in (self._renew is not None, False):
+        may_renew, patient_until = True, trio.current_time() + self._patience.busy
+        while True:
             try:
                 return await self._once(over_tls, over_stream)
             except UnknownTicketError:
                 if not may_renew or self._renew is None:
                     raise
+                may_renew = False
                 self._ticket = await self._renew()
-        raise AssertionError("the second round returns or raises")
+            except BusyError as busy:
+                if trio.current_time() + busy.seconds > patient_until:
+                    raise
+                await trio.sleep(busy.seconds)
 
     async def _once(
         self,

@@ -34,10 +34,9 @@ from p2phub.network.limits import (
     MAX_STREAM_RANGE,
     MAX_STREAMS_PER_PEER,
     SEND_CHUNK,
-    UNLIMITED,
-    Bandwidth,
     Patience,
 )
+from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.network.waiting import ended, one_error, time_limit
 from p2phub.protocol.ask import (
     Head,
@@ -63,7 +62,7 @@ class StreamServer:
     """Answers requests that come over streams."""
 
     def __init__(
-        self, held: Held, *, patience: Patience | None = None, up: Bandwidth = UNLIMITED
+        self, held: Held, *, patience: Patience | None = None, up: Throttle = UNLIMITED
     ) -> None:
         self._held = held
         self._patience, self._up = patience or Patience(), up
@@ -95,7 +94,7 @@ class StreamServer:
                 return
             found = await self._answer(request, peer, too_many)
             try:
-                await self._send(reader, stream, found)
+                await self._send(reader, stream, found, peer)
             finally:
                 found.close()
             can_go_on = reader.finish() and not too_many
@@ -119,37 +118,43 @@ class StreamServer:
             limiter=self._limiter,
         )
 
-    async def _send(self, reader: RequestReader, stream: Stream, found: Answer) -> None:
+    async def _send(self, reader: RequestReader, stream: Stream, found: Answer, peer: str) -> None:
         await self._write(stream, reader.head(found))
         if isinstance(found.body, FileRange):
-            await self._send_file(reader, stream, found.body)
+            await self._send_file(reader, stream, found.body, peer)
             return
         if isinstance(found.body, FileBatch):
-            await self._send_batch(reader, stream, found.body)
+            await self._send_batch(reader, stream, found.body, peer)
             return
         for start in range(0, len(found.body), SEND_CHUNK):
             part = found.body[start : start + SEND_CHUNK]
-            await trio.sleep(self._up.reserve(len(part)))
+            await self._up.take_async(len(part), peer)
             await self._write(stream, part)
             self._sent(reader, part)
 
-    async def _send_file(self, reader: RequestReader, stream: Stream, body: FileRange) -> None:
-        for offset in range(body.start, body.stop, SEND_CHUNK):
-            part = bytearray(min(SEND_CHUNK, body.stop - offset))
+    async def _send_file(
+        self, reader: RequestReader, stream: Stream, body: FileRange, peer: str
+    ) -> None:
+        offset = body.start
+        while offset < body.stop:
+            part = bytearray(min(self._up.portion, body.stop - offset))
             count = await trio.to_thread.run_sync(
                 body.reader.read_into, offset, memoryview(part), limiter=self._limiter
             )
             if count != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
-            await trio.sleep(self._up.reserve(len(part)))
+            await self._up.take_async(len(part), peer)
             await self._write(stream, bytes(part))
             self._sent(reader, bytes(part))
+            offset += len(part)
 
-    async def _send_batch(self, reader: RequestReader, stream: Stream, body: FileBatch) -> None:
-        buffer = memoryview(bytearray(SEND_CHUNK))
+    async def _send_batch(
+        self, reader: RequestReader, stream: Stream, body: FileBatch, peer: str
+    ) -> None:
+        buffer = memoryview(bytearray(self._up.portion))
         while count := await trio.to_thread.run_sync(body.read_into, buffer, limiter=self._limiter):
             part = bytes(buffer[:count])
-            await trio.sleep(self._up.reserve(count))
+            await self._up.take_async(count, peer)
             await self._write(stream, part)
             self._sent(reader, part)
 
@@ -171,7 +176,7 @@ class StreamClient:
         name: str,
         *,
         patience: Patience | None = None,
-        down: Bandwidth = UNLIMITED,
+        down: Throttle = UNLIMITED,
     ) -> None:
         self._stream, self._name = stream, name
         self._patience, self._down = patience or Patience(), down
@@ -239,14 +244,14 @@ class StreamClient:
             enough = min(length, len(body) + LEAST_PROGRESS)
             with time_limit(self._patience.progress, f"{self._name} sends next to nothing"):
                 while len(body) < enough:
-                    body += await self._read(min(SEND_CHUNK, length - len(body)))
+                    body += await self._read(min(self._down.portion, length - len(body)))
         return body
 
     async def _read(self, limit: int) -> bytes:
         data = await self._stream.read(limit)
         if not data:
             raise RemoteError(f"{self._name} ended its answer early")
-        await trio.sleep(self._down.reserve(len(data)))
+        await self._down.take_async(len(data), self._name)
         return data
 
 

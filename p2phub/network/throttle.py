@@ -11,7 +11,7 @@ Rules it keeps:
 
 >>> clock = [0.0]
 >>> throttle = Throttle(1000, clock=lambda: clock[0], wait=lambda bell, s: clock.__setitem__(0, 99))
->>> throttle.take("alice", 500), clock[0], throttle.take("bob", 500), clock[0]
+>>> throttle.take(500, "alice"), clock[0], throttle.take(500, "bob"), clock[0]
 (None, 0.0, None, 99)
 """
 
@@ -104,7 +104,7 @@ class Throttle:
         with self._lock:
             self._ring_all()
 
-    def take(self, peer: str, size: int) -> None:
+    def take(self, size: int, peer: str = "") -> None:
         """Return when `size` bytes of `peer` may go; blocks."""
         if self._closed or not (self._node.rate or self._per_peer):
             return
@@ -113,7 +113,7 @@ class Throttle:
         if self._node.rate:
             self._take(self._node, peer, size)
 
-    async def take_async(self, peer: str, size: int) -> None:
+    async def take_async(self, size: int, peer: str = "") -> None:
         """As `take`, for tasks of trio."""
         if self._closed or not (self._node.rate or self._per_peer):
             return
@@ -170,3 +170,6 @@ class Throttle:
     def _ring_all(self) -> None:
         for turn in self._waiting:
             turn.set()
+
+
+UNLIMITED: Final = Throttle()

@@ -46,6 +46,7 @@ class UploadSlots:
         self._count, self._clock = count, clock
         self._lock = threading.Lock()
         self._held: set[Turn] = set()
+        self._closed = False
         self._queue: FairQueue[Turn] = FairQueue()
 
     @property
@@ -67,7 +68,7 @@ class UploadSlots:
             self._hand_out()
         while not turn.is_held:
             left = deadline - self._clock()
-            if left <= 0:
+            if left <= 0 or self._closed:
                 return self._give_up(turn)
             turn.bell.wait(min(left, STALL / 2))
             with self._lock:
@@ -89,6 +90,10 @@ class UploadSlots:
             turn.is_held = False
             self._held.discard(turn)
             self._hand_out()
+
+    def close(self) -> None:
+        """Nobody waits any more: `take` and `go_on` are False soon."""
+        self._closed = True
 
     def _give_up(self, turn: Turn) -> bool:
         with self._lock:

@@ -24,8 +24,8 @@ from p2phub.network.control import ControlClient, ControlServer
 from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.libp2p_host import Libp2pNetwork
-from p2phub.network.limits import Bandwidth
 from p2phub.network.stream_http import StreamServer
+from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
 from p2phub.node.announce import Announcer
@@ -81,7 +81,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
         on_disk = DiskThreads(DISK_THREADS)
-        up, down = Bandwidth(config.swarm.up), Bandwidth(config.swarm.down)
+        up, down = Throttle(config.swarm.up), Throttle(config.swarm.down)
         server = _data_server(config, seed, library, tickets, up)
         server.start()
         try:
@@ -131,7 +131,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
 
 
 def _data_server(
-    config: Config, seed: bytes, library: Library, tickets: Tickets, up: Bandwidth
+    config: Config, seed: bytes, library: Library, tickets: Tickets, up: Throttle
 ) -> DataServer:
     where = config.network.data_listen
     return DataServer(

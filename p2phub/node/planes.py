@@ -15,8 +15,8 @@ from p2phub.errors import ConfigError
 from p2phub.network.addresses import data_addresses
 from p2phub.network.control import ControlClient
 from p2phub.network.libp2p_settings import NetworkSettings
-from p2phub.network.limits import UNLIMITED, Bandwidth
 from p2phub.network.peer_source import PeerSource
+from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.protocol.ports import ControlNetwork, PeerAddress
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Greeter:
         network: ControlNetwork,
         control: ControlClient,
         connections: int,
-        down: Bandwidth = UNLIMITED,
+        down: Throttle = UNLIMITED,
     ) -> None:
         self._network, self._control = network, control
         self._connections, self._down = connections, down

@@ -36,6 +36,7 @@ from p2phub.formats.messages import plain_text
 from p2phub.protocol.batch import BatchReader, batch_body
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.serve import (
+    BUSY,
     DOCUMENTS,
     FILES,
     MANY_FILES,
@@ -49,6 +50,8 @@ _SPAN = re.compile(r"([0-9]{1,16})-([0-9]{1,16})", re.ASCII)
 _ERROR = re.compile(r"([0-9]{1,3}); (.*)", re.ASCII)
 _NOT_FOUND, _UNTRUSTED = 1, 2
 NO_TICKET: Final = 401
+MOST_RETRY_AFTER: Final = 10
+"""Seconds that a peer can make us wait at most before we ask it again."""
 _NOT_UNDERSTOOD: Final = (400, 404, 405, 501)
 """What servers that know no request for many files answer to one."""
 
@@ -59,6 +62,14 @@ class UnknownTicketError(RemoteError):
 
 class NotUnderstoodError(RemoteError):
     """The peer does not know this request: an older p2phub, or something else."""
+
+
+class BusyError(RemoteError):
+    """The peer has no place for us now; in `seconds` it may have one. That is not its fault."""
+
+    def __init__(self, message: str, *, seconds: float) -> None:
+        super().__init__(message, remedy="pull again later, when the peer is less busy")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +167,9 @@ def _who(ticket: bytes) -> Headers:
 
 def _check_status(head: Head, name: str, wanted: tuple[int, ...]) -> None:
     said = _ERROR.fullmatch(head.header("p2phub-error") or "")
+    if said is not None and head.status == BUSY:
+        message = plain_text(said[2], MAX_ERROR_TEXT)
+        raise BusyError(f"{name} is busy: {message}", seconds=_retry_after(head))
     if said is not None:
         raise _error(int(said[1]), plain_text(said[2], MAX_ERROR_TEXT), head.status, name)
     if head.status not in wanted:
@@ -172,6 +186,13 @@ def _error(wire: int, message: str, status: int, name: str) -> P2PHubError:
     if wire == _UNTRUSTED:
         return WrongBytesError(f"{name} says that its own copy is damaged: {message}")
     return RemoteError(f"{name} refused: {message}")
+
+
+def _retry_after(head: Head) -> float:
+    """Seconds, from 0.05 to `MOST_RETRY_AFTER`; one if the peer does not say."""
+    text = head.header("retry-after") or ""
+    seconds = int(text) if _NUMBER.fullmatch(text) else 1
+    return float(min(max(seconds, 0.05), MOST_RETRY_AFTER))
 
 
 def _content_length(head: Head, name: str) -> int:

@@ -31,7 +31,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from p2phub.errors import NotFoundError, P2PHubError, RefusedError, UsageError, as_wire
+from p2phub.errors import (
+    NotFoundError,
+    P2PHubError,
+    RefusedError,
+    RemoteError,
+    UsageError,
+    as_wire,
+)
 from p2phub.formats.digest import from_hexadecimal, hexadecimal
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import KIB, MAX_ERROR_TEXT, MAX_FILE
@@ -46,6 +53,7 @@ SHA256: Final = "/v1/sha256/"
 MAX_HAVE_RANGES: Final = 200
 """Byte ranges in one `P2PHub-Have` header; the largest are named. Under 7 KiB of header."""
 MAX_TARGET: Final = 1 * KIB
+BUSY: Final = 503
 
 _RANGE = re.compile(r"bytes=([0-9]{0,16})-([0-9]{0,16})", re.ASCII)
 _NOT_PLAIN = re.compile(r"[^ -~]")
@@ -149,6 +157,17 @@ def refusal(error: P2PHubError, *, status: int | None = None) -> Answer:
         headers.append(("Content-Range", f"bytes */{error.content.size}"))
     headers.append(("Content-Length", "0"))
     return Answer(status or error.http, tuple(headers))
+
+
+def busy(message: str, seconds: int, *, closes: bool = False) -> Answer:
+    """The answer that says: ask again in so many seconds, over another connection if it `closes`.
+
+    >>> busy("all slots are taken", 2).header("retry-after")
+    '2'
+    """
+    said = refusal(RemoteError(message), status=BUSY)
+    closing = (("Connection", "close"),) if closes else ()
+    return Answer(BUSY, (*said.headers, ("Retry-After", str(seconds)), *closing))
 
 
 def have_header(content: ContentId, holding: Holding) -> str:

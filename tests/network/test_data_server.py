@@ -12,7 +12,8 @@ from p2phub.formats.limits import MIB
 from p2phub.network.data_client import client_context
 from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate, peer_of_certificate
-from p2phub.network.limits import Bandwidth, Patience
+from p2phub.network.limits import Patience
+from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import SEED, ServedPeer
@@ -50,6 +51,11 @@ class Connection:
         lines = [f"{method} /v1/files/{content} HTTP/{version}", "Host: x", *headers, "", ""]
         self.tls.sendall("\r\n".join(lines).encode())
         return self.answer(method)
+
+    def start(self, content):
+        """Ask, and wait until the first bytes are here."""
+        self.tls.sendall(f"GET /v1/files/{content} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert self.tls.recv(1)
 
     def answer(self, method="GET"):
         status = int(self.file.readline().split()[1])
@@ -281,19 +287,23 @@ class TestLimits:
             second.__exit__()
 
     def test_a_newcomer_is_turned_away_when_everybody_is_busy(self, library):
-        with ServedPeer(library, connections=1) as peer:
-            silent = socket.create_connection(("127.0.0.1", peer.server.port))
-            with silent, pytest.raises(OSError):  # noqa: PT011
+        library.add(large := make_sample(48 * MIB, piece=MIB))
+        with ServedPeer(library, connections=1) as peer, Connection(peer) as busy:
+            busy.start(large.content)
+            with pytest.raises(OSError):  # noqa: PT011
                 Connection(peer)
             assert peer.server.turned_away == 1
 
     def test_up_holds_for_all_connections_together(self, library):
-        waited = []
-        with ServedPeer(library, up=Bandwidth(MIB)) as peer:
-            peer.server._stopping.wait = waited.append
-            with Connection(peer) as connection:
-                assert connection.ask(SAMPLE.content)[2] == SAMPLE.data
-        assert 2.5 < max(waited) < 3  # seconds for 3 MiB, of which the first part is free
+        clock = [0.0]
+
+        def wait(bell, seconds):
+            clock[0] += seconds or 0
+
+        up = Throttle(MIB, clock=lambda: clock[0], wait=wait)
+        with ServedPeer(library, up=up) as peer, Connection(peer) as connection:
+            assert connection.ask(SAMPLE.content)[2] == SAMPLE.data
+        assert clock[0] == pytest.approx(3, abs=0.15)  # seconds for 3 MiB, but for the burst
 
 
 class TestStartAndStop:

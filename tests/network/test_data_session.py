@@ -12,10 +12,12 @@ from p2phub.errors import DamagedBlobError, GarbageError
 from p2phub.formats.limits import MIB
 from p2phub.network.data_client import client_context
 from p2phub.network.data_server import server_context
-from p2phub.network.data_session import DataSession
+from p2phub.network.data_session import DataSession, House
 from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.limits import SEND_CHUNK, Patience
+from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
+from p2phub.network.upload_slots import UploadSlots
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import SEED
 from p2phub.testing.samples import make_sample
@@ -38,13 +40,17 @@ class Served:
         self.tickets, self.now, self.sent = Tickets(seconds=60), 1000, 0
         self.session = DataSession(
             theirs,
-            CONTEXT,
-            library,
-            self.tickets,
-            patience=Patience(),
-            send_turn=lambda size: None,
-            now=lambda: self.now,
-            count=self.count,
+            House(
+                context=CONTEXT,
+                held=library,
+                tickets=self.tickets,
+                patience=Patience(),
+                up=Throttle(),
+                slots=UploadSlots(1),
+                now=lambda: self.now,
+                count=self.count,
+                is_crowded=lambda session, party: False,
+            ),
         )
         self.threads = ThreadPoolExecutor(1)
         self.outcome = self.threads.submit(self.serve)
