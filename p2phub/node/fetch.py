@@ -8,6 +8,10 @@ Rules it keeps:
  * sources may join, learn of more pieces and leave at any time; who joins takes part at once;
  * when the last piece was accepted, whoever still sends has `FAREWELL` seconds to come to rest (a
    connection that is cut cannot be used again), and nobody is waited for longer;
+ * a run is cut short, without blame, when others were given its end;
+ * who sent wrong bytes is told apart from who owns up to a damaged copy: only the first one lied;
+ * where nobody brings a piece for `HOPELESS` seconds, all who were asked have failed: every fetch
+   ends in bounded time, whatever drips in;
  * a fetch ends when nothing is missing, or when no source can bring anything and the caller does
    not look for others any more."""
 
@@ -18,7 +22,6 @@ from dataclasses import dataclass, field
 import trio
 
 from p2phub.errors import (
-    DamagedBlobError,
     NoSourceError,
     NotFoundError,
     P2PHubError,
@@ -29,12 +32,12 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
-from p2phub.protocol.fetch_plan import Ask, Failure, FetchPlan, Leave, Wait
+from p2phub.protocol.fetch_plan import Ask, FetchPlan, Leave, Wait
 from p2phub.protocol.ports import Holding, Sink, Source
+from p2phub.protocol.source_state import Failure
 
 _FAILURES: tuple[tuple[type[P2PHubError], Failure], ...] = (
-    (DamagedBlobError, Failure.DAMAGED),
-    (WrongBytesError, Failure.LIED),
+    (WrongBytesError, Failure.DAMAGED),  # its own copy: what it sent is for the sink to judge
     (NotFoundError, Failure.LACKS),
     (TooSlowError, Failure.SLOW),
     (RemoteError, Failure.GONE),
@@ -42,6 +45,9 @@ _FAILURES: tuple[tuple[type[P2PHubError], Failure], ...] = (
 
 
 FAREWELL = 0.1  # seconds
+PATIENCE = 1.0  # seconds
+SLOW = 5.0  # seconds without a piece that make a source slow which has brought some
+HOPELESS = 60.0  # seconds without a piece of anybody, after which all who were asked have failed
 
 
 @dataclass(slots=True)
@@ -55,8 +61,10 @@ class _Member:
 class FileFetch:
     """The fetching of one file. Everything but `accepted` is called from trio's thread.
 
-    `label` is what people call the file, for errors. `brought(source name, bytes)` is called from
-    any thread for every piece that was accepted."""
+    `label` is what people call the file, for errors. `patience`: seconds without a piece after
+    which a source's run is given to others too. `seed`: where in the file to begin, so that nodes
+    which start together ask a lone seeder for different parts. `brought(source name, bytes)` is
+    called from any thread for every piece that was accepted."""
 
     def __init__(
         self,
@@ -66,17 +74,23 @@ class FileFetch:
         sink: Sink,
         *,
         missing: Iterable[Run] | None = None,
-        patience: float = 10,
+        patience: float = PATIENCE,
+        seed: int = 0,
         brought: Callable[[str, int], None] = lambda source, size: None,
     ) -> None:
-        lengths = [table.length(index) for index in range(table.count)]
+        lengths = (table.length(index) for index in range(table.count))
         self._label, self._content, self._table, self._sink = label, content, table, sink
-        self._plan = FetchPlan(lengths, patience, missing=missing)
+        self._plan = FetchPlan(lengths, patience, missing=missing, seed=seed)
         self._brought = brought
         self.liars: set[str] = set()
-        """Who delivered wrong bytes, or owned up to a damaged copy."""
+        """Who delivered wrong bytes, or owned up to a damaged copy: of no use for this file."""
+        self.caught: set[str] = set()
+        """Those of them whose bytes were found wrong here, which is worth remembering."""
         self.slow: set[str] = set()
-        """Who was asked for something and brought nothing for a long time."""
+        """Who was asked for something and brought nothing for a long time, or never anything."""
+        self._helped: set[str] = set()
+        self._asking: dict[trio.CancelScope, float] = {}
+        self._progress = 0.0
         self._lock = threading.Lock()
         self._clock = trio.lowlevel.current_clock()
         self._trio = trio.lowlevel.current_trio_token()
@@ -132,13 +146,14 @@ class FileFetch:
                     self._nursery = nursery
                     for member in self._members.values():
                         self._start(member)
+                    nursery.start_soon(self._watch)
                     if until is not None and not until.is_set():
                         self._may_come = True
                         nursery.start_soon(self._look_out, until)
                     self._end_if_nothing_goes_on()
         finally:
             self._nursery = None
-        self.slow |= self._plan.stalled(trio.current_time())
+        self._note_slow()
         if self._plan.finished:
             return
         if self._plan.lied_to:
@@ -150,6 +165,11 @@ class FileFetch:
             f"{self._label}: no source is left for the {self._plan.missing} pieces still missing",
             remedy="pull again later; what was verified is kept",
         )
+
+    def _note_slow(self) -> None:
+        now = trio.current_time()
+        never = self._plan.stalled(now, PATIENCE) - self._helped
+        self.slow |= never | self._plan.stalled(now, SLOW)
 
     async def _look_out(self, until: trio.Event) -> None:
         await until.wait()
@@ -217,13 +237,20 @@ class FileFetch:
         sink = _CountingSink(self, source.name)
         failure = None
         try:
-            await source.fetch(self._content, self._table, run, sink)
+            with trio.CancelScope() as scope:
+                self._asking[scope] = trio.current_time()
+                await source.fetch(self._content, self._table, run, sink)
+        except _EnoughError:
+            pass
         except (RemoteError, WrongBytesError, NotFoundError) as error:
             failure = next(kind for which, kind in _FAILURES if isinstance(error, which))
-        if failure in (Failure.LIED, Failure.DAMAGED):
-            self.liars.add(source.name)
-        if failure is Failure.SLOW:
-            self.slow.add(source.name)
+        finally:
+            del self._asking[scope]
+        if scope.cancelled_caught:
+            failure = Failure.SLOW
+        elif sink.was_lied_to:
+            failure = Failure.LIED
+        self._note(source.name, failure)
         if source.name not in self._members:
             return  # it left at this very moment, and the plan has forgotten the run
         now = trio.current_time()
@@ -234,15 +261,43 @@ class FileFetch:
                 self._plan.failed(source.name, run, failure, now)
         self._ring()
 
+    def _note(self, name: str, failure: Failure | None) -> None:
+        if failure in (Failure.LIED, Failure.DAMAGED):
+            self.liars.add(name)
+        if failure is Failure.LIED:
+            self.caught.add(name)
+        if failure is Failure.SLOW:
+            self.slow.add(name)
+
+    async def _watch(self) -> None:
+        """Give up those who were asked for something if nobody brings anything any more."""
+        while True:
+            began = min(self._asking.values(), default=trio.current_time())
+            await trio.sleep_until(max(began, self._progress) + HOPELESS)
+            before = trio.current_time() - HOPELESS
+            if self._progress <= before:
+                for scope in [each for each, since in self._asking.items() if since <= before]:
+                    scope.cancel()
+
     def accepted(self, source: str, index: int, data: memoryview) -> None:
-        """Check, keep and count one piece; called from the threads of sources."""
+        """Check, keep and count one piece; called from the threads of sources.
+
+        Raises `_EnoughError` if others bring the rest of the run."""
         self._sink.accept(index, data)
+        self._progress = now = self._clock.current_time()
         with self._lock:
-            self._plan.got(source, index, self._clock.current_time())
+            goes_on = self._plan.got(source, index, now)
             finished = self._plan.finished
+        self._helped.add(source)
         self._brought(source, len(data))
         if finished:
             self._trio.run_sync_soon(self._ring)
+        if not goes_on:
+            raise _EnoughError("the rest of this run comes from others")
+
+
+class _EnoughError(P2PHubError):
+    """Not a fault: ends a run early whose rest others bring."""
 
 
 class _CountingSink:
@@ -250,6 +305,13 @@ class _CountingSink:
 
     def __init__(self, fetch: FileFetch, source: str) -> None:
         self._fetch, self._source = fetch, source
+        self.was_lied_to = False
+        """Whether the pieces that came were not those asked for; else, who says that bytes are
+        wrong means its own."""
 
     def accept(self, index: int, data: memoryview) -> None:
-        self._fetch.accepted(self._source, index, data)
+        try:
+            self._fetch.accepted(self._source, index, data)
+        except WrongBytesError:
+            self.was_lied_to = True
+            raise

@@ -10,50 +10,48 @@ Rules it keeps, whatever the sources do:
  * a source that keeps failing is left alone after `MAX_FAILURES` failures in a row, with a
    back-off between them that starts at 50 ms and doubles (a fixed long pause ruins a simultaneous
    start); one that kept us waiting for nothing counts as `SLOW_COUNTS` failures;
- * a run is asked of one source at a time; when nothing else is left, a run whose source has
-   brought nothing for `patience` seconds is asked of another one too (end game);
- * runs are consecutive pieces, sized so that a source is busy for about `AIM` seconds, 8 MiB at
-   least.
+ * runs are consecutive pieces, 1 to 2 seconds of work for their source and 8 MiB at least on a
+   fast link; the rarest come first, and who starts together with others passes another `seed`, so
+   that they ask a lone seeder for different parts;
+ * a run is asked of one source at a time. What a source that stalls was asked for is free for
+   others after `patience` seconds. When nothing is free, the end of a run that will take long is
+   cut off and given to whoever has nothing to do, so that both end together (end game); only its
+   last piece is ever asked of two.
 
-Which piece is rarest, and who is fastest, is the business of `protocol/swarm.py` once there is a
-swarm.
+How rare a piece is and how fast a source is: `protocol/swarm.py`.
 
 Example:
 
->>> plan = FetchPlan([4, 4, 2], patience=10)
+>>> plan = FetchPlan([4, 4, 2])
 >>> plan.join("alice", Holding(complete=True))
 >>> plan.next_for("alice", now=0)
 Ask(run=Run(first=0, count=3))
 >>> plan.got("alice", 0, now=1)
+True
 >>> plan.failed("alice", Run(0, 3), Failure.GONE, now=2)
 >>> plan.next_for("alice", now=2.05)
 Ask(run=Run(first=1, count=2))
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
+from p2phub.formats.limits import MIB
 from p2phub.formats.pieces import Run
+from p2phub.protocol.piece_set import PieceSet, Stretch
 from p2phub.protocol.ports import Holding
+from p2phub.protocol.source_state import Asked, Failure, SourceState
+from p2phub.protocol.swarm import Availability, by_rarity, first_place
 
-MAX_FAILURES = 6
-SLOW_COUNTS = 3
-FIRST_BACK_OFF = 0.05  # seconds
-AIM = 1.0  # seconds of work a run should be for its source
-LEAST_RUN = 8 << 20  # bytes
-MOST_RUN = 64 << 20  # bytes
-_MISSING, _ASKED, _GOT = 0, 1, 2
-
-
-class Failure(Enum):
-    """How a source let us down."""
-
-    GONE = "gone"  # refused, reset, closed, spoke garbage
-    SLOW = "slow"  # nothing for too long
-    LACKS = "lacks"  # does not have what it was thought to have
-    LIED = "lied"  # sent bytes that are not the piece
-    DAMAGED = "damaged"  # says that its own copy is damaged
+AIM = 1.0  # seconds of work that a run should be for one connection of its source
+LEAST_RUN = 8 * MIB  # if that is at most twice `AIM`; for a source of unknown speed too
+MOST_RUN = 64 * MIB
+TINY = MIB  # a rarer stretch than this is asked for with its neighbours
+LOOK_AGAIN = 0.1  # seconds
+LONG = 0.3  # seconds of work left in a run, from which on its end is given to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +70,41 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nothing for this source any more."""
-
-
-@dataclass(slots=True)
-class _Source:
-    mask: bytearray | None  # one byte a piece, 1 = has it; None = has all
-    failures: int = 0
-    not_before: float = 0.0
-    last_byte: float = 0.0
-    rate: float = 0.0  # bytes a second, smoothed
-    dropped: bool = False
-    runs: list[tuple[Run, float]] = field(default_factory=list)
+    """Nothing for this source any more, unless it gets more or others lose what they have."""
 
 
 class FetchPlan:
     """The plan for one file.
 
     `lengths`: the size of each piece in bytes. `missing`: the runs that are not here yet; None:
-    all. `patience`: seconds without a byte after which a run may be asked of another source.
+    all. `patience`: seconds without a piece after which what is left of a run is free for others;
+    more for a source whose pieces are known to take longer. `seed`: who starts together with
+    others takes one of its own; 0 begins at the start of the file.
     """
 
     def __init__(
         self,
-        lengths: Sequence[int],
-        patience: float = 10,
+        lengths: Iterable[int],
+        patience: float = 1.0,
         *,
         missing: Iterable[Run] | None = None,
+        seed: int = 0,
     ) -> None:
-        self._lengths = lengths
-        self._patience = patience
-        self._state = bytearray(len(lengths))
-        self._sources: dict[str, _Source] = {}
+        self._offsets: Sequence[int] = array("Q", accumulate(lengths, initial=0))
+        self._count = len(self._offsets) - 1
+        self._patience, self._seed = patience, seed
+        self._got = bytearray(self._count)
+        self._free = PieceSet([(0, self._count)])
+        self._sources: dict[str, SourceState] = {}
         self._failures: set[Failure] = set()
+        self._availability: Availability | None = None
+        self._version = 0
         if missing is not None:
-            self._state = bytearray([_GOT]) * len(lengths)
-            for run in missing:
-                self._state[run.first : run.first + run.count] = bytes(run.count)
-        self._left = self._state.count(_MISSING)
+            self._free = PieceSet((run.first, run.first + run.count) for run in missing)
+            self._got = bytearray(b"\1") * self._count
+            for first, stop in self._free.stretches():
+                self._got[first:stop] = bytes(stop - first)
+        self._left = self._got.count(0)
 
     @property
     def finished(self) -> bool:
@@ -125,34 +120,38 @@ class FetchPlan:
         """How many pieces have not been accepted yet."""
         return self._left
 
-    def stalled(self, now: float) -> set[str]:
-        """Sources that were asked for something and have brought nothing for `patience` seconds."""
+    def stalled(self, now: float, seconds: float) -> set[str]:
+        """Sources that were asked for something and have brought nothing for so many seconds."""
         return {
             name
             for name, source in self._sources.items()
-            if source.runs and now - source.last_byte >= self._patience
+            if source.asked and all(now - each.since >= seconds for each in source.asked)
         }
 
     def join(self, source: str, holding: Holding) -> None:
         """A source that has all of the file or the byte ranges of `holding`; again, to say that it
-        has more.
+        has more. One that was left alone because it kept failing gets one more chance.
         """
-        mask = None if holding.complete else self._mask(holding)
-        known = self._sources.get(source)
-        if known is None:
-            self._sources[source] = _Source(mask)
+        held = None if holding.complete else PieceSet(map(self._pieces_in, holding.ranges))
+        state = self._sources.get(source)
+        if state is None:
+            cursor = first_place(self._seed, self._count)
+            self._sources[source] = SourceState(held, cursor)
         else:
-            known.mask = mask
+            state.held = held
+            state.forgive()
+        self._look_anew()
 
     def leave(self, source: str) -> None:
         """`source` went away: free what it was asked for. If it lied, that is not forgotten."""
         state = self._sources.get(source)
         if state is None:
             return
-        for run, _ in list(state.runs):
-            self._end(source, run)
-        if not state.dropped:
+        for asked in list(state.asked):
+            self._end(state, asked)
+        if not state.lied:
             del self._sources[source]
+        self._look_anew()
 
     def next_for(self, source: str, now: float) -> Ask | Wait | Leave:
         """What `source` should do at `now`."""
@@ -161,127 +160,218 @@ class FetchPlan:
             return Leave()
         if now < state.not_before:
             return Wait(state.not_before - now)
-        run = self._next_missing(state) or self._next_stalled(source, state, now)
+        self._free_stalled(now)
+        run = self._next_free(state) or self._next_late(state, now)
         if run is None:
-            return Wait(self._patience / 10) if self._may_help(state) else Leave()
-        self._state[run.first : run.first + run.count] = self._mark(run)
-        state.runs.append((run, now))
-        state.last_byte = max(state.last_byte, now)
+            return Wait(LOOK_AGAIN) if self._may_help(state) else Leave()
+        state.begin(run, now)
         return Ask(run)
 
-    def got(self, source: str, index: int, now: float) -> None:
-        """The sink has accepted piece `index` from `source`."""
-        if self._state[index] != _GOT:
-            self._state[index] = _GOT
+    def got(self, source: str, index: int, now: float) -> bool:
+        """The sink has accepted piece `index` from `source`. Whether the source may go on with its
+        run; if not, others bring the rest, and it is `done`.
+        """
+        if not self._got[index]:
+            self._got[index] = 1
             self._left -= 1
+            self._free.remove(index, index + 1)
         state = self._sources.get(source)
-        if state is not None:  # else it has left, and was a moment late
-            state.failures = 0
-            state.last_byte = now
+        asked = None if state is None else state.asked_for(index)
+        if state is None or asked is None:  # it has left, and was a moment late
+            return False
+        state.brought(self._size(index, index + 1), now)
+        asked.at, asked.since = index + 1, now
+        if asked.stalled:
+            self._take_back(asked)
+        is_last = asked.at == asked.run.first + asked.run.count
+        return is_last or self._got.find(0, asked.at, asked.stop) >= 0
 
     def done(self, source: str, run: Run, now: float) -> None:
-        """`source` has delivered the whole run."""
-        started = self._end(source, run)
-        size = sum(self._lengths[run.first : run.first + run.count])
+        """`source` has delivered the whole run, or what was wanted of it."""
         state = self._sources[source]
-        rate = size / max(now - started, 1e-3)
-        state.rate = rate if not state.rate else 0.7 * state.rate + 0.3 * rate
+        asked = state.asked_as(run)
+        if not asked.stalled and self._got.find(0, run.first, asked.stop) >= 0:
+            self.failed(source, run, Failure.GONE, now)  # it says so, and did not
+        else:
+            self._end(state, asked)
 
     def failed(self, source: str, run: Run, failure: Failure, now: float) -> None:
         """Free what is left of `run` for others and remember what `source` did."""
-        self._end(source, run)
-        self._failures.add(failure)
         state = self._sources[source]
-        state.failures += SLOW_COUNTS if failure is Failure.SLOW else 1
-        state.not_before = now + min(5.0, FIRST_BACK_OFF * 2 ** (state.failures - 1))
-        if failure in (Failure.LIED, Failure.DAMAGED) or state.failures >= MAX_FAILURES:
-            state.dropped = True
+        self._end(state, state.asked_as(run))
+        self._failures.add(failure)
+        state.failed(failure, now)
         if failure is Failure.LACKS:
-            self._lacks(state, run)
+            if state.held is None:
+                state.held = PieceSet([(0, self._count)])
+            state.held.remove(run.first, run.first + run.count)
+        if failure is Failure.LACKS or state.dropped:
+            self._look_anew()
 
-    def _mask(self, holding: Holding) -> bytearray:
-        mask, offset = bytearray(len(self._lengths)), 0
-        ranges = iter(sorted(holding.ranges))
-        start, stop = next(ranges, (0, 0))
-        for index, length in enumerate(self._lengths):
-            while stop < offset + length:
-                following = next(ranges, None)
-                if following is None:
-                    return mask
-                start, stop = following
-            mask[index] = start <= offset
-            offset += length
-        return mask
+    def _pieces_in(self, span: tuple[int, int]) -> Stretch:
+        """The pieces that lie whole in the bytes [start, stop)."""
+        first = bisect_left(self._offsets, span[0])
+        return first, max(first, bisect_right(self._offsets, span[1]) - 1)
 
-    def _lacks(self, state: _Source, run: Run) -> None:
-        if state.mask is None:
-            state.mask = bytearray(b"\1" * len(self._lengths))
-        state.mask[run.first : run.first + run.count] = bytes(run.count)
+    def _size(self, first: int, stop: int) -> int:
+        return self._offsets[stop] - self._offsets[first]
 
-    def _next_missing(self, state: _Source) -> Run | None:
-        want = min(MOST_RUN, max(LEAST_RUN, int(state.rate * AIM)))
-        first = self._state.find(_MISSING)
-        while first >= 0 and state.mask is not None and not state.mask[first]:
-            following = state.mask.find(1, first)
-            first = self._state.find(_MISSING, following) if following >= 0 else -1
-        if first < 0:
-            return None
-        index, size = first, 0
-        while index < len(self._lengths) and size < want and self._free(index, state):
-            size += self._lengths[index]
-            index += 1
-        return Run(first, index - first)
+    def _look_anew(self) -> None:
+        """What is free or who has it is not what it was."""
+        self._availability = None
+        self._version += 1
 
-    def _free(self, index: int, state: _Source) -> bool:
-        return self._state[index] == _MISSING and (state.mask is None or state.mask[index] == 1)
-
-    def _next_stalled(self, source: str, state: _Source, now: float) -> Run | None:
-        for name in self.stalled(now) - {source}:
-            for run, _ in self._sources[name].runs:
-                rest = self._rest(run, state)
-                if rest is not None:
-                    return rest
+    def _next_free(self, state: SourceState) -> Run | None:
+        """The rarest run that nobody is asked for, going on where the source was if it may."""
+        free = self._free
+        own = [(each.at, each.stop) for each in state.asked if each.stalled]
+        if own:  # a source does not race itself
+            free = PieceSet(free.stretches())
+            for first, stop in own:
+                free.remove(first, stop)
+        if state.seen != self._version:
+            self._put_in_order(state)
+        while state.order:
+            best = state.order[-1]
+            first, stop = next(free.stretches(best.first, best.stop), (0, 0))
+            if stop:
+                stop = self._stop_of(first, stop, state, free)
+                self._free.remove(first, stop)
+                state.cursor = stop % self._count
+                return Run(first, stop - first)
+            state.order.pop()
         return None
 
-    def _rest(self, run: Run, state: _Source) -> Run | None:
-        """The first stretch of `run` that is still asked for and that `state` has."""
-        first = run.first
-        end = run.first + run.count
-        while first < end and not self._asked_and_held(first, state):
-            first += 1
-        last = first
-        while last < end and self._asked_and_held(last, state):
-            last += 1
-        return Run(first, last - first) if last > first else None
+    def _put_in_order(self, state: SourceState) -> None:
+        """Sort what is free and this source has by how rare it is."""
+        if self._availability is None:
+            known = self._sources.values()
+            self._availability = Availability(
+                each.held for each in known if each.held is not None and not each.dropped
+            )
+        state.seen = self._version
+        state.order = by_rarity(
+            self._free, state.held, self._availability, state.cursor, self._count
+        )
+        state.order.reverse()
 
-    def _asked_and_held(self, index: int, state: _Source) -> bool:
-        held = state.mask is None or state.mask[index] == 1
-        return self._state[index] == _ASKED and held
+    def _stop_of(self, first: int, limit: int, state: SourceState, free: PieceSet) -> int:
+        """Where a run that begins with the rare pieces [first, limit) should end."""
+        if self._size(first, limit) >= TINY:
+            return self._cut(first, limit, self._want(state))
+        limit = free.end_of(first)  # too little alone: its neighbours come along
+        limit = limit if state.held is None else min(limit, state.held.end_of(first))
+        return self._cut(first, limit, TINY)
 
-    def _may_help(self, state: _Source) -> bool:
-        """Whether anything that is not here yet is something this source has."""
-        if state.mask is None:
-            return True
-        return any(held and got != _GOT for held, got in zip(state.mask, self._state, strict=True))
+    def _want(self, state: SourceState) -> int:
+        """How many bytes a run for this source should have."""
+        share = state.share(more=1)
+        if not share:
+            return LEAST_RUN
+        least = min(LEAST_RUN, 2 * AIM * share)
+        busy = sum(len(each.asked) for each in self._sources.values()) + 1
+        fair = self._offsets[-1] * self._left / self._count / (2 * busy)
+        return int(max(least, min(MOST_RUN, AIM * share, fair)))
 
-    def _mark(self, run: Run) -> bytes:
-        part = self._state[run.first : run.first + run.count]
-        return bytes(_GOT if piece == _GOT else _ASKED for piece in part)
+    def _cut(self, first: int, limit: int, size: int) -> int:
+        """Where [first, limit) has `size` bytes; a crumb behind that comes along."""
+        stop = bisect_left(self._offsets, self._offsets[first] + size, first + 1, limit)
+        return limit if self._size(stop, limit) < TINY else stop
 
-    def _end(self, source: str, run: Run) -> float:
-        """Forget that `source` was asked for `run`; free what nobody else is asked for. When it
-        was asked.
-        """
-        state = self._sources[source]
-        started = next(when for asked, when in state.runs if asked == run)
-        state.runs.remove((run, started))
-        others = {
-            index
+    def _next_late(self, state: SourceState, now: float) -> Run | None:
+        """The end of the run that will take longest, if this source may be done sooner."""
+        late = [
+            (self._seconds_left(asked, other, now), asked, other)
             for other in self._sources.values()
-            for asked, _ in other.runs
-            for index in range(asked.first, asked.first + asked.count)
-        }
-        for index in range(run.first, run.first + run.count):
-            if self._state[index] == _ASKED and index not in others:
-                self._state[index] = _MISSING
-        return started
+            for asked in other.asked
+            if other is not state and not asked.stalled
+        ]
+        for seconds, asked, other in sorted(late, key=lambda each: -each[0]):
+            run = self._end_of(asked, other, state, seconds) if seconds >= LONG else None
+            if run is not None:
+                return run
+        return None
+
+    def _seconds_left(self, asked: Asked, source: SourceState, now: float) -> float:
+        """How long a source will need for what is left of its run."""
+        rest, share, waited = self._size(asked.at, asked.stop), source.share(), now - asked.since
+        if not rest:
+            return 0.0
+        return max(waited, rest / share if share else 0.0)
+
+    def _end_of(
+        self, asked: Asked, other: SourceState, state: SourceState, seconds: float
+    ) -> Run | None:
+        """Cut off the end of a run for `state`; a single piece is asked for a second time."""
+        theirs = other.share() or 1.0
+        ours = state.share(more=1) or theirs
+        keep = self._size(asked.at, asked.stop) * theirs / (theirs + ours)
+        first = bisect_left(self._offsets, self._offsets[asked.at] + keep, asked.at + 1, asked.stop)
+        whole = PieceSet([(first, asked.stop)])
+        parts = list(whole.stretches() if state.held is None else whole.common(state.held))
+        if parts:
+            end, (first, stop) = asked.stop, parts[-1]
+            asked.stop = first
+            self._give_back(stop, end)
+            return Run(first, stop - first)
+        is_held = state.held is None or asked.at in state.held
+        is_sooner = seconds > 2 * self._size(asked.at, asked.at + 1) / ours
+        if first < asked.stop or not is_held or not is_sooner or self._is_asked_twice(asked.at):
+            return None
+        return Run(asked.at, 1)
+
+    def _is_asked_twice(self, index: int) -> bool:
+        return sum(each.at <= index < each.stop for each in self._all_asked()) > 1
+
+    def _may_help(self, state: SourceState) -> bool:
+        """Whether anything that is not here yet is something this source has."""
+        if state.held is None:
+            return True
+        wanted = [(each.at, each.stop) for each in self._all_asked()]
+        parts = (part for each in wanted for part in state.held.stretches(*each))
+        return any(self._free.common(state.held)) or any(parts)
+
+    def _all_asked(self) -> Iterator[Asked]:
+        for source in self._sources.values():
+            yield from source.asked
+
+    def _free_stalled(self, now: float) -> None:
+        """Give back what sources were asked for that bring nothing."""
+        for source in self._sources.values():
+            share = source.share()
+            for asked in source.asked:
+                if asked.stalled or asked.at >= asked.stop:
+                    continue
+                usual = self._size(asked.at, asked.at + 1) / share if share else 0.0
+                if now - asked.since >= max(self._patience, 2 * usual):
+                    asked.stalled = True
+                    self._give_back(asked.at, asked.stop)
+
+    def _take_back(self, asked: Asked) -> None:
+        """A source that had stalled goes on, as far as nobody else was asked meanwhile."""
+        asked.stop = max(asked.at, min(asked.stop, self._free.end_of(asked.at)))
+        asked.stalled = False
+        self._free.remove(asked.at, asked.stop)
+
+    def _end(self, state: SourceState, asked: Asked) -> None:
+        """A source is not asked for a run any more: free what nobody else is asked for."""
+        state.asked.remove(asked)
+        if asked.stalled:
+            self._version += 1  # what it did not race itself for, it may be asked for again
+        else:
+            self._give_back(asked.run.first, asked.stop)
+
+    def _give_back(self, first: int, stop: int) -> None:
+        """Free what is missing of [first, stop) and asked of nobody."""
+        at = self._got.find(0, first, stop)
+        if at < 0:
+            return
+        while at >= 0:
+            end = self._got.find(1, at, stop)
+            end = stop if end < 0 else end
+            self._free.add(at, end)
+            at = self._got.find(0, end, stop)
+        for other in self._all_asked():
+            if not other.stalled and other.run.first < stop and first < other.stop:
+                self._free.remove(max(first, other.at), min(stop, other.stop))
+        self._version += 1

@@ -1,24 +1,17 @@
+import time
+
 import pytest
 
 from p2phub.formats.pieces import Run
-from p2phub.protocol.fetch_plan import (
-    FIRST_BACK_OFF,
-    LEAST_RUN,
-    MAX_FAILURES,
-    SLOW_COUNTS,
-    Ask,
-    Failure,
-    FetchPlan,
-    Leave,
-    Wait,
-)
+from p2phub.protocol.fetch_plan import LEAST_RUN, Ask, FetchPlan, Leave, Wait
 from p2phub.protocol.ports import Holding
+from p2phub.protocol.source_state import FIRST_BACK_OFF, MAX_FAILURES, SLOW_COUNTS, Failure
 
 MIB = 1 << 20
 ALL = Holding(complete=True)
 
 
-def make_plan(pieces: int = 24, *sources: str, patience: float = 10) -> FetchPlan:
+def make_plan(pieces: int = 24, *sources: str, patience: float = 1) -> FetchPlan:
     plan = FetchPlan([MIB] * pieces, patience)
     for source in sources:
         plan.join(source, ALL)
@@ -97,13 +90,13 @@ def test_a_source_that_kept_us_waiting_is_left_alone_sooner():
     assert plan.next_for("hangs", now + 100) == Leave()
 
 
-def test_a_source_that_brings_nothing_is_named_after_patience():
+def test_a_source_that_brings_nothing_is_named_after_so_many_seconds():
     plan = make_plan(8, "hangs", "idle")
     plan.next_for("hangs", 0)
-    assert plan.stalled(9) == set()
-    assert plan.stalled(10) == {"hangs"}
+    assert plan.stalled(9, 10) == set()
+    assert plan.stalled(10, 10) == {"hangs"}
     plan.got("hangs", 0, 11)
-    assert plan.stalled(20) == set()
+    assert plan.stalled(20, 10) == set()
 
 
 def test_a_delivered_piece_forgives_earlier_failures():
@@ -139,31 +132,192 @@ def test_a_source_that_claimed_all_and_lacks_a_run_keeps_the_rest_of_its_claim()
     assert plan.next_for("boaster", 3) == Leave()
 
 
-def test_a_stalled_run_is_given_to_another_source_after_patience():
-    plan = make_plan(8, "dead", "alive")
+def test_what_a_stalled_source_was_asked_for_is_asked_of_another_one_after_patience():
+    plan = make_plan(24, "dead", "alive")
     assert plan.next_for("dead", 0) == Ask(Run(0, 8))
-    plan.got("dead", 0, 1)
-    assert isinstance(plan.next_for("alive", 5), Wait)
-    assert plan.next_for("alive", 11.5) == Ask(Run(1, 7))
-    deliver(plan, "alive", Run(1, 7), 12)
+    plan.got("dead", 0, 0.1)
+    assert plan.next_for("alive", 0.1) == Ask(Run(8, 8))
+    deliver(plan, "alive", Run(8, 8), 1)
+    assert plan.next_for("alive", 1) == Ask(Run(16, 8))
+    deliver(plan, "alive", Run(16, 8), 2)
+    assert plan.next_for("alive", 2) == Ask(Run(1, 7))
+    deliver(plan, "alive", Run(1, 7), 3)
     assert plan.finished
     plan.failed("dead", Run(0, 8), Failure.SLOW, 20)
     assert plan.finished
 
 
-def test_a_run_asked_twice_is_not_freed_when_one_of_the_two_fails():
+def test_what_was_given_to_another_source_is_not_freed_when_the_stalled_one_fails():
     plan = make_plan(8, "dead", "alive", "third")
     plan.next_for("dead", 0)
-    assert plan.next_for("alive", 11) == Ask(Run(0, 8))
-    plan.failed("dead", Run(0, 8), Failure.SLOW, 12)
-    assert isinstance(plan.next_for("third", 12), Wait)
+    assert plan.next_for("alive", 1) == Ask(Run(0, 8))
+    plan.failed("dead", Run(0, 8), Failure.SLOW, 1.1)
+    assert isinstance(plan.next_for("third", 1.1), Wait)
 
 
-def test_a_fast_source_is_given_longer_runs():
-    plan = make_plan(200, "fast")
-    asked = plan.next_for("fast", 0)
-    assert isinstance(asked, Ask)
-    deliver(plan, "fast", asked.run, 0.25)
-    longer = plan.next_for("fast", 0.25)
-    assert isinstance(longer, Ask)
-    assert longer.run.count == 32
+def test_a_stalled_source_that_goes_on_keeps_what_nobody_else_was_asked_for():
+    plan = FetchPlan([LEAST_RUN // 2] * 4)
+    plan.join("pauses", ALL)
+    plan.join("other", Holding(complete=False, ranges=((LEAST_RUN, 2 * LEAST_RUN),)))
+    assert plan.next_for("pauses", 0) == Ask(Run(0, 2))
+    plan.got("pauses", 0, 0.1)
+    assert plan.next_for("other", 2) == Ask(Run(2, 2))  # the run of the other one is free by now
+    assert plan.got("pauses", 1, 2.1)
+    plan.done("pauses", Run(0, 2), 2.1)
+    assert isinstance(plan.next_for("pauses", 2.1), Wait)
+
+
+def test_a_stalled_source_that_goes_on_is_told_when_others_bring_the_rest():
+    plan = make_plan(8, "pauses", "other")
+    plan.next_for("pauses", 0)
+    assert plan.got("pauses", 0, 0.1)
+    assert plan.next_for("other", 3) == Ask(Run(1, 7))
+    assert not plan.got("pauses", 1, 3.1)
+    plan.done("pauses", Run(0, 8), 3.1)
+    assert isinstance(plan.next_for("pauses", 3.1), Wait)
+
+
+def test_the_end_of_a_slow_run_is_given_to_a_faster_source_in_proportion():
+    plan = make_plan(16, "slow", "fast")
+    assert plan.next_for("slow", 0) == Ask(Run(0, 8))
+    assert plan.next_for("fast", 0) == Ask(Run(8, 8))
+    for index in range(8):
+        plan.got("fast", 8 + index, (index + 1) / 10)
+        if index % 3 == 2:
+            assert plan.got("slow", index // 3, (index + 1) / 10)
+    plan.done("fast", Run(8, 8), 0.8)
+    assert plan.next_for("fast", 0.8) == Ask(Run(4, 4))  # 3 times as fast: most of the six left
+    assert plan.got("slow", 2, 0.9)
+    assert not plan.got("slow", 3, 1.2)
+    plan.done("slow", Run(0, 8), 1.2)
+    deliver(plan, "fast", Run(4, 4), 1.2)
+    assert plan.finished
+
+
+def test_the_last_piece_of_a_slow_source_is_asked_for_a_second_time_and_no_third():
+    plan = make_plan(8, "slow", "fast", "third")
+    assert plan.next_for("slow", 0) == Ask(Run(0, 8))
+    for index in range(7):
+        plan.got("slow", index, 0.9 + index / 10)
+    assert plan.next_for("fast", 2.3) == Ask(Run(7, 1))
+    assert isinstance(plan.next_for("third", 2.3), Wait)
+
+
+def test_a_run_that_will_be_done_soon_is_left_alone():
+    plan = make_plan(8, "one", "other")
+    plan.next_for("one", 0)
+    for index in range(7):
+        plan.got("one", index, index / 10)
+    assert isinstance(plan.next_for("other", 0.65), Wait)
+
+
+def test_a_source_that_says_it_is_done_and_brought_nothing_has_failed():
+    plan = make_plan(8, "boaster")
+    now = 0.0
+    for _ in range(MAX_FAILURES):
+        now += 10
+        asked = plan.next_for("boaster", now)
+        assert asked == Ask(Run(0, 8))
+        plan.done("boaster", asked.run, now)
+    assert plan.next_for("boaster", now + 10) == Leave()
+
+
+def test_a_source_that_was_left_alone_and_says_that_it_has_more_gets_one_more_chance():
+    plan = make_plan(8, "flaky")
+    for now in range(0, 10 * MAX_FAILURES, 10):
+        assert plan.next_for("flaky", now) == Ask(Run(0, 8))
+        plan.failed("flaky", Run(0, 8), Failure.GONE, now)
+    assert plan.next_for("flaky", 100) == Leave()
+    plan.join("flaky", ALL)
+    assert plan.next_for("flaky", 100) == Ask(Run(0, 8))
+    plan.failed("flaky", Run(0, 8), Failure.GONE, 100)
+    assert plan.next_for("flaky", 200) == Leave()
+
+
+def test_a_liar_that_says_that_it_has_more_gets_no_chance():
+    plan = make_plan(8, "liar")
+    plan.next_for("liar", 0)
+    plan.failed("liar", Run(0, 8), Failure.LIED, 0)
+    plan.join("liar", ALL)
+    assert plan.next_for("liar", 100) == Leave()
+
+
+def test_what_a_source_that_left_was_asked_for_is_free_and_its_late_piece_counts():
+    plan = make_plan(8, "leaves", "stays")
+    plan.next_for("leaves", 0)
+    plan.leave("leaves")
+    assert not plan.got("leaves", 0, 0.1)
+    assert plan.next_for("leaves", 0.1) == Leave()
+    assert plan.next_for("stays", 0.1) == Ask(Run(1, 7))
+
+
+def test_the_rarest_pieces_come_first_and_in_runs():
+    plan = make_plan(32, "all", "half", "quarter")
+    plan.join("half", Holding(complete=False, ranges=((0, 16 * MIB),)))
+    plan.join("quarter", Holding(complete=False, ranges=((8 * MIB, 16 * MIB),)))
+    assert plan.next_for("all", 0) == Ask(Run(16, 8))
+    assert plan.next_for("half", 0) == Ask(Run(0, 8))
+    assert plan.next_for("quarter", 0) == Ask(Run(8, 8))
+
+
+def test_a_rarer_piece_alone_is_asked_for_with_its_neighbours():
+    half = MIB // 2
+    plan = FetchPlan([half] * 32)
+    plan.join("all", ALL)
+    plan.join("most", Holding(complete=False, ranges=((0, 10 * half), (11 * half, 32 * half))))
+    assert plan.next_for("all", 0) == Ask(Run(10, 2))
+
+
+def test_those_who_start_together_ask_a_lone_seeder_for_different_parts():
+    runs = []
+    for seed in range(4):
+        plan = FetchPlan([MIB] * 400, seed=seed)
+        plan.join("seeder", ALL)
+        asked = plan.next_for("seeder", 0)
+        assert isinstance(asked, Ask)
+        runs.append(asked.run)
+    assert sorted(run.first for run in runs) == [0, 94, 247, 341]
+    assert all(run.count == 8 for run in runs)
+
+
+def test_a_fast_source_is_given_longer_runs_and_a_slow_one_shorter_ones():
+    for seconds, pieces in ((0.25, 32), (4, 4)):
+        plan = make_plan(200, "source")
+        asked = plan.next_for("source", 0)
+        assert isinstance(asked, Ask)
+        for index in range(8):
+            plan.got("source", index, seconds * (index + 1) / 8)
+        plan.done("source", asked.run, seconds)
+        following = plan.next_for("source", seconds)
+        assert isinstance(following, Ask)
+        assert following.run.count == pytest.approx(pieces, rel=0.25)
+
+
+def test_runs_become_shorter_towards_the_end_so_that_nobody_is_left_with_much():
+    plan = make_plan(100, "one", "other")
+    deliver(plan, "one", plan.next_for("one", 0).run, 0.05)
+    lengths = []
+    while not plan.finished:
+        asked = plan.next_for("one", 0.1)
+        lengths.append(asked.run.count)
+        deliver(plan, "one", asked.run, 0.1)
+    assert lengths[0] > 40
+    assert lengths[-2] <= 9
+
+
+def test_a_plan_of_many_pieces_is_cheap():
+    """Planning is linear: a plan that scanned all pieces for every run would take minutes."""
+    pieces, began = 100_000, time.process_time()
+    plan = FetchPlan([MIB] * pieces)
+    names = [str(number) for number in range(8)]
+    for number, name in enumerate(names):
+        spans = tuple((first * MIB, (first + 300) * MIB) for first in range(number, pieces, 500))
+        plan.join(name, ALL if number < 2 else Holding(complete=False, ranges=spans))
+    now = 0.0
+    while not plan.finished:
+        for name in names:
+            asked = plan.next_for(name, now)
+            if isinstance(asked, Ask):
+                deliver(plan, name, asked.run, now)
+            now += 0.1
+    assert time.process_time() - began < 6
