@@ -5,6 +5,7 @@ A peer is started with its home and stopped with the `ExitStack` it is given.
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from loopback import Home, wait_for
-from measure import cpu_seconds
+from measure import TICK, cpu_seconds
 
 from p2phub.client import calls
 from p2phub.client.connection import Connection
 from p2phub.client.running import find_running
+
+IDLE, WINDOW, NO_PATIENCE = 0.05, 0.3, 30.0
+"""When a node counts as idle: share of a core, seconds it is watched, seconds it has for it."""
 
 
 class Peer:
@@ -83,9 +87,11 @@ def publisher(place: Path, running: ExitStack, name: str = "lab", **chosen: str)
 
 
 def quiet(*pids: int) -> None:
-    """Return once these processes do next to nothing."""
-    while True:
+    """Return once these processes do next to nothing: a twentieth of a core each, at most."""
+    deadline = time.monotonic() + NO_PATIENCE
+    while time.monotonic() < deadline:
         before = sum(map(cpu_seconds, pids))
-        time.sleep(0.5)
-        if sum(map(cpu_seconds, pids)) - before <= 0.05:
+        time.sleep(WINDOW)
+        if sum(map(cpu_seconds, pids)) - before <= 1 / TICK + IDLE * WINDOW * len(pids):
             return
+    print(f"bench: a node was still busy after {NO_PATIENCE:g} seconds", file=sys.stderr)

@@ -139,15 +139,15 @@ def lines(
     return found
 
 
-def measure(model: Path, rounds: int, place: Path) -> list[Result]:
+def measure(model: Path, nodes: int, rounds: int, place: Path) -> list[Result]:
     size = size_of(model)
     label = f"{round(size / MIB)} MiB"
-    many = rounds_of(NODES, 1, model, rounds, place / "many")
-    found = lines("T2", f"{label}, {NODES} → 1", many, size / (NODES * CAP), SUM_BUDGET)
-    crowd = rounds_of(1, NODES, model, rounds, place / "crowd")
-    found += lines("T3", f"{label}, 1 → {NODES}", crowd, size / CAP, CROWD_BUDGET)
+    many = rounds_of(nodes, 1, model, rounds, place / "many")
+    found = lines("T2", f"{label}, {nodes} → 1", many, size / (nodes * CAP), SUM_BUDGET)
+    crowd = rounds_of(1, nodes, model, rounds, place / "crowd")
+    found += lines("T3", f"{label}, 1 → {nodes}", crowd, size / CAP, CROWD_BUDGET)
     for name, took in crowd.items():
-        what = f"{label}, 1 → {NODES}: sent by the source"
+        what = f"{label}, 1 → {nodes}: sent by the source"
         found.append(
             Result(
                 benchmark="T3",
@@ -172,11 +172,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
-    size, rounds = (16, 1) if asked.small else (asked.size, asked.rounds)
+    size, nodes, rounds = (16, 2, 1) if asked.small else (asked.size, NODES, asked.rounds)
     with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as folder:
         place = Path(folder).absolute()
         make_shards(place / "model", size * MIB)
-        show(measure(place / "model", rounds, place), asked.json)
+        show(measure(place / "model", nodes, rounds, place), asked.json)
 
 
 if __name__ == "__main__":

@@ -75,9 +75,9 @@ def overwrite(path: Path, names: Sequence[str]) -> int:
 def reshard(shards: Sequence[Path], folder: Path, count: int) -> None:
     """The same tensors in `count` files of `folder`, in the same order."""
     places = [(shard, name, *place) for shard in shards for name, place in _ordered(shard)]
-    share = -(-len(places) // count)
+    bounds = [number * len(places) // count for number in range(count + 1)]
     for number in range(count):
-        mine = places[number * share : (number + 1) * share]
+        mine = places[bounds[number] : bounds[number + 1]]
         with (folder / f"part-{number}.safetensors").open("wb") as file:
             file.write(head([name for _, name, _, _ in mine], mine[0][3]))
             for shard, _, offset, length in mine:
