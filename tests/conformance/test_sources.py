@@ -1,4 +1,4 @@
-"""What every source must do, whether it is a fake, a peer's data port, or a libp2p stream."""
+"""What every source must do: a fake, a peer's data port, a libp2p stream, a static web export."""
 
 from contextlib import asynccontextmanager
 
@@ -18,6 +18,8 @@ from p2phub.formats.limits import MIB
 from p2phub.formats.pieces import Run
 from p2phub.network.peer_source import PeerSource
 from p2phub.network.stream_http import StreamServer
+from p2phub.network.web_guard import Guard
+from p2phub.network.web_source import WebSource
 from p2phub.protocol.batch import MAX_BATCH_FILES
 from p2phub.protocol.ports import Holding, Source
 from p2phub.testing.libraries import MemoryLibrary
@@ -25,6 +27,7 @@ from p2phub.testing.peers import ServedPeer
 from p2phub.testing.samples import FullSink, MemorySink, make_sample
 from p2phub.testing.sources import DamagedSource, HonestSource
 from p2phub.testing.streams import StreamNetwork
+from p2phub.testing.web import WebServer
 
 LARGE = make_sample(20 * MIB, seed="large", piece=700_000)
 PARTIAL = make_sample(4 * MIB, seed="partial", piece=MIB)
@@ -90,8 +93,36 @@ async def over_stream():
     assert library.open_now == 0
 
 
-@pytest.fixture(params=[fake, over_tls, over_stream], ids=lambda make: make.__name__)
+@asynccontextmanager
+async def web_export():
+    """Files by content id, documents by digest, and nothing that knows of p2phub."""
+    here = (LARGE, SMALL, EMPTY, *MANY)
+    files = {f"/v1/files/{sample.content}": sample.data for sample in here}
+    files[f"/v1/files/{ROTTEN.content}"] = bytes(ROTTEN.content.size)
+    files[f"/v1/documents/{sha256(PAGE).hex()}"] = PAGE
+    server = WebServer(files)
+    await trio.to_thread.run_sync(server.__enter__)
+    known = [sample.content for sample in (*here, ROTTEN)]
+    known += [UNKNOWN, ContentId(2 * MIB, sha256(PAGE)), ContentId(2 * MIB, bytes(32))]
+    urls = {content: [f"{server.url}/v1/files/{content}"] for content in known}
+    source = WebSource("export", urls, guard=Guard(frozenset({server.host})))
+    yield source
+    await source.close()
+    await trio.to_thread.run_sync(server.__exit__)
+
+
+P2PHUB = [fake, over_tls, over_stream]
+
+
+@pytest.fixture(params=[*P2PHUB, web_export], ids=lambda make: make.__name__)
 async def source(request):
+    async with request.param() as source:
+        yield source
+
+
+@pytest.fixture(params=P2PHUB, ids=lambda make: make.__name__)
+async def peer(request):
+    """A source that can say what it lacks of a file, and that its copy is damaged."""
     async with request.param() as source:
         yield source
 
@@ -106,8 +137,8 @@ class TestHolds:
     async def test_everything(self, source, sample):
         assert await source.holds(sample.content) == Holding(complete=True)
 
-    async def test_a_part(self, source):
-        assert await source.holds(PARTIAL.content) == Holding(complete=False, ranges=RANGES)
+    async def test_a_part(self, peer):
+        assert await peer.holds(PARTIAL.content) == Holding(complete=False, ranges=RANGES)
 
     async def test_nothing(self, source):
         assert await source.holds(UNKNOWN) is None
@@ -158,10 +189,10 @@ class TestFetch:
         assert sink.data == LARGE.data
         assert most == source.connections
 
-    async def test_brings_the_parts_that_are_held(self, source):
+    async def test_brings_the_parts_that_are_held(self, peer):
         sink = MemorySink(PARTIAL.table)
-        await source.fetch(PARTIAL.content, PARTIAL.table, Run(0, 1), sink)
-        await source.fetch(PARTIAL.content, PARTIAL.table, Run(2, 2), sink)
+        await peer.fetch(PARTIAL.content, PARTIAL.table, Run(0, 1), sink)
+        await peer.fetch(PARTIAL.content, PARTIAL.table, Run(2, 2), sink)
         assert sink.order == [0, 2, 3]
 
     @pytest.mark.parametrize("run", [Run(0, 4), Run(1, 1), Run(0, 2)])
@@ -176,9 +207,15 @@ class TestFetch:
         with pytest.raises(NotFoundError):
             await source.fetch(unknown.content, unknown.table, unknown.all, FullSink(unknown.table))
 
-    async def test_of_a_copy_that_turns_out_damaged(self, source):
+    async def test_of_a_copy_that_turns_out_damaged(self, peer):
         sink = MemorySink(ROTTEN.table)
         with pytest.raises(WrongBytesError, match="its own copy is damaged"):
+            await peer.fetch(ROTTEN.content, ROTTEN.table, ROTTEN.all, sink)
+        assert sink.order == []
+
+    async def test_of_a_copy_that_is_damaged_brings_nothing(self, source):
+        sink = MemorySink(ROTTEN.table)
+        with pytest.raises(WrongBytesError):
             await source.fetch(ROTTEN.content, ROTTEN.table, ROTTEN.all, sink)
         assert sink.order == []
 

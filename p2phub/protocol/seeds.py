@@ -1,0 +1,112 @@
+"""Web seeds as text: where an ordinary web server keeps the files of a release.
+
+A seed is an address with places to fill in, so that one line says how a whole server is laid out:
+`{publisher}`, `{name}`, `{commit}`, `{path}` (of the file, quoted) and `{content}` (its content
+id). What is signed in a release is filled in already: one plain URL for each file.
+
+    https://mirror.example/models/{name}/{path}               a folder behind nginx, a bucket
+    https://hub.example/lab/{name}/resolve/main/{path}        a Hugging Face-shaped hub
+    https://mirror.example/v1/files/{content}                 a static export, by content id
+
+Only a static export can be asked for piece tables too: they lie beside the files, under
+`/v1/documents/{digest}`. For a seed without any place to fill in, `{path}` stands at its end.
+
+Rules it keeps: http and https only; no name or password of a user in it, since a release is public
+and an address is shown to people. Whether a machine may be asked at all is left to
+`network/web_guard.py`.
+
+>>> with_path("https://mirror.example/minilm")
+'https://mirror.example/minilm/{path}'
+>>> filled("https://mirror.example/{name}/{path}", name="minilm", path="a b/x.bin")
+'https://mirror.example/minilm/a%20b/x.bin'
+>>> host_of("https://Mirror.example:443/x"), host_of("http://[::1]:8000/x")
+('mirror.example', '[::1]:8000')
+"""
+
+import re
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from p2phub.errors import UsageError
+from p2phub.formats.digest import hexadecimal
+from p2phub.formats.ids import ContentId
+
+PLACES: Final = ("publisher", "name", "commit", "path", "content")
+_HOST = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
+_URL = re.compile(rf"https?://{_HOST}(?:/[!-~]*)?", re.ASCII)
+_PLACE = re.compile(r"\{([^{}]*)\}")
+_FILES, _DOCUMENTS = "/v1/files/", "/v1/documents/"
+_PORTS = {"http": 80, "https": 443}
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` may name a web seed: http(s), a host, no user, no fragment.
+
+    >>> is_url("https://x/y"), is_url("https://me:secret@x/y"), is_url("file:///etc/passwd")
+    (True, False, False)
+    """
+    found = _URL.fullmatch(text)
+    return found is not None and "#" not in text and 0 < int(found[1] or 80) < 65536
+
+
+def with_path(seed: str) -> str:
+    """`seed` as a person wrote it, with `{path}` at its end where it has no place to fill in.
+
+    Raises `UsageError` if it is none.
+    """
+    unknown = [place for place in _PLACE.findall(seed) if place not in PLACES]
+    if not is_url(seed) or unknown or re.search("[{}]", _PLACE.sub("", seed)):
+        raise UsageError(
+            f"not a web seed: {_shown(seed)}",
+            remedy="write http(s)://host/folder without a user or password; what may stand in it:"
+            f" {', '.join(f'{{{place}}}' for place in PLACES)}",
+        )
+    if _PLACE.search(seed):
+        return seed
+    if "?" in seed:
+        raise UsageError(
+            f"a web seed with a question needs {{path}} in it: {_shown(seed)}",
+            remedy="write {path} where the path of a file belongs",
+        )
+    return f"{seed.rstrip('/')}/{{path}}"
+
+
+def filled(seed: str, **values: str) -> str:
+    """`seed` with its places filled in. Raises `UsageError` where a value is missing."""
+
+    def value_of(place: re.Match[str]) -> str:
+        if place[1] not in values:
+            raise UsageError(
+                f"{{{place[1]}}} cannot stand in this web seed: it is not known yet",
+                remedy="take it out, or name the seed in node.toml under [swarm] web_seeds",
+            )
+        return quote(values[place[1]], safe="/")
+
+    return _PLACE.sub(value_of, seed)
+
+
+def document_url(url: str, content: ContentId, digest: bytes) -> str | None:
+    """Where a static export that has `content` at `url` keeps a document; None for other layouts.
+
+    >>> document_url("http://x/v1/files/" + str(ContentId(1, bytes(32))), ContentId(1, bytes(32)),
+    ...     b"\\x01" * 32)[:25]
+    'http://x/v1/documents/010'
+    """
+    end = f"{_FILES}{content}"
+    if not url.endswith(end):
+        return None
+    return f"{url.removesuffix(end)}{_DOCUMENTS}{hexadecimal(digest)}"
+
+
+def host_of(url: str) -> str:
+    """The host of a URL as people call it; the port too where it is not the usual one."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    shown = f"[{host}]" if ":" in host else host
+    usual = parts.port in (None, _PORTS.get(parts.scheme))
+    return shown if usual else f"{shown}:{parts.port}"
+
+
+def _shown(seed: str) -> str:
+    """What may be told of a text that is no seed: never a password in it."""
+    return repr(re.sub(r"//[^/]*@", "//…@", seed)[:100])

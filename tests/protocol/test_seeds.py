@@ -1,0 +1,113 @@
+"""Web seeds as text: what may be one, and what becomes of it."""
+
+import pytest
+
+from p2phub.errors import UsageError
+from p2phub.formats.ids import ContentId
+from p2phub.protocol.seeds import document_url, filled, host_of, is_url, with_path
+
+CONTENT = ContentId(2_000_000, bytes(range(32)))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://mirror.example",
+        "https://mirror.example:8443/a/b%20c?x=1",
+        "http://192.0.2.1/x",
+        "http://[2001:db8::1]:80/x",
+        "https://mirror.example/@scope/x@1",
+    ],
+)
+def test_a_web_address(url):
+    assert is_url(url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "mirror.example/x",
+        "ftp://mirror.example/x",
+        "file:///etc/passwd",
+        "HTTPS://mirror.example/x",
+        "https:///x",
+        "https://me@mirror.example/x",
+        "https://me:secret@mirror.example/x",
+        "https://mirror.example@evil.example/x",
+        "https://mirror.example\\@evil.example/x",
+        "https://mirror.example:0/x",
+        "https://mirror.example:65536/x",
+        "https://mirror.example:http/x",
+        "https://mirror.example/a b",
+        "https://mirror.example/x#part",
+        "https://mirror.example/x\r\nHost: evil",
+        "https://mirror.exämple/x",
+        "https://[::1/x",
+    ],
+)
+def test_what_is_no_web_address(text):
+    assert not is_url(text)
+    with pytest.raises(UsageError, match="not a web seed"):
+        with_path(text)
+
+
+def test_a_password_is_not_told_on():
+    with pytest.raises(UsageError) as caught:
+        with_path("https://me:secret@mirror.example/x")
+    assert "secret" not in caught.value.message
+
+
+def test_a_folder_gets_the_path_at_its_end():
+    assert with_path("https://x/models/") == with_path("https://x/models")
+    assert filled(with_path("https://x/models/"), path="a/b") == "https://x/models/a/b"
+
+
+def test_a_layout_stays_as_it_is():
+    seed = "https://x/{publisher}/{name}/resolve/{commit}/{path}?d=1"
+    assert with_path(seed) == seed
+    values = {"publisher": "p", "name": "n", "commit": "c", "path": "ü/1%.bin"}
+    assert filled(seed, **values) == "https://x/p/n/resolve/c/%C3%BC/1%25.bin?d=1"
+
+
+@pytest.mark.parametrize("seed", ["https://x/{branch}/{path}", "https://x/{path", "https://x/{}"])
+def test_places_that_mean_nothing(seed):
+    with pytest.raises(UsageError, match="not a web seed"):
+        with_path(seed)
+
+
+def test_a_question_needs_a_path():
+    with pytest.raises(UsageError, match=r"\{path\}"):
+        with_path("https://x/download?id=7")
+
+
+def test_a_value_that_is_not_known_yet():
+    with pytest.raises(UsageError, match="commit"):
+        filled("https://x/{commit}/{path}", path="x")
+
+
+@pytest.mark.parametrize("value", ["{path}", "a{name}"])
+def test_what_is_filled_in_is_not_filled_in_again(value):
+    assert "{" not in filled("https://x/{path}", path=value, name="n")
+
+
+def test_only_an_export_has_documents():
+    url = f"https://x/pub/v1/files/{CONTENT}"
+    assert document_url(url, CONTENT, CONTENT.digest) == (
+        f"https://x/pub/v1/documents/{CONTENT.digest.hex()}"
+    )
+    assert document_url("https://x/model.bin", CONTENT, CONTENT.digest) is None
+    assert document_url(f"{url}/more", CONTENT, CONTENT.digest) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://X.example/y", "x.example"),
+        ("https://x.example:443/y", "x.example"),
+        ("http://x.example:443/y", "x.example:443"),
+        ("http://[::1]/", "[::1]"),
+    ],
+)
+def test_hosts_as_people_call_them(url, host):
+    assert host_of(url) == host
