@@ -29,6 +29,7 @@ from p2phub.formats.codec import Value
 from p2phub.formats.documents import Document, Extra, Fields, joined
 from p2phub.formats.ids import KINDS, ContentId, Kind, commit_id
 from p2phub.formats.paths import FilePath, check_path, check_unique
+from p2phub.formats.urls import is_url
 
 _URL = re.compile(r"https?://[!-~]+", re.ASCII)
 
@@ -95,7 +96,7 @@ class FileEntry:
     git_sha1: bytes | None = None
     """Hugging Face's etag of a small file."""
     seeds: tuple[str, ...] = ()
-    """URLs that serve this file."""
+    """URLs that serve this file; none with a user or a password in it."""
     extra: Extra = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -111,7 +112,7 @@ class FileEntry:
             raise fields.wrong("content", f"is not the SHA-256 of {'/'.join(path)!r}, a small file")
         git_sha1 = fields.data("git_sha1", limits.GIT_DIGEST, limits.GIT_DIGEST, default=b"")
         seeds = fields.texts("seeds", limits.MAX_SEEDS, limits.MAX_SEED, optional=True)
-        if not all(map(_URL.fullmatch, seeds)) or len(set(seeds)) != len(seeds):
+        if not all(map(is_url, seeds)) or len(set(seeds)) != len(seeds):
             raise fields.wrong("seeds", "has something that is not a URL of http(s), or one twice")
         return cls(
             path, size, digest, ContentId(size, content), git_sha1 or None, seeds, fields.rest()

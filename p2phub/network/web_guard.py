@@ -27,8 +27,9 @@ from urllib.parse import urljoin, urlsplit
 
 from p2phub.config import Endpoint
 from p2phub.errors import NoSourceError
+from p2phub.formats.urls import is_url
 from p2phub.network.addresses import numeric
-from p2phub.protocol.seeds import host_of, is_url
+from p2phub.protocol.seeds import host_of
 
 PUBLIC, PRIVATE, LOOPBACK, NOWHERE = range(4)
 RESOLVING: Final = 5.0  # seconds

@@ -30,23 +30,12 @@ from urllib.parse import quote, urlsplit
 from p2phub.errors import UsageError
 from p2phub.formats.digest import hexadecimal
 from p2phub.formats.ids import ContentId
+from p2phub.formats.urls import is_url
 
 PLACES: Final = ("publisher", "name", "commit", "path", "content")
-_HOST = r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?"
-_URL = re.compile(rf"https?://{_HOST}(?:/[!-~]*)?", re.ASCII)
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _FILES, _DOCUMENTS = "/v1/files/", "/v1/documents/"
 _PORTS = {"http": 80, "https": 443}
-
-
-def is_url(text: str) -> bool:
-    """Whether `text` may name a web seed: http(s), a host, no user, no fragment.
-
-    >>> is_url("https://x/y"), is_url("https://me:secret@x/y"), is_url("file:///etc/passwd")
-    (True, False, False)
-    """
-    found = _URL.fullmatch(text)
-    return found is not None and "#" not in text and 0 < int(found[1] or 80) < 65536
 
 
 def with_path(seed: str) -> str:

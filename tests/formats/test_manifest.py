@@ -138,6 +138,8 @@ def test_a_release_is_refused_with(changes):
         {"seeds": ["ftp://x/y"]},
         {"seeds": ["file:///etc/passwd"]},
         {"seeds": ["https://x/a b"]},
+        {"seeds": ["https://me:secret@x/y"]},
+        {"seeds": ["https://me@x/y"]},
         {"seeds": ["https://x/y"] * 2},
         {"seeds": [f"https://x/{n}" for n in range(9)]},
         {"seeds": ["https://" + "x" * limits.MAX_SEED]},
