@@ -64,7 +64,9 @@ def draw(lines: Sequence[Line], path: Path) -> None:
         axes.barh(row, value - LEAST, left=LEAST, height=0.62, color=color_of(line))
         baseline = max(LEAST, line["baseline"] / scale)
         axes.plot([baseline, baseline], [row - 0.4, row + 0.4], color=BASELINE, linewidth=2.5)
-        axes.text(max(value, baseline) * 1.08, row, said(line), va="center", fontsize=7)
+        axes.text(
+            1.01, row, said(line), va="center", fontsize=7, transform=axes.get_yaxis_transform()
+        )
     axes.axvline(1, color="black", linestyle="--", linewidth=1)
     axes.set_xscale("log")
     axes.set_xlim(left=LEAST)
@@ -73,7 +75,7 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     axes.set_xlabel(
         "share of the budget (dashed); bar: measured, mark: baseline; blue: compared, no budget"
     )
-    axes.set_title("p2phub against its budgets: medians of one run, measured | baseline")
+    axes.set_title("p2phub against its budgets, one run; at the right: measured | baseline")
     figure.savefig(path, dpi=130)
 
 
