@@ -93,11 +93,20 @@ class AsyncHub:
         tag: str | None = None,
         kind: str = "model",
         sign_with: str | None = None,
+        in_place: bool = False,
+        rehash: bool = False,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a release and announce it. See `Hub.publish`."""
         call = calls.publish(
-            Path(folder), name, message=message, tag=tag, kind=kind, sign_with=sign_with
+            Path(folder),
+            name,
+            message=message,
+            tag=tag,
+            kind=kind,
+            sign_with=sign_with,
+            in_place=in_place,
+            rehash=rehash,
         )
         return await self._run(call, progress)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from p2phub.client import ollama
 from p2phub.client.results import (
     FileRow,
     Hit,
@@ -91,9 +92,18 @@ def publish(
     tag: str | None = None,
     kind: str = "model",
     sign_with: str | None = None,
+    in_place: bool = False,
+    rehash: bool = False,
 ) -> Call[Published]:
-    options = _given(message=message or None, tag=tag, kind=kind, sign_with=sign_with)
-    body = {"folder": str(_absolute(folder)), "name": name} | options
+    options = _given(
+        message=message or None,
+        tag=tag,
+        kind=kind,
+        sign_with=sign_with,
+        in_place=in_place or None,
+        rehash=rehash or None,
+    )
+    body = {"folder": str(_absolute(ollama.resolve(folder))), "name": name} | options
     return Call("publish", _one(Published), body=body, streams=True)
 
 

@@ -118,24 +118,37 @@ class Hub:
         tag: str | None = None,
         kind: str = "model",
         sign_with: str | None = None,
+        in_place: bool = False,
+        rehash: bool = False,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a new release of the repo `name` and announce it.
 
         Args:
-            folder: read once, file by file; nothing in it is changed.
+            folder: read once, file by file; nothing in it is changed. Also a snapshot in a Hugging
+                Face cache, and a model of Ollama's: `ollama:llama3.2:1b` or its manifest file.
             name: the repo, without a publisher: one publishes as oneself.
             message: what changed, for people.
             tag: a tag that names this release from now on.
             kind: `model`, `dataset` or `space`.
             sign_with: the name of a release key; by default the node's own.
+            in_place: keep no copy; the files are given out from where they lie. One that changes
+                is given out no more.
+            rehash: read every byte, also of files that look unchanged since the last time.
             progress: called now and then with bytes done and in all.
 
         Raises `UsageError` (missing or empty folder, a path that must not reach a disk),
         `FileChangedError` (a file changed meanwhile), `NoSpaceError`.
         """
         call = calls.publish(
-            Path(folder), name, message=message, tag=tag, kind=kind, sign_with=sign_with
+            Path(folder),
+            name,
+            message=message,
+            tag=tag,
+            kind=kind,
+            sign_with=sign_with,
+            in_place=in_place,
+            rehash=rehash,
         )
         return self._run(call, progress)
 

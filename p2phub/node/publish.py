@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from p2phub.errors import NotFoundError, UsageError
+from p2phub.errors import NotFoundError, UsageError, WrongBytesError
 from p2phub.formats import limits
 from p2phub.formats.card import card_from_readme
 from p2phub.formats.documents import has_control
@@ -54,9 +54,9 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     message = _message(request.message)
     author = await services.on_disk(_author, services, request.sign_with)
     await services.on_disk(_keep_keys_home, request.folder, services.store.layout)
-    folder = await services.on_disk(files_in, request.folder)
+    folder = await services.on_disk(files_in, request.folder, services.store.layout.blobs)
     _warn_of_pickles(folder, report)
-    files, hashed = await _ingest(services, folder, report)
+    files, hashed = await _ingest(services, request, folder, report)
     card = await services.on_disk(_card_of, services, files, report)
     async with services.signing:  # two at once would each leave the other out of the index
         await catch_up(services, author.publisher)
@@ -131,15 +131,26 @@ def _warn_of_pickles(folder: Sequence[FolderFile], report: Report) -> None:
 
 
 async def _ingest(
-    services: Services, folder: Sequence[FolderFile], report: Report
+    services: Services, request: PublishRequest, folder: Sequence[FolderFile], report: Report
 ) -> tuple[tuple[FileEntry, ...], int]:
     """Every file as a blob of ours, and its entry. The bytes that had to be hashed for it."""
     total = sum(file.size for file in folder)
     report(Planned(files=len(folder), bytes_total=total, bytes_linked=0, bytes_to_fetch=0))
     async with reporting(total, report) as progress:
         found = await services.on_disk(
-            services.store.blobs.ingest_many, [file.source for file in folder], progress.add
+            services.store.blobs.ingest_many,
+            [file.source for file in folder],
+            progress.add,
+            in_place=request.in_place,
+            rehash=request.rehash,
         )
+    for file, each in zip(folder, found, strict=True):
+        if file.sha256 not in (None, each.sha256):
+            await services.on_disk(services.store.blobs.remove, each.content)
+            raise WrongBytesError(
+                f"{file.source} is damaged: its SHA-256 is not what its name says",
+                remedy="download the model again where it came from",
+            )
     entries = tuple(map(_entry, folder, found))
     for entry in entries:
         report(FileDone("/".join(entry.path), entry.size))

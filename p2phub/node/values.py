@@ -81,7 +81,8 @@ class PublishRequest:
     """Publish a folder as a new release of `name`, signed by this node's publisher."""
 
     folder: Path
-    """The folder whose files are published; absolute when it comes over HTTP."""
+    """The folder whose files are published, or a manifest of Ollama's; absolute when it comes over
+    HTTP."""
     name: str
     """The repo, without a publisher: one can only publish as oneself."""
     message: str = ""
@@ -92,6 +93,10 @@ class PublishRequest:
     """What the repo holds."""
     sign_with: str | None = None
     """The name of the release key to sign with; None takes the node's own."""
+    in_place: bool = False
+    """Keep no copy: the files are given out from where they lie, as long as they do not change."""
+    rehash: bool = False
+    """Read every byte, also of files that look unchanged since they were last read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,17 +43,53 @@ def test_files_come_in_the_order_of_their_paths_and_caches_are_left_out(tmp_path
     assert paths(tmp_path) == ["a/b/c.txt", "a/z.txt", "b.json"]
 
 
-def test_a_link_to_a_file_is_that_file_and_a_link_to_a_folder_is_an_error(tmp_path):
-    blobs, model = tmp_path / "blobs", tmp_path / "model"
-    blobs.mkdir()
-    model.mkdir()
-    (blobs / "abc").write_bytes(b"12345")
-    (model / "config.json").symlink_to(blobs / "abc")
-    (only,) = files_in(model)
+def test_a_link_to_a_file_of_the_folder_is_that_file_and_a_link_to_a_folder_is_an_error(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "abc").write_bytes(b"12345")
+    (tmp_path / "config.json").symlink_to("deep/abc")
+    only, _ = files_in(tmp_path)
     assert (only.path, only.size) == (("config.json",), 5)
-    (model / "more").symlink_to(blobs)
+    (tmp_path / "more").symlink_to("deep")
     with pytest.raises(UsageError, match="link to a folder"):
+        files_in(tmp_path)
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+@pytest.mark.parametrize("hops", [1, 2])
+def test_a_link_that_leads_out_of_the_folder_is_named_and_refused(tmp_path, absolute, hops):
+    model, secret = tmp_path / "model", tmp_path / "secret"
+    model.mkdir()
+    secret.write_text("secret")
+    target = secret if absolute else "../secret"
+    if hops == 2:
+        (model / "a.json").symlink_to("b.json")
+        (model / "b.json").symlink_to(target)
+    else:
+        (model / "a.json").symlink_to(target)
+    with pytest.raises(UsageError, match=r"a\.json is a link that leads out"):
         files_in(model)
+
+
+def test_a_folder_that_is_itself_reached_by_a_link_is_no_way_out(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a").write_text("x")
+    (tmp_path / "model" / "b").symlink_to("a")
+    (tmp_path / "link").symlink_to("model")
+    assert paths(tmp_path / "link") == ["a", "b"]
+
+
+def test_a_snapshot_of_this_nodes_own_store_also_of_files_in_place(tmp_path):
+    blobs, snapshot = tmp_path / "blobs" / "ab", tmp_path / "snapshots" / "x"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    (tmp_path / "elsewhere").write_bytes(b"in place")
+    (blobs / "one").write_bytes(b"ours")
+    (blobs / "two").symlink_to(tmp_path / "elsewhere")
+    for name in ("one", "two"):
+        (snapshot / name).symlink_to(f"../../blobs/ab/{name}")
+    assert [file.size for file in files_in(snapshot, tmp_path / "blobs")] == [4, 8]
+    with pytest.raises(UsageError, match="leads out"):
+        files_in(snapshot)
 
 
 def test_a_link_to_nothing(tmp_path):

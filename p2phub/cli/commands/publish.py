@@ -1,7 +1,13 @@
 """Sign the files of a folder as a new release and announce it.
 
-The files are read once and copied into the store; the folder is not changed. Prints the reference,
-the commit and the digest of the release.
+The files are read once and copied into the store; the folder is not changed. With --in-place there
+is no copy: the files are given out from where they lie, and never written to; a file that changes
+later is given out no more. Files that look unchanged since the last time are not read again.
+
+DIR may also be a snapshot in a Hugging Face cache (…/models--org--name/snapshots/COMMIT, or the
+models--org--name folder itself), and a model of Ollama's: ollama:llama3.2:1b, or its manifest file.
+Links that lead out of DIR are refused, but for those of such a cache. Prints the reference, the
+commit and the digest of the release.
 """
 
 import argparse
@@ -12,12 +18,22 @@ from p2phub.cli.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to publish")
+    parser.add_argument(
+        "folder", metavar="DIR", type=Path, help="the folder to publish, or ollama:MODEL"
+    )
     parser.add_argument("name", metavar="NAME", help="the repo, without a publisher")
     parser.add_argument("--message", "-m", default="", metavar="TEXT", help="what changed")
     parser.add_argument("--tag", metavar="TAG", help="a tag that names this release too")
     parser.add_argument(
         "--kind", choices=("model", "dataset", "space"), default="model", help="what the repo is"
+    )
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="make no copy; give the files out from where they lie",
+    )
+    parser.add_argument(
+        "--rehash", action="store_true", help="read every byte, also of files that look unchanged"
     )
     parser.add_argument("--sign-with", metavar="KEY", help="the name of the release key to use")
 
@@ -32,6 +48,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         tag=arguments.tag,
         kind=arguments.kind,
         sign_with=arguments.sign_with,
+        in_place=arguments.in_place,
+        rehash=arguments.rehash,
     )
     with session.node() as node:
         done = follow(node.events(call), session.output, "publishing")

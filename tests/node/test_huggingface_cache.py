@@ -1,0 +1,97 @@
+"""Publishing from a Hugging Face cache: its links are followed into its blobs, and nowhere else."""
+
+import pytest
+
+from p2phub.errors import NotFoundError, UsageError
+from p2phub.node.folder import files_in
+from p2phub.node.huggingface_cache import SHARED
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ETAG = "ab" * 32
+
+
+@pytest.fixture
+def repo(tmp_path):
+    repo = tmp_path / "hub" / "models--org--name"
+    snapshot = repo / "snapshots" / COMMIT
+    (snapshot / "deep").mkdir(parents=True)
+    (repo / "blobs").mkdir()
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(COMMIT)
+    (repo / "blobs" / ETAG).write_bytes(b"weights")
+    (snapshot / "model.safetensors").symlink_to(f"../../blobs/{ETAG}")
+    (snapshot / "deep" / "again").symlink_to(f"../../../blobs/{ETAG}")
+    return repo
+
+
+def test_links_into_the_blobs_are_the_files(repo):
+    found = files_in(repo / "snapshots" / COMMIT)
+    assert ["/".join(file.path) for file in found] == ["deep/again", "model.safetensors"]
+    assert {file.source for file in found} == {repo / "blobs" / ETAG}
+
+
+def test_the_folder_of_the_repo_stands_for_its_main_branch(repo):
+    assert files_in(repo) == files_in(repo / "snapshots" / COMMIT)
+
+
+@pytest.mark.parametrize("said", ["", "f" * 40, "../../..", "x" * 40, None])
+def test_a_repo_without_a_snapshot_of_its_main_branch(repo, said):
+    if said is None:
+        (repo / "refs" / "main").unlink()
+    else:
+        (repo / "refs" / "main").write_text(said)
+    with pytest.raises(NotFoundError, match="main branch"):
+        files_in(repo)
+
+
+def test_blobs_that_several_repos_share(repo):
+    shared = repo.parent / "blobs" / "cd"
+    shared.mkdir(parents=True)
+    (repo.parent / "blobs" / SHARED).write_text("1")
+    (repo / "blobs" / ETAG).rename(shared / "hash")
+    (repo / "blobs" / ETAG).symlink_to("../../blobs/cd/hash")
+    assert {file.source for file in files_in(repo)} == {shared / "hash"}
+    (repo.parent / "blobs" / SHARED).unlink()
+    with pytest.raises(UsageError, match="leads out"):
+        files_in(repo)
+
+
+@pytest.mark.parametrize("target", ["../../../../secret", "../../refs/main", "/etc/hostname"])
+def test_a_link_to_anything_else_is_refused(repo, tmp_path, target):
+    (tmp_path / "secret").write_text("secret")
+    (repo.parent / "secret").write_text("secret")
+    (repo / "snapshots" / COMMIT / "config.json").symlink_to(target)
+    with pytest.raises(UsageError, match=r"leads out|link to nothing"):
+        files_in(repo)
+
+
+def test_a_blob_that_is_itself_a_link_to_elsewhere_is_refused(repo, tmp_path):
+    (tmp_path / "secret").write_text("secret")
+    (repo / "blobs" / ETAG).unlink()
+    (repo / "blobs" / ETAG).symlink_to(tmp_path / "secret")
+    with pytest.raises(UsageError, match="leads out"):
+        files_in(repo)
+
+
+def test_a_folder_of_blobs_that_is_a_link_to_elsewhere_is_refused(repo, tmp_path):
+    (repo / "blobs").rename(tmp_path / "elsewhere")
+    (repo / "blobs").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match="leads out"):
+        files_in(repo)
+
+
+def test_a_folder_that_only_looks_a_little_like_a_cache_gets_no_licence(tmp_path):
+    snapshot = tmp_path / "work" / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (tmp_path / "work" / "blobs").mkdir()
+    (tmp_path / "work" / "blobs" / ETAG).write_text("x")
+    (snapshot / "a").symlink_to(f"../../blobs/{ETAG}")
+    with pytest.raises(UsageError, match="leads out"):
+        files_in(snapshot)
+
+
+def test_real_files_where_a_system_has_no_links(repo):
+    link = repo / "snapshots" / COMMIT / "model.safetensors"
+    link.unlink()
+    link.write_bytes(b"real")
+    assert [file.size for file in files_in(repo)] == [7, 4]
