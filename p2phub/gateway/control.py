@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 from p2phub.errors import RefusedError, TooSlowError, UsageError
 from p2phub.gateway.answers import Stream
 from p2phub.gateway.guard import Gate
-from p2phub.gateway.openapi import document
+from p2phub.gateway.openapi import BYTES, document
 from p2phub.gateway.operations import OPERATIONS, Operation
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.shapes import from_json, from_query
@@ -57,6 +57,10 @@ class Control:
             wanted = await _read(operation, request)
             if operation.streams:
                 return self._stream(operation, wanted)
+            if operation.gives is bytes:
+                return Response(
+                    await operation.call(self._node, wanted, _unheard), media_type=BYTES
+                )
             return JSONResponse(await self._answer(operation, wanted, _unheard))
 
         return endpoint

@@ -18,6 +18,8 @@ OTHERS: Final = {
     "/control/openapi.json": "This document",
 }
 """What is not about the node: each is a GET that anyone on loopback may send."""
+BYTES: Final = "application/octet-stream"
+"""The type of an answer that is just bytes."""
 _ERROR: dict[str, Any] = {
     "type": "object",
     "description": "What went wrong, for programs (`code`, `exit`) and people.",
@@ -104,6 +106,9 @@ def _parameters(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _answer(operation: Operation) -> dict[str, Any]:
+    if operation.gives is bytes:
+        raw = {"schema": {"type": "string", "format": "binary"}}
+        return {"description": "The bytes.", "content": {BYTES: raw}}
     result = _result(operation)
     if not operation.streams:
         return {"description": "The answer.", "content": {"application/json": {"schema": result}}}

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from p2phub.errors import UsageError
 from p2phub.gateway.ports import NodeApi
+from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileDone,
     FileRow,
@@ -91,7 +92,7 @@ class Operation:
     takes: type
     """The dataclass of the request: a query string for GET, a JSON body for POST."""
     gives: type
-    """The dataclass of the answer, or of each item of it."""
+    """The dataclass of the answer, or of each item of it; `bytes` where it is just that."""
     call: Callable[[NodeApi, Any, Report], Awaitable[Any]]
     under: str = ""
     """The key that holds the list, where the answer is one."""
@@ -175,6 +176,33 @@ OPERATIONS: Final = (
         _pull,
         streams=True,
         example={"reference": "lab/minilm", "include": ["*.safetensors"]},
+    ),
+    Operation(
+        "resolve",
+        "Find out which release a name means now, over the network; brings no file",
+        OneRelease,
+        Named,
+        lambda node, request, report: node.resolve(request.reference),
+        example={"reference": "lab/minilm"},
+    ),
+    Operation(
+        "ranges",
+        "Fetch and verify the pieces that hold some byte ranges of a file. They stay on this disk,"
+        " and a pull goes on from there",
+        PartRequest,
+        PartHere,
+        lambda node, request, report: node.bring_ranges(request, report),
+        streams=True,
+        example={"reference": "lab/minilm", "path": "model.safetensors", "ranges": [[0, 8]]},
+    ),
+    Operation(
+        "read",
+        "The bytes of some ranges of a file, one after another, verified; fetched if they are not"
+        " here. At most 16 MiB a call",
+        PartRequest,
+        bytes,
+        lambda node, request, report: node.read(request),
+        example={"reference": "lab/minilm", "path": "model.safetensors", "ranges": [[0, 8]]},
     ),
     Operation(
         "search",

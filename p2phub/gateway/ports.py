@@ -7,6 +7,7 @@ may be called from any thread, any number of times, until the call it was given 
 from collections.abc import Sequence
 from typing import Protocol
 
+from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileRow,
     Hit,
@@ -42,6 +43,14 @@ class NodeApi(Protocol):
     async def publish(self, request: PublishRequest, report: Report) -> Published: ...
 
     async def pull(self, request: PullRequest, report: Report) -> Pulled: ...
+
+    async def resolve(self, reference: str) -> Named: ...
+
+    async def bring_ranges(self, request: PartRequest, report: Report) -> PartHere: ...
+
+    async def read(self, request: PartRequest) -> bytes:
+        """The bytes of the wanted ranges, one after another."""
+        ...
 
     async def search(self, query: SearchQuery) -> Sequence[Hit]: ...
 

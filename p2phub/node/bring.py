@@ -23,6 +23,7 @@ from p2phub.errors import (
 from p2phub.formats.ids import ContentId
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable, max_table_bytes
+from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.asking import all_quick, first_right
 from p2phub.node.events import FileDone, Planned, Report, Warned
 from p2phub.node.fetch import FileFetch
@@ -54,6 +55,8 @@ class Bringing:
     """Who has kept this pull waiting, and is asked again only when nobody else is left."""
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
+    only: Sequence[Range] | None = None
+    """The byte ranges of its one file that are wanted; None means whole files."""
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
@@ -73,6 +76,23 @@ async def bring_all(
         bringing = Bringing(services, resolved, report, progress, linked=total - to_fetch)
         if missing:
             await _bring_missing(bringing, missing)
+    return bringing
+
+
+async def bring_part(
+    services: Services,
+    resolved: ResolvedRelease,
+    file: FileEntry,
+    ranges: Sequence[Range],
+    report: Report,
+) -> Bringing:
+    """Bring the pieces that hold these byte ranges of one file. They are kept, and whoever wants
+    more of the file goes on from there.
+    """
+    total = sum(stop - start for start, stop in ranges)
+    async with reporting(total, report) as progress:
+        bringing = Bringing(services, resolved, report, progress, only=ranges)
+        await _bring_with_patience(bringing, file)
     return bringing
 
 
@@ -118,7 +138,8 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
                 raise lie or error from None
             await trio.sleep(ATTEMPT_PAUSE)
         else:
-            bringing.report(FileDone("/".join(file.path), file.size))
+            if bringing.only is None:
+                bringing.report(FileDone("/".join(file.path), file.size))
             return
     if lie is not None:
         raise lie
@@ -138,14 +159,16 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     table = await _table_of(bringing, file, sources)
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
-    partial = await services.on_disk(store.partials.open, file.content, table)
+    wanted = covering(table, [(0, table.size)] if bringing.only is None else bringing.only)
+    part = sum(table.offset(run.first + run.count) - table.offset(run.first) for run in wanted)
+    partial = await services.on_disk(store.partials.open, file.content, table, part=part)
     try:
-        counted = partial.bytes_done if again else 0
-        await services.on_disk(store.link_pieces, partial)
+        counted = partial.bytes_done if again or bringing.only is not None else 0
+        await services.on_disk(store.link_pieces, partial, wanted=wanted)
         here = partial.bytes_done - counted
         bringing.linked += here
         bringing.progress.add(here)
-        missing = partial.missing()
+        missing = both(partial.missing(), wanted)
         if missing:
             fetch = FileFetch(
                 label, file.content, table, partial, missing=missing, brought=bringing.count
@@ -157,7 +180,8 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
             finally:
                 bringing.liars |= fetch.liars
                 bringing.slow |= fetch.slow
-        await services.on_disk(partial.commit)
+        if bringing.only is None or partial.complete:
+            await services.on_disk(partial.commit)
     finally:
         with trio.CancelScope(shield=True):
             await services.on_disk(store.partials.close, partial)

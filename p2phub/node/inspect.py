@@ -4,7 +4,7 @@ Works the same on the store of a running node and on one that was opened for rea
 `p2phub verify` needs no daemon and no network. Nothing here believes a row: what `info`, `ls` and
 `verify` say of a release comes from its documents, which pass the gate again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from p2phub.errors import NotFoundError, UntrustedError, UsageError
@@ -125,7 +125,7 @@ class Inspector:
         """What is known here of a release. Raises `NotFoundError`, `UntrustedError`."""
         found = self._locate(Reference.parse(reference))
         release, card = found.release, found.release.card
-        here = self._here([file.content for file in release.files])
+        here = self._here([file.content for file in release.files], self._begun())
         path = self._store.snapshots.path(found.repo, found.commit)
         rows = self._store.repos.releases(found.repo.publisher, found.repo.name)
         return RepoInfo(
@@ -159,7 +159,7 @@ class Inspector:
         """The repos on this disk, or the files of the release that is named."""
         if reference is None:
             return tuple(self._row(row) for row in self._store.repos.local())
-        found = self._locate(Reference.parse(reference))
+        found, begun = self._locate(Reference.parse(reference)), self._begun()
         return tuple(
             FileRow(
                 path="/".join(file.path),
@@ -167,7 +167,7 @@ class Inspector:
                 sha256=file.sha256.hex(),
                 sha256_checked=self._store.blobs.sha256(file.content) == file.sha256,
                 content=str(file.content),
-                here=self._here([file.content]),
+                here=self._here([file.content], begun),
             )
             for file in found.release.files
         )
@@ -278,7 +278,7 @@ class Inspector:
             commit=row.commit,
             kind=row.kind,
             verdict=self._standing(row.repo.publisher).text,
-            here="complete" if row.complete else "partial" if row.files_here else "none",
+            here="complete" if row.complete else "partial" if self._has_some(row) else "none",
             files=row.files,
             bytes=row.bytes,
             bytes_here=row.bytes_here,
@@ -293,11 +293,27 @@ class Inspector:
             return Judgement(verdict_of(error))
         return head.judgement if head is not None else Judgement(Verdict.UNSIGNED)
 
-    def _here(self, contents: Sequence[ContentId]) -> Here:
+    def _has_some(self, row: StoredRow) -> bool:
+        if row.files_here:
+            return True
+        try:
+            accepted = self._knowledge.document(row.digest, Release)
+        except UntrustedError:
+            return False
+        if accepted is None or not isinstance(accepted.document, Release):
+            return False
+        contents = [file.content for file in accepted.document.files]
+        return self._here(contents, self._begun()) != "none"
+
+    def _here(self, contents: Sequence[ContentId], begun: Collection[ContentId]) -> Here:
+        """Whether these files are here, whole or, if they were `begun`, with some pieces."""
         held = [content for content in contents if self._store.blobs.has(content)]
         if len(held) == len(contents):
             return "complete"
-        return "partial" if held else "none"
+        return "partial" if held or any(content in begun for content in contents) else "none"
+
+    def _begun(self) -> frozenset[ContentId]:
+        return frozenset(self._store.partials.list())
 
     def _called(self, publisher: PublisherId) -> str:
         return self._store.documents.aliases().alias_of(publisher) or str(publisher)

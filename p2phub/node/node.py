@@ -34,9 +34,11 @@ from p2phub.node.inspect import Inspector
 from p2phub.node.library import Library, head_record
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.offline import TrustEditor, knowledge_of, layout_of
+from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
 from p2phub.node.pull import pull
+from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
 from p2phub.node.remove import remove
 from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.traffic import Meter, Traffic
@@ -228,6 +230,18 @@ class Node:
     async def pull(self, request: PullRequest, report: Report) -> Pulled:
         """See `p2phub.node.pull`."""
         return await pull(self._services, request, report)
+
+    async def resolve(self, reference: str) -> Named:
+        """Which release a reference names now: see `p2phub.node.ranges`."""
+        return await what_it_names(self._services, reference)
+
+    async def bring_ranges(self, request: PartRequest, report: Report) -> PartHere:
+        """See `p2phub.node.ranges`."""
+        return await bring_ranges(self._services, request, report)
+
+    async def read(self, request: PartRequest) -> bytes:
+        """See `p2phub.node.ranges`."""
+        return await read_ranges(self._services, request)
 
     async def search(self, query: SearchQuery) -> tuple[Hit, ...]:
         """Look in the local catalog; asks nobody."""

@@ -32,7 +32,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
         await services.on_disk(_check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
     ref = await services.on_disk(services.name_of, resolved.repo, resolved.revision)
-    _obey_policy(services, resolved, report)
+    obey_policy(services, resolved, report)
     report(Resolved(ref, resolved.commit, str(resolved.repo.publisher), resolved.judgement.text))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
@@ -78,7 +78,7 @@ def _let_go_if_empty(services: Services, resolved: ResolvedRelease) -> None:
         services.store.repos.remove(resolved.digest)
 
 
-def _obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
+def obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
     verdict = resolved.judgement.verdict
     match decide(services.config.trust.policy, verdict):
         case "refuse":

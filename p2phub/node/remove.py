@@ -1,14 +1,17 @@
-"""Remove a release from this disk: its folder, its row, and the blobs that nothing else needs.
+"""Remove a release from this disk: its folder, its row, and the blobs and partial files that
+nothing else needs.
 
 What is known of the release stays (it can be pulled again by its commit); only the bytes go. A file
-that another release on this disk uses stays too.
+that another release on this disk uses stays too, and one that was published in place is its
+owner's: it is not touched.
 """
 
 from p2phub.errors import NotFoundError
-from p2phub.formats.ids import Reference
+from p2phub.formats.ids import ContentId, Reference
 from p2phub.node.resolve import ResolvedRelease, resolve
 from p2phub.node.services import Services
 from p2phub.node.values import Removed
+from p2phub.store.store import Store
 
 
 async def remove(services: Services, reference: str) -> Removed:
@@ -31,4 +34,14 @@ def _remove(services: Services, resolved: ResolvedRelease) -> int:
             remedy="`p2phub ls` lists what is",
         )
     store.snapshots.remove(repo, resolved.commit)
-    return sum(content.size for content in contents if store.blobs.remove(content))
+    freed = sum(_remove_blob(store, content) for content in contents)
+    for content in contents:
+        begun = store.partials.written(content)
+        freed += begun if store.partials.remove(content) else 0
+    return freed
+
+
+def _remove_blob(store: Store, content: ContentId) -> int:
+    """The bytes that are free now: none where the file is its owner's and stays."""
+    size = 0 if store.blobs.place(content) else content.size
+    return size if store.blobs.remove(content) else 0

@@ -207,9 +207,9 @@ class Partial:
         """
         if known is not None and stamp_now(self.data) == known.stamp:
             self._left = known.stamp
-            for index, here in enumerate(known.have):
-                if here:
-                    self._count(index)
+            self._have[:] = known.have
+            self._pieces_done = known.have.count(1)
+            self._bytes_done = sum(stop - start for start, stop in self.ranges())
             return
         claimed = self._claimed()
         if not claimed:

@@ -136,13 +136,17 @@ class Partials:
             self._drop(content)
         return True
 
+    def written(self, content: ContentId) -> int:
+        """The bytes that a partial takes on the disk: files have holes where nothing came yet."""
+        return min(content.size, written_bytes(self._data(content)))
+
     def recover(self) -> None:
         """After a start: count what is here; drop what became a blob just before a crash."""
         for content in self.list():
             if self._blobs.has(content):
                 self._drop(content)
             else:
-                self._space.found(content, self._written(content), self._data(content))
+                self._space.found(content, self.written(content), self._data(content))
 
     def take_back(self, content: ContentId) -> None:
         """Make a partial of a file that lies among the blobs and has no row: see `_take_back`."""
@@ -155,12 +159,8 @@ class Partials:
         """Set aside what will be written of a file, beside what is there of it."""
         size = content.size
         if part is not None:
-            size = min(size, self._written(content) + part)
+            size = min(size, self.written(content) + part)
         self._space.claim(content, size, self._data(content))
-
-    def _written(self, content: ContentId) -> int:
-        """The bytes that a partial takes on the disk: files have holes where nothing came yet."""
-        return min(content.size, written_bytes(self._data(content)))
 
     def _new(self, content: ContentId, table: PieceTable) -> Partial:
         folder = self._layout.partial / str(content)

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from p2phub.errors import NotFoundError, P2PHubError
+from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     Event,
     FileDone,
@@ -44,6 +45,8 @@ PEER = "12D3KooWFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REF = "lab/minilm"
 SIZE = 1000
+FILE = bytes(range(250)) * 4
+"""What its one file is read as."""
 EVENTS: tuple[Event, ...] = (
     Resolved(f"{REF}@main", COMMIT, PUBLISHER, "verified"),
     Planned(files=1, bytes_total=SIZE, bytes_linked=0, bytes_to_fetch=SIZE),
@@ -124,6 +127,22 @@ class FakeNode:
         shares = (SourceShare("12D3KooWOther", SIZE),)
         ref = f"{REF}@main"
         return Pulled(ref, COMMIT, path, self.verdict, SIZE, SIZE, 0, 0.5, 1, shares)
+
+    async def resolve(self, reference: str) -> Named:
+        await self._ask(reference)
+        self._known(reference)
+        return Named(f"{REF}@main", COMMIT, PUBLISHER, self.verdict)
+
+    async def bring_ranges(self, request: PartRequest, report: Report) -> PartHere:
+        await self._work(request, report)
+        self._known(request.reference)
+        wanted = sum(stop - start for start, stop in request.ranges)
+        return PartHere(f"{REF}@main", COMMIT, request.path, SIZE, wanted, 0)
+
+    async def read(self, request: PartRequest) -> bytes:
+        await self._ask(request)
+        self._known(request.reference)
+        return b"".join(FILE[start:stop] for start, stop in request.ranges)
 
     async def search(self, query: SearchQuery) -> Sequence[Hit]:
         await self._ask(query)
