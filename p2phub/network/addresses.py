@@ -1,12 +1,16 @@
-"""Where the data plane of a peer may be reached: what it told us, then where we see it.
+"""Where a peer may be reached: its data plane, by what it told us and where we see it; and which of
+its addresses are for whom.
 
 Rules it keeps: an address that is not one, or that stands for no machine, is left out, whoever
-named it; names become numbers in trio, where a slow resolver can be cancelled, never in a thread
-that holds a connection.
+named it; an address of a smaller network than the one we share with somebody (loopback, private) is
+neither told to nor taken from him; names become numbers in trio, where a slow resolver can be
+cancelled, never in a thread that holds a connection.
 
 >>> peer = PeerAddress("12D3KooW", ("/ip4/192.0.2.1/tcp/4042", "/ip6/2001:db8::1/tcp/4042"))
 >>> [str(each) for each in data_addresses(("hub.example:443", "nonsense"), 4043, peer)]
 ['hub.example:443', '192.0.2.1:4043', '[2001:db8::1]:4043']
+>>> fit_between(("/ip4/10.0.0.7/tcp/1", "/ip4/127.0.0.1/tcp/1", "/ip4/8.8.8.8/tcp/1"), "10.0.0.9")
+('/ip4/10.0.0.7/tcp/1', '/ip4/8.8.8.8/tcp/1')
 """
 
 import ipaddress
@@ -17,6 +21,8 @@ import trio
 
 from p2phub.config import Endpoint
 from p2phub.protocol.ports import PeerAddress
+
+_LOOPBACK, _LINK, _PRIVATE, _PUBLIC = 1, 2, 3, 4
 
 
 def data_addresses(told: Iterable[str], data_port: int, peer: PeerAddress) -> tuple[Endpoint, ...]:
@@ -32,6 +38,31 @@ def data_addresses(told: Iterable[str], data_port: int, peer: PeerAddress) -> tu
         if host and data_port:
             found[Endpoint(host, data_port)] = None
     return tuple(each for each in found if each.port and not _is_nobody(each.host))
+
+
+def fit_between(addresses: Iterable[str], host: str | None) -> tuple[str, ...]:
+    """Those libp2p addresses that mean the same to us and to whoever we see at `host`.
+
+    None: nothing is known of him, so public ones only.
+    """
+    least = max(_LOOPBACK, _reach(host)) if host is not None else _PUBLIC
+    return tuple(each for each in addresses if _reach(_host(each)) >= least)
+
+
+def _reach(host: str) -> int:
+    """How large the network is in which a host has this address; 0 if in none."""
+    ip = _ip(host)
+    if not host or _is_nobody(host):
+        return 0
+    if ip is None:
+        return _LOOPBACK if host.lower().rstrip(".").endswith("localhost") else _PUBLIC
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return _LOOPBACK
+    if ip.is_link_local:
+        return _LINK
+    return _PRIVATE if ip.is_private else _PUBLIC
 
 
 async def numeric(endpoints: Iterable[Endpoint], patience: float) -> tuple[Endpoint, ...]:

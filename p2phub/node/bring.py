@@ -8,7 +8,7 @@ the next one resumes.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -20,23 +20,30 @@ from p2phub.errors import (
     WrongBytesError,
     plain_errors,
 )
+from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable, max_table_bytes
 from p2phub.formats.ranges import Range, both, covering
-from p2phub.node.asking import all_quick, first_right
+from p2phub.node.asking import first_right
 from p2phub.node.events import FileDone, Planned, Report, Warned
 from p2phub.node.fetch import FileFetch
+from p2phub.node.gathering import Gathering, gathering_of
+from p2phub.node.joining import STARVED, Joining
 from p2phub.node.progress import ProgressCounter, reporting
 from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.services import Services
-from p2phub.protocol.ports import Holding, Source
+from p2phub.protocol.ports import Source
 from p2phub.store.blobs import Blobs
+from p2phub.store.partial import Partial
 
 FILES_AT_ONCE = 4
 ATTEMPTS = 3
 """How often sources are looked for again when the known ones are used up."""
 ATTEMPT_PAUSE = 1.0  # seconds
+LITTLE = 2.0
+"""Seconds for which a later attempt waits for sources that are fetching the file themselves."""
 
 
 @dataclass(slots=True)
@@ -55,6 +62,8 @@ class Bringing:
     """Who has kept this pull waiting, and is asked again only when nobody else is left."""
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
+    gathering: Gathering | None = None
+    """Who has the release, or is fetching it too; more are looked for while the pull lasts."""
     only: Sequence[Range] | None = None
     """The byte ranges of its one file that are wanted; None means whole files."""
 
@@ -75,7 +84,8 @@ async def bring_all(
     async with reporting(total, report, done=total - to_fetch) as progress:
         bringing = Bringing(services, resolved, report, progress, linked=total - to_fetch)
         if missing:
-            await _bring_missing(bringing, missing)
+            async with _gathered(bringing):
+                await _bring_missing(bringing, missing)
     return bringing
 
 
@@ -92,7 +102,8 @@ async def bring_part(
     total = sum(stop - start for start, stop in ranges)
     async with reporting(total, report) as progress:
         bringing = Bringing(services, resolved, report, progress, only=ranges)
-        await _bring_with_patience(bringing, file)
+        async with _gathered(bringing):
+            await _bring_with_patience(bringing, file)
     return bringing
 
 
@@ -171,12 +182,16 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
         missing = both(partial.missing(), wanted)
         if missing:
             fetch = FileFetch(
-                label, file.content, table, partial, missing=missing, brought=bringing.count
+                label,
+                file.content,
+                table,
+                partial,
+                missing=missing,
+                seed=_own_place(services),
+                brought=bringing.count,
             )
-            holders = await _holdings(bringing, file.content, sources)
-            _tell_of_streams(bringing, holders)
             try:
-                await fetch.run(holders)
+                await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
             finally:
                 bringing.liars |= fetch.liars
                 bringing.slow |= fetch.slow
@@ -185,6 +200,65 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     finally:
         with trio.CancelScope(shield=True):
             await services.on_disk(store.partials.close, partial)
+
+
+def _own_place(services: Services) -> int:
+    """A number of this node's own: where it begins, if others begin at the same time."""
+    return int.from_bytes(sha256(services.network.peer_id.encode())[:8], "big")
+
+
+@contextlib.asynccontextmanager
+async def _gathered(bringing: Bringing) -> AsyncIterator[None]:
+    """Look for sources of the release for as long as the block lasts; forget it if it fails."""
+    services, digest = bringing.services, bringing.resolved.digest
+    try:
+        async with gathering_of(services, digest, bringing.liars) as bringing.gathering:
+            yield
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            if digest not in await services.on_disk(services.store.repos.held_releases):
+                services.announcer.forget(digest)  # what is told by now dies by itself
+        raise
+
+
+async def _fetch(
+    bringing: Bringing,
+    file: FileEntry,
+    fetch: FileFetch,
+    sources: Sequence[Source],
+    *,
+    again: bool,
+    partial: Partial,
+) -> None:
+    """Fetch what is missing of a file from `sources` and from whoever is found meanwhile.
+
+    A big file has a swarm of its own, by its SHA-256: whoever has it, for whatever repo, may serve
+    it, because every piece is checked against the table that was signed here.
+    """
+    services, release = bringing.services, bringing.gathering
+    joining = Joining(
+        file.content,
+        fetch,
+        services.neighbours,
+        services.control,
+        lambda: partial.bytes_done,
+        slow=bringing.slow - {source.name for source in sources},
+        patience=LITTLE if again else STARVED,
+        begun=lambda: services.announcer.release(bringing.resolved.digest),
+    )
+    async with contextlib.AsyncExitStack() as stack:
+        gatherings = [release] if release is not None else []
+        if file.size > MIN_BIG_FILE:
+            of_file = gathering_of(services, file.sha256, bringing.liars, look_up=True)
+            gatherings.append(await stack.enter_async_context(of_file))
+        for source in sources:
+            joining.add(source)
+        for gathering in gatherings:
+            gathering.add(each for each in sources if services.neighbours.is_connected(each.name))
+        try:
+            await joining.run(*gatherings)
+        finally:
+            _tell_of_streams(bringing, joining.helping)
 
 
 async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
@@ -197,9 +271,9 @@ async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
     return True
 
 
-def _tell_of_streams(bringing: Bringing, holders: Sequence[tuple[Source, Holding]]) -> None:
+def _tell_of_streams(bringing: Bringing, holders: Sequence[Source]) -> None:
     """Say, once a source, that it is slow because its data port cannot be reached."""
-    for source, _ in holders:
+    for source in holders:
         if (
             bringing.services.neighbours.is_indirect(source.name)
             and source.name not in bringing.told
@@ -212,22 +286,6 @@ def _tell_of_streams(bringing: Bringing, holders: Sequence[tuple[Source, Holding
                     remedy="let its `[network] data_listen` port through",
                 )
             )
-
-
-async def _holdings(
-    bringing: Bringing, content: ContentId, sources: Sequence[Source]
-) -> list[tuple[Source, Holding]]:
-    """Which of `sources` have any of a file, asked all at once."""
-
-    async def ask(source: Source) -> Holding:
-        holding = await source.holds(content)
-        if holding is None:
-            raise NotFoundError(f"{source.name} has nothing of {content}")
-        return holding
-
-    asked = await all_quick(sources, ask)
-    bringing.slow |= {source.name for source in asked.late}
-    return asked.answers
 
 
 async def _table_of(bringing: Bringing, file: FileEntry, sources: Sequence[Source]) -> PieceTable:

@@ -78,6 +78,15 @@ class Neighbours:
         wanted = [peer for peer in found if peer.peer_id not in without]
         return await self._greet_all(wanted[: 2 * ENOUGH])
 
+    async def greet(self, peers: Sequence[PeerAddress]) -> list[Source]:
+        """Those of `peers` that answer, as sources; who was told of by others, for instance."""
+        self._note_who_left()
+        return await self._greet_all(peers)
+
+    def is_connected(self, peer_id: str) -> bool:
+        """Whether a source is a peer that can be asked on the control plane now."""
+        return self._is_connected(peer_id)
+
     def welcome(self, peer_id: str) -> None:
         """A person has connected us to this peer: whatever it did before, it is asked."""
         self._silent.pop(peer_id, None)

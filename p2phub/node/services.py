@@ -15,6 +15,7 @@ from p2phub.config import Config
 from p2phub.errors import UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId
 from p2phub.network.control import ControlClient
+from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
@@ -86,6 +87,8 @@ class Services:
     records: Records
     control: ControlClient
     neighbours: Neighbours
+    acquaintances: Acquaintances
+    """Which peers want or have what, as they say themselves."""
     announcer: Announcer
     traffic: Traffic
     on_disk: DiskThreads

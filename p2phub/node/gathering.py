@@ -1,0 +1,140 @@
+"""The sources of one thing, a release or a file by its SHA-256, found while a pull lasts.
+
+A pull begins with whom the DHT names and who is connected. From then on every source is asked whom
+it knows (peer exchange), the DHT is asked again from time to time, and whoever asks us about the
+same thing is a source as well: it fetches what we fetch. Each is greeted, and named once to
+`joined` of whoever fetches a file.
+
+Rules it keeps: nobody is waited for; at most `MOST_SOURCES` are gathered; who lied in this pull is
+not gathered again.
+"""
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+
+import trio
+
+from p2phub.errors import P2PHubError, plain_errors
+from p2phub.network.control import ControlClient
+from p2phub.node.acquaintances import Acquaintances
+from p2phub.node.neighbours import Neighbours
+from p2phub.node.services import Services
+from p2phub.protocol.ports import PeerAddress, Source
+
+MOST_SOURCES = 16
+"""Sources of one thing."""
+EXCHANGE_EVERY = 3.0  # seconds
+LOOK_UP_EVERY = 20.0  # seconds
+
+Joined = Callable[[Source], None]
+
+
+class Gathering:
+    """Looks for sources of `digest` while `run` runs. `unwanted`: names of those who lied."""
+
+    def __init__(
+        self,
+        digest: bytes,
+        neighbours: Neighbours,
+        control: ControlClient,
+        acquaintances: Acquaintances,
+        unwanted: Collection[str] = (),
+    ) -> None:
+        self._digest, self._unwanted = digest, unwanted
+        self._neighbours, self._control = neighbours, control
+        self._acquaintances = acquaintances
+        self._found: dict[str, Source] = {}
+        self._listeners: list[Joined] = []
+        self._asked = trio.Event()
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Who was found so far and has not lied since."""
+        return tuple(each for each in self._found.values() if each.name not in self._unwanted)
+
+    def listen(self, joined: Joined) -> None:
+        """Call `joined` with every source found so far, and with those found from now on."""
+        self._listeners.append(joined)
+        for source in self.sources:
+            joined(source)
+
+    def leave(self, joined: Joined) -> None:
+        """Call `joined` no more."""
+        self._listeners.remove(joined)
+
+    def add(self, sources: Iterable[Source]) -> None:
+        """These were found; another object of the same name takes the place of the old one."""
+        for source in sources:
+            known = self._found.get(source.name)
+            is_full = known is None and len(self._found) >= MOST_SOURCES
+            if known is source or is_full or source.name in self._unwanted:
+                continue
+            self._found[source.name] = source
+            self._asked.set()
+            for joined in tuple(self._listeners):
+                joined(source)
+
+    async def run(self, *, look_up: bool) -> None:
+        """Look for more until cancelled; in the DHT at once if `look_up`, else after a while."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_up, 0.0 if look_up else LOOK_UP_EVERY)
+            nursery.start_soon(self._hear_of_who_asks)
+            nursery.start_soon(self._ask_around, nursery)
+
+    async def _look_up(self, first_pause: float) -> None:
+        await trio.sleep(first_pause)
+        while True:
+            self.add(await self._neighbours.holders(self._digest, without=self._unwanted))
+            await trio.sleep(LOOK_UP_EVERY)
+
+    async def _hear_of_who_asks(self) -> None:
+        while True:
+            change = self._acquaintances.change
+            await self._greet(self._acquaintances.members(self._digest))
+            await change()
+
+    async def _ask_around(self, nursery: trio.Nursery) -> None:
+        """Ask each source whom it knows: a new one at once, all of them every few seconds."""
+        told: set[str] = set()
+        while True:
+            self._asked = trio.Event()
+            for name in self._found.keys() - told:
+                nursery.start_soon(self._ask, name)
+            told = set(self._found)
+            with trio.move_on_after(EXCHANGE_EVERY) as pause:
+                await self._asked.wait()
+            if pause.cancelled_caught:
+                told = set()
+
+    async def _ask(self, name: str) -> None:
+        if not self._neighbours.is_connected(name):
+            return
+        self._acquaintances.wants(name, self._digest)
+        with suppress(P2PHubError):  # an older one does not know the question; a liar is no loss
+            texts = await self._control.exchange(name, self._digest)
+            await self._greet(self._acquaintances.heard(name, texts))
+
+    async def _greet(self, peers: Iterable[PeerAddress]) -> None:
+        strangers = [
+            peer
+            for peer in peers
+            if peer.peer_id not in self._found and peer.peer_id not in self._unwanted
+        ]
+        if strangers and len(self._found) < MOST_SOURCES:
+            self.add(await self._neighbours.greet(strangers))
+
+
+@asynccontextmanager
+async def gathering_of(
+    services: Services, digest: bytes, unwanted: Collection[str], *, look_up: bool = False
+) -> AsyncIterator[Gathering]:
+    """A gathering that looks for sources for as long as the block lasts."""
+    gathering = Gathering(
+        digest, services.neighbours, services.control, services.acquaintances, unwanted
+    )
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(gathering.run, look_up=look_up))
+            yield gathering
+            nursery.cancel_scope.cancel()
