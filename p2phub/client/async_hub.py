@@ -95,6 +95,7 @@ class AsyncHub:
         sign_with: str | None = None,
         in_place: bool = False,
         rehash: bool = False,
+        seeds: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a release and announce it. See `Hub.publish`."""
@@ -107,6 +108,7 @@ class AsyncHub:
             sign_with=sign_with,
             in_place=in_place,
             rehash=rehash,
+            seeds=seeds,
         )
         return await self._run(call, progress)
 

@@ -94,6 +94,7 @@ def publish(
     sign_with: str | None = None,
     in_place: bool = False,
     rehash: bool = False,
+    seeds: Sequence[str] = (),
 ) -> Call[Published]:
     options = _given(
         message=message or None,
@@ -102,6 +103,7 @@ def publish(
         sign_with=sign_with,
         in_place=in_place or None,
         rehash=rehash or None,
+        seeds=seeds,
     )
     body = {"folder": str(_absolute(ollama.resolve(folder))), "name": name} | options
     return Call("publish", _one(Published), body=body, streams=True)

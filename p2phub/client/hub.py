@@ -120,6 +120,7 @@ class Hub:
         sign_with: str | None = None,
         in_place: bool = False,
         rehash: bool = False,
+        seeds: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a new release of the repo `name` and announce it.
@@ -135,6 +136,8 @@ class Hub:
             in_place: keep no copy; the files are given out from where they lie. One that changes
                 is given out no more.
             rehash: read every byte, also of files that look unchanged since the last time.
+            seeds: web servers that have these files too, each the address of a folder or one
+                with `{path}`, `{name}`, `{publisher}` or `{content}` in it.
             progress: called now and then with bytes done and in all.
 
         Raises `UsageError` (missing or empty folder, a path that must not reach a disk),
@@ -149,6 +152,7 @@ class Hub:
             sign_with=sign_with,
             in_place=in_place,
             rehash=rehash,
+            seeds=seeds,
         )
         return self._run(call, progress)
 

@@ -8,6 +8,7 @@ old release is what everybody sees, and a second `publish` finds the blobs alrea
 import contextlib
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from p2phub.errors import NotFoundError, UsageError, WrongBytesError
@@ -28,6 +29,7 @@ from p2phub.node.progress import reporting
 from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
+from p2phub.protocol.seeds import filled, seed_layouts
 from p2phub.store.ingest import Ingested
 from p2phub.store.layout import Layout
 from p2phub.trust import envelope
@@ -52,11 +54,13 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
             remedy="choose another name for the tag",
         )
     message = _message(request.message)
+    layouts = seed_layouts(request.seeds)
     author = await services.on_disk(_author, services, request.sign_with)
     await services.on_disk(_keep_keys_home, request.folder, services.store.layout)
     folder = await services.on_disk(files_in, request.folder, services.store.layout.blobs)
     _warn_of_pickles(folder, report)
     files, hashed = await _ingest(services, request, folder, report)
+    files = tuple(_with_seeds(file, layouts, author.publisher, request.name) for file in files)
     card = await services.on_disk(_card_of, services, files, report)
     async with services.signing:  # two at once would each leave the other out of the index
         await catch_up(services, author.publisher)
@@ -165,6 +169,23 @@ def _entry(file: FolderFile, found: Ingested) -> FileEntry:
         content=found.content,
         git_sha1=found.git_sha1,
     )
+
+
+def _with_seeds(
+    file: FileEntry, layouts: Sequence[str], publisher: PublisherId, name: str
+) -> FileEntry:
+    """The file and where web servers have it."""
+    path, content = "/".join(file.path), str(file.content)
+    urls = [
+        filled(layout, publisher=str(publisher), name=name, path=path, content=content)
+        for layout in layouts
+    ]
+    if any(len(url) > limits.MAX_SEED for url in urls):
+        raise UsageError(
+            f"the web seed of {path} is too long",
+            remedy=f"an address may have {limits.MAX_SEED} characters",
+        )
+    return replace(file, seeds=tuple(urls))
 
 
 def _card_of(services: Services, files: Sequence[FileEntry], report: Report) -> Card:

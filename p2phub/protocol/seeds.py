@@ -24,12 +24,14 @@ and an address is shown to people. Whether a machine may be asked at all is left
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from p2phub.errors import UsageError
 from p2phub.formats.digest import hexadecimal
 from p2phub.formats.ids import ContentId
+from p2phub.formats.limits import MAX_SEEDS
 from p2phub.formats.urls import is_url
 
 PLACES: Final = ("publisher", "name", "commit", "path", "content")
@@ -58,6 +60,16 @@ def with_path(seed: str) -> str:
             remedy="write {path} where the path of a file belongs",
         )
     return f"{seed.rstrip('/')}/{{path}}"
+
+
+def seed_layouts(seeds: Sequence[str]) -> tuple[str, ...]:
+    """The seeds that a publisher names for a release, each once. Raises `UsageError`."""
+    layouts = tuple(dict.fromkeys(map(with_path, seeds)))
+    if len(layouts) > MAX_SEEDS:
+        raise UsageError(
+            f"{len(layouts)} web seeds are too many", remedy=f"name {MAX_SEEDS} at most"
+        )
+    return layouts
 
 
 def filled(seed: str, **values: str) -> str:

@@ -49,6 +49,11 @@ def test_relative_folders_are_meant_from_here(cli, node, tmp_path, monkeypatch):
     assert pulled.to == tmp_path / "out"
 
 
+def test_publish_hands_on_every_seed(cli, node):
+    cli("publish", "/model", "x", "--seed", "https://a.example/x", "--seed", "https://b.example/x")
+    assert node.asked[0].seeds == ("https://a.example/x", "https://b.example/x")
+
+
 def test_publish_prints_ref_commit_and_digest(cli, node):
     result = cli("publish", "/model", "minilm")
     assert [line.split()[0] for line in result.out.splitlines()][:3] == ["ref", "commit", "digest"]

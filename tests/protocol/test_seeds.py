@@ -4,7 +4,7 @@ import pytest
 
 from p2phub.errors import UsageError
 from p2phub.formats.ids import ContentId
-from p2phub.protocol.seeds import document_url, filled, host_of, with_path
+from p2phub.protocol.seeds import document_url, filled, host_of, seed_layouts, with_path
 
 CONTENT = ContentId(2_000_000, bytes(range(32)))
 
@@ -54,6 +54,15 @@ def test_a_value_that_is_not_known_yet():
 @pytest.mark.parametrize("value", ["{path}", "a{name}"])
 def test_what_is_filled_in_is_not_filled_in_again(value):
     assert "{" not in filled("https://x/{path}", path=value, name="n")
+
+
+def test_the_seeds_of_a_release_each_once():
+    assert seed_layouts(["https://x/m", "https://x/m/", "https://y/{path}"]) == (
+        "https://x/m/{path}",
+        "https://y/{path}",
+    )
+    with pytest.raises(UsageError, match="too many"):
+        seed_layouts([f"https://x{n}/" for n in range(9)])
 
 
 def test_only_an_export_has_documents():

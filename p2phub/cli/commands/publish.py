@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rehash", action="store_true", help="read every byte, also of files that look unchanged"
     )
+    parser.add_argument(
+        "--seed",
+        metavar="URL",
+        action="append",
+        default=[],
+        help="a web server that has these files too: the address of the folder, or one with"
+        " {path}, {name}, {publisher} or {content} in it; may be given several times",
+    )
     parser.add_argument("--sign-with", metavar="KEY", help="the name of the release key to use")
 
 
@@ -50,6 +58,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         sign_with=arguments.sign_with,
         in_place=arguments.in_place,
         rehash=arguments.rehash,
+        seeds=arguments.seed,
     )
     with session.node() as node:
         done = follow(node.events(call), session.output, "publishing")
