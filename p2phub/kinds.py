@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args
 BINARY = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DECIMAL = {"K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
+LEAST_RATE = 16 * 1024
+
 Log = Literal["debug", "info", "warning", "error"]
 Policy = Literal["off", "warn", "enforce"]
 Addresses = tuple[str, ...]
@@ -67,6 +69,18 @@ def read_size(value: object) -> int:
     return int(float(found[1]) * units[found[2]])
 
 
+def read_rate(value: object) -> int:
+    """Bytes a second: 0 is no limit, and less than `LEAST_RATE` would end every transfer.
+
+    >>> read_rate("5MB"), read_rate(0)
+    (5000000, 0)
+    """
+    rate = read_size(value)
+    if 0 < rate < LEAST_RATE:
+        raise ValueError(value)
+    return rate
+
+
 def text_of(value: object, pattern: str = r"(?s).*") -> str:
     """`value`, which is text that fits the pattern. Raises `ValueError`."""
     if not isinstance(value, str) or re.fullmatch(pattern, value) is None:
@@ -116,6 +130,10 @@ def _addresses(sample: str, pattern: str) -> Kind:
 _HOST = r"/(?:ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(?:/wss?)?"
 _PEER = r"/p2p/[1-9A-HJ-NP-Za-km-z]{32,64}"
 SIZE = Kind('bytes, as a number or as text such as "64G"', read_size)
+RATE = Kind(
+    'bytes a second, as a number or as text such as "5MB": at least 16K, or 0 for no limit',
+    read_rate,
+)
 SWITCH = Kind("true or false", _switch)
 PATH = Kind('a path as text, written out (no "~")', _path)
 ENDPOINT = Kind('"host:port"', lambda value: Endpoint.parse(text_of(value)))

@@ -43,6 +43,14 @@ class Status:
     peer_id: str = ""
     data_address: str | None = None
     host_restarts: int = 0
+    up_limit: int = 0
+    """Bytes a second that may be sent now; 0 is no limit."""
+    down_limit: int = 0
+    """Bytes a second that may be fetched now; 0 is no limit."""
+    up_limit_per_peer: int = 0
+    """Bytes a second that may be sent to one peer now; 0 is no limit."""
+    down_limit_per_peer: int = 0
+    """Bytes a second that may be fetched from one source now; 0 is no limit."""
     uptime: float = 0.0
     """Seconds."""
 
@@ -162,6 +170,29 @@ class RepoRow:
     files: int
     bytes: int
     bytes_here: int
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Which release a reference names now."""
+
+    ref: str
+    commit: str
+    publisher_id: str = ""
+    verdict: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PartHere:
+    """The pieces that hold some byte ranges of a file are on the node's disk."""
+
+    ref: str
+    commit: str
+    path: str
+    size: int
+    """Bytes of the whole file."""
+    bytes_fetched: int = 0
+    bytes_linked: int = 0
 
 
 @dataclass(frozen=True, slots=True)

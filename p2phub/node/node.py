@@ -28,7 +28,6 @@ from p2phub.network.stream_http import StreamServer
 from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
-from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
@@ -40,6 +39,7 @@ from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
 from p2phub.node.pull import pull
 from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
+from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
 from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.traffic import Meter, Traffic
@@ -84,8 +84,8 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
         on_disk = DiskThreads(DISK_THREADS)
-        up, down = Throttle(config.swarm.up), Throttle(config.swarm.down)
-        server = _data_server(config, seed, library, tickets, up)
+        paces = Paces(config.swarm)
+        server = _data_server(config, seed, library, tickets, paces.up)
         server.start()
         try:
             network = Libp2pNetwork(
@@ -104,11 +104,10 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 neighbours=Neighbours(
                     network,
                     network,
-                    Greeter(network, control, config.swarm.connections, down).source,
+                    Greeter(network, control, config.swarm.connections, paces.down).source,
                 ),
-                acquaintances=Acquaintances(network, network.remote_host),
                 announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
-                traffic=Traffic(up=Meter(time.monotonic), down=Meter(time.monotonic)),
+                traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
                 on_disk=on_disk,
                 data_port=server.port,
                 uploads=lambda: server.connections,
@@ -116,14 +115,8 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 bringing=Turns(),
                 signing=trio.Lock(),
             )
-            ControlServer(
-                library,
-                tickets,
-                data_port=server.port,
-                agent=AGENT,
-                acquaintances=services.acquaintances,
-            ).register(network)
-            StreamServer(library, up=up).register(network)
+            ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)
+            StreamServer(library, up=paces.up).register(network)
             with plain_errors():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(network.run)
@@ -150,7 +143,9 @@ def _data_server(
         make_certificate(seed),
         library,
         tickets,
-        connections=config.swarm.uploads,
+        connections=config.swarm.accepted,
+        per_peer=config.swarm.accepted_per_peer,
+        uploads=config.swarm.uploads,
         up=up,
     )
 
@@ -161,6 +156,7 @@ def _background(
     """What a node does when nobody asks."""
     return (
         services.announcer.run,
+        services.traffic.paces.obey_schedule,
         partial(housekeeping.announce_what_is_here, services),
         partial(housekeeping.hash_in_background, services),
         partial(housekeeping.renew_own_head, services),
@@ -198,6 +194,7 @@ class Node:
     async def status(self) -> Status:
         """What is going on now."""
         services, store = self._services, self._services.store
+        limits = services.traffic.paces.in_force
         listen = services.config.network.data_listen
         return Status(
             peers=len(self._network.peers()),
@@ -210,6 +207,10 @@ class Node:
             peer_id=self._network.peer_id,
             data_address=str(Endpoint(listen.host, services.data_port)),
             host_restarts=self._network.restarts,
+            up_limit=limits.up,
+            down_limit=limits.down,
+            up_limit_per_peer=limits.up_per_peer,
+            down_limit_per_peer=limits.down_per_peer,
             uptime=trio.current_time() - self._started,
         )
 

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from p2phub.node.rates import Paces
+
 WINDOW = 5  # seconds
 
 
@@ -40,8 +42,9 @@ class Meter:
 
 @dataclass(slots=True)
 class Traffic:
-    """What this node moves: bytes in, bytes out, pulls going on."""
+    """What this node moves: bytes in, bytes out, pulls going on; and how fast it may."""
 
     up: Meter
     down: Meter
+    paces: Paces
     pulls: int = 0

@@ -31,6 +31,7 @@ from p2phub.node.events import (
     Verifying,
     Warned,
 )
+from p2phub.node.status import Status
 
 __all__ = [
     "Event",
@@ -97,8 +98,6 @@ class PublishRequest:
     """Keep no copy: the files are given out from where they lie, as long as they do not change."""
     rehash: bool = False
     """Read every byte, also of files that look unchanged since they were last read."""
-    seeds: tuple[str, ...] = ()
-    """Web servers that have these files too, as `p2phub.protocol.seeds` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,33 +152,6 @@ class Identity:
     """What this node calls its own publisher."""
     addresses: tuple[str, ...] = ()
     """Full multiaddrs, `/p2p/<peer id>` included; empty while no node runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What the node is doing now."""
-
-    peers: int
-    """Peers connected."""
-    repos: int
-    """Repos held on this disk, whole or in part."""
-    bytes: int
-    """Bytes of all blobs held."""
-    transfers: int
-    """Pulls and uploads going on."""
-    up_rate: float
-    """Bytes a second sent, averaged over the last seconds."""
-    down_rate: float
-    """Bytes a second received, averaged over the last seconds."""
-    announce_lag: float
-    """Seconds that the oldest announcement not yet in the DHT has waited; 0 when none waits."""
-    peer_id: str = ""
-    data_address: str | None = None
-    """`host:port` of the data plane; None when it does not listen."""
-    host_restarts: int = 0
-    """How often the libp2p host had to be started again."""
-    uptime: float = 0.0
-    """Seconds since the node was ready."""
 
 
 @dataclass(frozen=True, slots=True)

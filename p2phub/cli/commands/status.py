@@ -17,6 +17,10 @@ _NAMES = {
     "transfers": "transfers",
     "up_rate": "up",
     "down_rate": "down",
+    "up_limit": "up limit",
+    "down_limit": "down limit",
+    "up_limit_per_peer": "up limit, each peer",
+    "down_limit_per_peer": "down limit, each source",
     "announce_lag": "announce lag",
     "data_address": "data address",
 }
@@ -37,6 +41,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     told |= {"running": "yes" if told["running"] else "no"}
     told |= {"bytes": size(told["bytes"]), "announce_lag": f"{told['announce_lag']:.0f} s"}
     told |= {key: f"{size(told[key])}/s" for key in ("up_rate", "down_rate")}
+    limits = [key for key in _NAMES if "limit" in key]
+    told |= {key: f"{size(told[key])}/s" if told.get(key) else None for key in limits}
     session.output.pairs(told, _NAMES)
     return 0
 
