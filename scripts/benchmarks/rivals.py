@@ -1,8 +1,9 @@
 """The other tools on the same bytes: which are installed, and what one transfer by them costs.
 
-Each is a program of this folder with two verbs. `serve WORDS` prints its port when it is ready and
-runs until it is killed; `fetch PORT FOLDER WORDS` brings everything into a folder, verified where
-the tool itself does not do that, with an fsync of every file, and prints what it took as JSON.
+Each is a program of this folder with two verbs, run with scripts/ on PYTHONPATH. `serve WORDS`
+prints its port when it is ready and runs until it is killed; `fetch PORT FOLDER WORDS` brings
+everything into a folder, verified where the tool itself does not do that, with an fsync of every
+file, and prints what it took as JSON.
 A tool that is absent is named in one line on standard error, and is left out.
 """
 
@@ -19,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopback import FailedError
 from measure import cpu_seconds, peak_mib
 
 HERE = Path(__file__).parent
@@ -86,7 +88,7 @@ def serving(program: str, *words: str) -> Iterator[Served]:
     try:
         port = process.stdout.readline().strip()
         if not port:
-            raise AssertionError(f"{program}.py serve ended before it was ready")
+            raise FailedError(f"{program}.py serve ended before it was ready")
         yield Served(process.pid, port)
     finally:
         process.kill()

@@ -46,23 +46,15 @@ class Swarm:
     """The sources, capped, and what they have."""
 
     def __init__(self, place: Path, sources: int, model: Path, running: ExitStack) -> None:
-        self._homes = [place / f"source-{number}" for number in range(sources)]
-        self.reference = self._fill(place, model)
-        first = Peer(Home(self._homes[0]), running, swarm_up=str(CAP))
+        first = publisher(place, running, "source-0", swarm_up=str(CAP))
+        self.reference, _ = first.publish(model, "model")
         self.sources = [first]
-        for home in self._homes[1:]:
-            self.sources.append(Peer(Home(home), running, first.address, swarm_up=str(CAP)))
-
-    def _fill(self, place: Path, model: Path) -> str:
-        """Let every source have the model, at full speed."""
-        with ExitStack() as running:
-            lab = publisher(place, running, self._homes[0].name)
-            reference, _ = lab.publish(model, "model")
-            for home in self._homes[1:]:
-                peer = Peer(Home(home), running, lab.address)
-                peer.meet()
-                peer.pull(reference)
-        return reference
+        for number in range(1, sources):
+            home = Home(place / f"source-{number}")
+            source = Peer(home, running, first.address, swarm_up=str(CAP))
+            source.meet()
+            source.pull(self.reference)
+            self.sources.append(source)
 
     def pulled(self, place: Path, nodes: int) -> Took:
         """So many nodes that have nothing pull at once."""

@@ -30,6 +30,12 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {folder}; }}
 }}
 """
+TOOLS = {
+    "curl": "curl --silent --no-progress-meter --fail --parallel --parallel-max 2 --noproxy *"
+    " --config -",
+    "aria2c": "aria2c --quiet --no-conf --all-proxy= --max-concurrent-downloads=2 --split=4"
+    " --max-connection-per-server=4 --min-split-size=1M --file-allocation=none --input-file=-",
+}
 TRIES = 200
 
 
@@ -44,8 +50,8 @@ def serve(folder: Path) -> None:
         print(port if answers(port) else "", flush=True)
         os._exit(0)
     program = shutil.which("nginx") or "nginx"
-    os.execv(program, [program, "-p", str(place), "-e", str(place / "errors"),
-                       "-c", str(place / "nginx.conf")])  # fmt: skip
+    words = ["-p", str(place), "-e", str(place / "errors"), "-c", str(place / "nginx.conf")]
+    os.execv(program, [program, *words])
 
 
 def answers(port: int) -> bool:
@@ -58,23 +64,12 @@ def answers(port: int) -> bool:
 
 
 def fetch(port: str, folder: Path, tool: str, digests: Mapping[str, str]) -> None:
-    addresses = {name: f"http://127.0.0.1:{port}/{name}" for name in digests}
-    match tool:
-        case "curl":
-            words = ["--silent", "--fail", "--parallel", "--parallel-max", "2", "--noproxy", "*"]
-            files = [f"--remote-name {address}" for address in addresses.values()]
-            subprocess.run(
-                ["curl", *words, "--config", "-"],
-                input="\n".join(files), text=True, cwd=folder, check=True,
-            )  # fmt: skip
-        case "aria2c":
-            words = ["--quiet", "--split=4", "--max-connection-per-server=4",
-                     "--min-split-size=1M", "--max-concurrent-downloads=2",
-                     "--file-allocation=none", "--no-conf", "--all-proxy="]  # fmt: skip
-            subprocess.run(
-                ["aria2c", *words, "--input-file=-"],
-                input="\n".join(addresses.values()), text=True, cwd=folder, check=True,
-            )  # fmt: skip
+    addresses = [f"url = http://127.0.0.1:{port}/{name}" for name in digests]
+    if tool == "curl":
+        asked = "\n".join(["remote-name-all", *addresses])
+    else:
+        asked = "\n".join(address.removeprefix("url = ") for address in addresses)
+    subprocess.run(TOOLS[tool].split(), input=asked, text=True, cwd=folder, check=True)
     for name, digest in digests.items():
         if blake3().update_mmap(folder / name).hexdigest() != digest:
             raise AssertionError(f"{name} has other bytes")
