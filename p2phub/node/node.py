@@ -28,6 +28,7 @@ from p2phub.network.stream_http import StreamServer
 from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
+from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
@@ -106,6 +107,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     network,
                     Greeter(network, control, config.swarm.connections, paces.down).source,
                 ),
+                acquaintances=Acquaintances(network, network.remote_host),
                 announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
                 traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
                 on_disk=on_disk,
@@ -115,7 +117,13 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 bringing=Turns(),
                 signing=trio.Lock(),
             )
-            ControlServer(library, tickets, data_port=server.port, agent=AGENT).register(network)
+            ControlServer(
+                library,
+                tickets,
+                data_port=server.port,
+                agent=AGENT,
+                acquaintances=services.acquaintances,
+            ).register(network)
             StreamServer(library, up=paces.up).register(network)
             with plain_errors():
                 async with trio.open_nursery() as nursery:

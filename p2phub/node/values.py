@@ -98,6 +98,8 @@ class PublishRequest:
     """Keep no copy: the files are given out from where they lie, as long as they do not change."""
     rehash: bool = False
     """Read every byte, also of files that look unchanged since they were last read."""
+    seeds: tuple[str, ...] = ()
+    """Web servers that have these files too, as `p2phub.protocol.seeds` writes them."""
 
 
 @dataclass(frozen=True, slots=True)
