@@ -96,7 +96,7 @@ class Request:
     method: str
     target: str
     headers: Headers = ()
-    body: bytes = b""
+    body: bytes = field(default=b"", repr=False)
 
     def header(self, name: str) -> str | None:
         return _header(self.headers, name)
