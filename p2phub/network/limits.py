@@ -1,19 +1,9 @@
-"""How long a peer may take, how much it may ask for at once, and how fast we send: time and rate.
+"""How long a peer may take, and how much it may ask for at once.
 
 Limits on sizes are in `p2phub.formats.limits`. Whoever talks to a peer takes a `Patience`, so that
 tests of slow peers are quick.
-
->>> slept = []
->>> limit = Bandwidth(1000, clock=lambda: 0.0, wait=slept.append)
->>> for _ in range(3):
-...     limit.take(500)
->>> slept
-[0.5, 1.0]
 """
 
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,41 +63,3 @@ class Patience:
     """Until the next request on an open connection."""
     retry_direct: float = 60.0
     """Before the data port of a peer is tried again after it did not answer."""
-
-
-class Bandwidth:
-    """At most `rate` bytes a second, all threads together; 0 is no limit.
-
-    Whoever comes is given the next free moment on the line and waits for it; nobody waits for the
-    first bytes.
-    """
-
-    def __init__(
-        self,
-        rate: int,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float], object] = time.sleep,
-    ) -> None:
-        self._rate, self._clock, self._wait = rate, clock, wait
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def take(self, size: int) -> None:
-        """Return when `size` bytes may be sent."""
-        seconds = self.reserve(size)
-        if seconds:
-            self._wait(seconds)
-
-    def reserve(self, size: int) -> float:
-        """Seconds to wait until `size` bytes may be sent; the place on the line is taken."""
-        if not self._rate:
-            return 0.0
-        with self._lock:
-            now = self._clock()
-            turn = max(self._free_at, now)
-            self._free_at = turn + size / self._rate
-        return turn - now
-
-
-UNLIMITED: Final = Bandwidth(0)

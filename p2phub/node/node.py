@@ -117,14 +117,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 bringing=Turns(),
                 signing=trio.Lock(),
             )
-            ControlServer(
-                library,
-                tickets,
-                data_port=server.port,
-                agent=AGENT,
-                acquaintances=services.acquaintances,
-            ).register(network)
-            StreamServer(library, up=paces.up).register(network)
+            _answer_peers(services, library, tickets)
             with plain_errors():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(network.run)
@@ -156,6 +149,18 @@ def _data_server(
         uploads=config.swarm.uploads,
         up=up,
     )
+
+
+def _answer_peers(services: Services, library: Library, tickets: Tickets) -> None:
+    """What peers may ask over the control plane."""
+    ControlServer(
+        library,
+        tickets,
+        data_port=services.data_port,
+        agent=AGENT,
+        acquaintances=services.acquaintances,
+    ).register(services.network)
+    StreamServer(library, up=services.traffic.paces.up).register(services.network)
 
 
 def _background(
