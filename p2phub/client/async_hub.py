@@ -84,6 +84,36 @@ class AsyncHub:
         call = calls.pull(reference, to=target, include=include, exclude=exclude)
         return (await self._run(call, progress)).path
 
+    async def read(self, reference: str, path: str, start: int, stop: int) -> bytes:
+        """Some bytes of one file of a release, verified. See `Hub.read`."""
+        return await self._run(calls.read_ranges(reference, path, [(start, stop)]))
+
+    async def load_tensors(
+        self,
+        reference: str,
+        names: Sequence[str] | None = None,
+        *,
+        device: str = "cpu",
+        slices: Mapping[str, tuple[int, int, int]] | None = None,
+        split: Mapping[str, int] | None = None,
+        rank: int | None = None,
+        world: int | None = None,
+        progress: OnProgress | None = None,
+    ) -> dict[str, Any]:
+        """Load tensors of a release without the rest of its files. See `Hub.load_tensors`."""
+        from p2phub.client.loading import Slices, load_tensors
+
+        wanted = Slices(slices or {}, split or {}, rank, world)
+        steps = load_tensors(reference, names, device=device, slices=wanted)
+        answer: Any = None
+        while True:
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                loaded: dict[str, Any] = end.value
+                return loaded
+            answer = await self._run(call, progress)
+
     async def publish(
         self,
         folder: Path | str,
@@ -192,6 +222,8 @@ class AsyncHub:
 
     async def _run(self, call: Call[T], progress: OnProgress | None = None) -> T:
         connection = await self._connected()
+        if call.raw:
+            return call.read({"content": await connection.content(call)})
         if not call.streams:
             return call.read(await connection.answer(call))
         last: Mapping[str, Any] = {}

@@ -17,6 +17,8 @@ from p2phub.client.results import (
     FileRow,
     Hit,
     Identity,
+    Named,
+    PartHere,
     PeerInfo,
     Pin,
     Published,
@@ -45,6 +47,8 @@ class Call(Generic[T]):
     body: Mapping[str, Any] | None = None
     """None makes it a GET."""
     streams: bool = False
+    raw: bool = False
+    """Whether the answer is just bytes: `read` is given them as `content`."""
 
     @property
     def path(self) -> str:
@@ -119,6 +123,24 @@ def pull(
     target = str(_absolute(to)) if to is not None else None
     body = {"reference": reference} | _given(to=target, include=include, exclude=exclude)
     return Call("pull", _one(Pulled), body=body, streams=True)
+
+
+def resolve(reference: str) -> Call[Named]:
+    return Call("resolve", _one(Named), body={"reference": reference})
+
+
+def ranges(reference: str, path: str, ranges: Sequence[tuple[int, int]]) -> Call[PartHere]:
+    return Call("ranges", _one(PartHere), body=_part(reference, path, ranges), streams=True)
+
+
+def read_ranges(reference: str, path: str, ranges: Sequence[tuple[int, int]]) -> Call[bytes]:
+    return Call(
+        "read", lambda answer: answer["content"], body=_part(reference, path, ranges), raw=True
+    )
+
+
+def _part(reference: str, path: str, ranges: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    return {"reference": reference, "path": path, "ranges": [list(each) for each in ranges]}
 
 
 def search(text: str = "", **filters: Any) -> Call[list[Hit]]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from p2phub.client.calls import Call
 from p2phub.client.http import httpx
 from p2phub.client.running import RunningNode
-from p2phub.client.wire import answer_of, as_ours, ended, is_last, parsed
+from p2phub.client.wire import answer_of, as_ours, content_of, ended, is_last, parsed
 
 CONNECT_PATIENCE: Final = 10.0
 """Seconds to wait for a connection."""
@@ -46,6 +46,12 @@ class Connection:
         with as_ours(self._url):
             response = self.http.request(**_request(call), timeout=_ANSWER)
             return answer_of(self._url, response.status_code, response.content)
+
+    def content(self, call: Call[Any]) -> bytes:
+        """The bytes of a call that is answered with just bytes. Raises the error it tells of."""
+        with as_ours(self._url):
+            response = self.http.request(**_request(call), timeout=_ANSWER)
+            return content_of(self._url, response.status_code, response.content)
 
     def events(self, call: Call[Any]) -> Iterator[Mapping[str, Any]]:
         """Every line of a stream, last the one with the event `done`, or raises the error it tells.
@@ -85,6 +91,12 @@ class AsyncConnection:
         with as_ours(self._url):
             response = await self.http.request(**_request(call), timeout=_ANSWER)
             return answer_of(self._url, response.status_code, response.content)
+
+    async def content(self, call: Call[Any]) -> bytes:
+        """The bytes of a call that is answered with just bytes. Raises the error it tells of."""
+        with as_ours(self._url):
+            response = await self.http.request(**_request(call), timeout=_ANSWER)
+            return content_of(self._url, response.status_code, response.content)
 
     async def events(self, call: Call[Any]) -> AsyncGenerator[Mapping[str, Any], None]:
         """Like `Connection.events`."""

@@ -109,6 +109,70 @@ class Hub:
         call = calls.pull(reference, to=target, include=include, exclude=exclude)
         return self._run(call, progress).path
 
+    def read(self, reference: str, path: str, start: int, stop: int) -> bytes:
+        """Some bytes of one file of a release, verified; what is not here is fetched.
+
+        Only the pieces that hold them are fetched (of at most 1 MiB each); they stay on the node's
+        disk, and a pull goes on from there.
+
+        Args:
+            reference: `[publisher/]name[@revision]` or `p2p://…`.
+            path: the file, with slashes.
+            start, stop: bytes, counted from 0, `stop` not included; at most 16 MiB a call.
+
+        Raises `NotFoundError` (no such release or file), `UsageError` (no such range, or too much),
+        and what a pull raises.
+        """
+        return self._run(calls.read_ranges(reference, path, [(start, stop)]))
+
+    def load_tensors(
+        self,
+        reference: str,
+        names: Sequence[str] | None = None,
+        *,
+        device: str = "cpu",
+        slices: Mapping[str, tuple[int, int, int]] | None = None,
+        split: Mapping[str, int] | None = None,
+        rank: int | None = None,
+        world: int | None = None,
+        progress: OnProgress | None = None,
+    ) -> dict[str, Any]:
+        """Load tensors of a release from its safetensors files, without fetching the rest of them.
+
+        Reads the headers, then fetches only the pieces that hold what is wanted, from the file
+        that `model.safetensors.index.json` names, if there is one. Needs torch.
+
+        Args:
+            reference: `[publisher/]name[@revision]` or `p2p://…`.
+            names: the tensors; None loads all.
+            device: where they go, as torch names it.
+            slices: tensor name → (dimension, start, stop): that part of it only, in elements.
+            split: glob of names → dimension: of tensors that match, only the part of `rank` when
+                the dimension is split evenly over `world` ranks. 0 fits column-parallel weights and
+                their biases, 1 row-parallel weights; what matches nothing comes whole.
+            rank, world: this process of a tensor-parallel group, and how many there are.
+            progress: called now and then with bytes done and in all, for each file.
+
+        Slices of dimension 0 fetch their own pieces only. Those of later dimensions are strided:
+        every piece that one of their rows touches is fetched, and only the slice is held in memory.
+
+        Returns torch tensors by name, in the order of `names`, each with memory of its own. Raises
+        `NotFoundError` (no such release or tensor), `MalformedError` (a header that breaks a rule),
+        `UsageError` (no such slice, dtype or device), and what a pull raises.
+        """
+        from p2phub.client.loading import Slices, load_tensors
+
+        wanted = Slices(slices or {}, split or {}, rank, world)
+        steps = load_tensors(reference, names, device=device, slices=wanted)
+        answer: Any = None
+        while True:
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                loaded: dict[str, Any] = end.value
+                return loaded
+            answer = self._run(call, progress)
+
     def publish(
         self,
         folder: Path | str,
@@ -248,6 +312,8 @@ class Hub:
 
     def _run(self, call: Call[T], progress: OnProgress | None = None) -> T:
         connection = self._connected()
+        if call.raw:
+            return call.read({"content": connection.content(call)})
         if not call.streams:
             return call.read(connection.answer(call))
         last: Mapping[str, Any] = {}

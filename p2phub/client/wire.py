@@ -48,6 +48,14 @@ def answer_of(url: str, status: int, body: bytes) -> Mapping[str, Any]:
     return answer
 
 
+def content_of(url: str, status: int, body: bytes) -> bytes:
+    """An answer that is just bytes. Raises the error that is told instead."""
+    if status != 200:
+        answer_of(url, status, body)
+        raise GarbageError(f"{url} answered with HTTP status {status}", remedy=_REMEDY)
+    return body
+
+
 def parsed(url: str, body: bytes, detail: str = "") -> Mapping[str, Any]:
     """A JSON object. Raises `GarbageError`."""
     try:

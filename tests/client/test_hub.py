@@ -13,9 +13,9 @@ from p2phub import AsyncHub, Hub, errors
 from p2phub.client import results
 from p2phub.errors import P2PHubError, RefusedError, RemoteError
 from p2phub.node import events as node_events
-from p2phub.node import values
+from p2phub.node import parts, values
 from p2phub.node.values import PublishRequest, PullRequest, SearchQuery, Warned
-from p2phub.testing.nodes import COMMIT, PUBLISHER
+from p2phub.testing.nodes import COMMIT, FILE, PUBLISHER
 
 
 def test_a_pull_returns_the_folder_and_tells_its_progress(running):
@@ -54,6 +54,16 @@ def test_every_call_gives_its_dataclass(running):
         assert hub.trust_remove("org").alias == "org"
         assert hub.publish("/x", "minilm").files == 1
     assert SearchQuery("mini", task="feature-extraction", limit=5) in running.node.asked
+
+
+def test_bytes_of_a_file_come_as_bytes_and_errors_as_errors(running):
+    with Hub(running.home) as hub:
+        assert hub.read("lab/minilm", "model.safetensors", 3, 7) == FILE[3:7]
+        assert running.node.asked == [
+            parts.PartRequest("lab/minilm", "model.safetensors", ((3, 7),))
+        ]
+        with pytest.raises(errors.NotFoundError):
+            hub.read("lab/none", "model.safetensors", 3, 7)
 
 
 def test_a_wrong_verdict_is_told_not_raised(running):
@@ -202,7 +212,11 @@ def test_both_hubs_offer_the_same_calls():
     ids=lambda shape: shape.__name__,
 )
 def test_the_client_knows_every_key_that_the_node_sends(shape):
-    theirs = getattr(values, shape.__name__, None) or getattr(node_events, shape.__name__)
+    theirs = next(
+        getattr(module, shape.__name__)
+        for module in (values, node_events, parts)
+        if hasattr(module, shape.__name__)
+    )
     assert [each.name for each in dataclasses.fields(shape)] == [
         each.name for each in dataclasses.fields(theirs)
     ]

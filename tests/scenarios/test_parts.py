@@ -4,14 +4,29 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from p2phub.client.async_hub import AsyncHub
 from p2phub.errors import NotFoundError, QuotaError, UsageError
 from p2phub.formats.ranges import MAX_READ
+from p2phub.gateway.server import open_gateway
 from p2phub.node.node import Node
 from p2phub.node.parts import PartHere, PartRequest
 from p2phub.node.values import PublishRequest, PullRequest
 
-from .nodes import MIB, consumer, contents, flip, new_publisher, node, publish, pull, quiet
+from .nodes import (
+    MIB,
+    consumer,
+    contents,
+    flip,
+    new_publisher,
+    node,
+    publish,
+    pull,
+    quiet,
+    settings,
+)
 
 BIG = 24 * MIB
 NAME = "data.bin"
@@ -158,3 +173,33 @@ async def test_a_second_pull_with_other_globs_completes_the_rest(tmp_path):
         everything = await b.pull(PullRequest("lab/x", tmp_path / "out", ("*",)), quiet)
         assert everything.bytes_fetched == 0
         assert contents(tmp_path / "out") == contents(source)
+
+
+async def test_a_rank_loads_its_tensors_and_fetches_little_else(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    tensors = {f"layer.{n}.weight": torch.randn(2048, 512) for n in range(6)}  # 4 MiB each
+    save_file(tensors, source / "model.safetensors")
+    publisher = new_publisher(tmp_path / "a")
+    async with (
+        node(tmp_path / "a") as a,
+        consumer(tmp_path / "b", a, publisher) as b,
+        open_gateway(b, settings(GATEWAY_LISTEN="127.0.0.1:0"), tmp_path / "b") as gateway,
+        AsyncHub(url=gateway.url, token=gateway.token) as hub,
+    ):
+        await publish(a, source)
+        loaded = await hub.load_tensors(
+            "lab/x", ["layer.3.weight", "layer.1.weight"], rank=1, world=4, split={"*.3.*": 0}
+        )
+        assert torch.equal(loaded["layer.3.weight"], tensors["layer.3.weight"][512:1024])
+        assert torch.equal(loaded["layer.1.weight"], tensors["layer.1.weight"])
+        fetched = sum(b._services.store.partials.written(each) for each in _begun(b))
+        assert fetched <= 5 * MIB + MIB + 64 * 1024  # an edge piece at most, and the header
+        assert (await hub.load_tensors("lab/x")).keys() == tensors.keys()
+        assert (await here(b))["model.safetensors"] == "complete"
+        with pytest.raises(NotFoundError):
+            await hub.load_tensors("lab/nothing")
+
+
+def _begun(running: Node):
+    return running._services.store.partials.list()
