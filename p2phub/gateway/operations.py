@@ -19,6 +19,7 @@ from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileDone,
     FileRow,
+    FilesDone,
     Hit,
     Identity,
     PeerInfo,
@@ -42,7 +43,7 @@ from p2phub.node.values import (
 )
 
 PREFIX: Final = "/control/v1/"
-EVENTS: Final = (Resolved, Planned, Progress, FileDone, Warned, Verifying)
+EVENTS: Final = (Resolved, Planned, Progress, FileDone, FilesDone, Warned, Verifying)
 _ID: Final = "a" * 52
 
 

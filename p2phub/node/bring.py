@@ -3,12 +3,12 @@
 Every file goes the same way: its piece table (small files have none), pieces that any blob on this
 disk already has, the missing ones from sources, then a whole, read-only blob. A piece is checked
 in the buffer it arrived in, before it is written; a file becomes visible only when every piece
-was. What was fetched stays when a pull is interrupted, and is checked again, piece by piece, when
-the next one resumes.
+was. Small files come many for one request. What was fetched stays when a pull is interrupted, and
+is checked again, piece by piece, when the next one resumes.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -22,18 +22,19 @@ from p2phub.errors import (
 )
 from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
-from p2phub.formats.limits import MIN_BIG_FILE
+from p2phub.formats.limits import MAX_PIECE, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable, max_table_bytes
 from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.asking import first_right
-from p2phub.node.events import FileDone, Planned, Report, Warned
+from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import FileFetch
 from p2phub.node.gathering import Gathering, gathering_of
 from p2phub.node.joining import STARVED, Joining
 from p2phub.node.progress import ProgressCounter, reporting
 from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.services import Services
+from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.protocol.ports import Source
 from p2phub.store.blobs import Blobs
 from p2phub.store.partial import Partial
@@ -66,6 +67,8 @@ class Bringing:
     """Who has the release, or is fetching it too; more are looked for while the pull lasts."""
     only: Sequence[Range] | None = None
     """The byte ranges of its one file that are wanted; None means whole files."""
+    lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
+    """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
@@ -123,6 +126,7 @@ def _is_right(blobs: Blobs, content: ContentId) -> bool:
 
 
 async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> None:
+    small = {file.content: file for file in missing if 0 < file.size <= MAX_PIECE}
     limit = trio.CapacityLimiter(FILES_AT_ONCE)
 
     async def one(file: FileEntry) -> None:
@@ -132,12 +136,44 @@ async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> No
     with plain_errors():
         async with trio.open_nursery() as nursery:
             for file in missing:
+                if file.content not in small:
+                    nursery.start_soon(one, file)
+            for file in await _bring_small(bringing, small):
                 nursery.start_soon(one, file)
+
+
+async def _bring_small(
+    bringing: Bringing, files: Mapping[ContentId, FileEntry]
+) -> Sequence[FileEntry]:
+    """Bring small files together; those that are left to be brought one by one."""
+    services, small = bringing.services, bringing.services.store.small_files
+    brought: set[ContentId] = set()
+
+    def kept(contents: Sequence[ContentId]) -> None:
+        brought.update(contents)
+
+    async with services.bringing.of_those_free(files) as ours:
+        wanted = await services.on_disk(small.wanted, ours)
+        if len(wanted) >= FEW:
+            fetch = SmallFilesFetch(
+                wanted, small, services.on_disk, brought=bringing.count, kept=kept
+            )
+            sources = await _sources(bringing)
+            try:
+                await fetch.run(sources)
+            finally:
+                bringing.liars |= fetch.liars
+                bringing.slow |= fetch.slow
+                bringing.lies |= fetch.lies
+            _tell_of_streams(bringing, sources)
+    if brought:
+        bringing.report(FilesDone(len(brought), sum(content.size for content in brought)))
+    return [file for content, file in files.items() if content not in brought]
 
 
 async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
     """Look for other sources when the known ones did not do; a crowd of liars is passed by."""
-    lie: WrongBytesError | None = None
+    lie = bringing.lies.get(file.content)
     for attempt in range(ATTEMPTS):
         try:
             async with bringing.services.bringing.of(file.content):
@@ -162,11 +198,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
-    sources = await services.neighbours.holders(
-        bringing.resolved.digest, again=again, without=bringing.liars
-    )
-    sources = [source for source in sources if source.name not in bringing.slow] or sources
-    bringing.progress.sources = len(sources)
+    sources = await _sources(bringing, again=again)
     table = await _table_of(bringing, file, sources)
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
@@ -200,6 +232,16 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     finally:
         with trio.CancelScope(shield=True):
             await services.on_disk(store.partials.close, partial)
+
+
+async def _sources(bringing: Bringing, *, again: bool = False) -> list[Source]:
+    """Who may have the release; nobody who lied, and who was slow only if nobody else has it."""
+    sources = await bringing.services.neighbours.holders(
+        bringing.resolved.digest, again=again, without=bringing.liars
+    )
+    sources = [source for source in sources if source.name not in bringing.slow] or sources
+    bringing.progress.sources = len(sources)
+    return sources
 
 
 def _own_place(services: Services) -> int:

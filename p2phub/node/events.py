@@ -60,6 +60,16 @@ class FileDone:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesDone:
+    """Many small files are whole, verified and kept: told once for all that came together."""
+
+    event: ClassVar[str] = "files"
+    files: int
+    size: int
+    """Bytes, all together."""
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something a person should know that stops nothing."""
 
@@ -78,5 +88,5 @@ class Verifying:
     """The file, where it is one file."""
 
 
-Event = Resolved | Planned | Progress | FileDone | Warned | Verifying
+Event = Resolved | Planned | Progress | FileDone | FilesDone | Warned | Verifying
 Report = Callable[[Event], None]

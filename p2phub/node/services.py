@@ -4,8 +4,8 @@ itself.
 `open_node` in `node.py` fills this in the order of its lines. Use cases take a `Services` instead
 of a node, so that a test can hand them fakes of just the parts they touch."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
@@ -39,6 +39,9 @@ class Bell:
         self._event = trio.Event()
 
 
+Key = TypeVar("Key")
+
+
 class Turns:
     """One at a time for each key. A key that nobody wants costs nothing."""
 
@@ -53,9 +56,31 @@ class Turns:
             async with lock:
                 yield
         finally:
-            used = lock.statistics()
-            if not used.locked and not used.tasks_waiting:
-                self._locks.pop(key, None)
+            self._forget(key, lock)
+
+    @asynccontextmanager
+    async def of_those_free(self, keys: Iterable[Key]) -> AsyncIterator[list[Key]]:
+        """Have all of `keys` that nobody has now, for as long as the block lasts: which those are.
+
+        Waits for nobody, so that two who want the same can't wait for each other.
+        """
+        ours: dict[Key, trio.Lock] = {}
+        for key in keys:
+            lock = self._locks.setdefault(key, trio.Lock())
+            with suppress(trio.WouldBlock):
+                lock.acquire_nowait()
+                ours[key] = lock
+        try:
+            yield list(ours)
+        finally:
+            for key, lock in ours.items():
+                lock.release()
+                self._forget(key, lock)
+
+    def _forget(self, key: object, lock: trio.Lock) -> None:
+        used = lock.statistics()
+        if not used.locked and not used.tasks_waiting:
+            self._locks.pop(key, None)
 
 
 Arguments = ParamSpec("Arguments")

@@ -24,6 +24,7 @@ from typing import Literal
 from p2phub.node.events import (
     Event,
     FileDone,
+    FilesDone,
     Planned,
     Progress,
     Report,
@@ -37,6 +38,7 @@ __all__ = [
     "Event",
     "FileDone",
     "FileRow",
+    "FilesDone",
     "Here",
     "Hit",
     "Identity",
