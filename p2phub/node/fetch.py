@@ -44,7 +44,7 @@ _FAILURES: tuple[tuple[type[P2PHubError], Failure], ...] = (
 )
 
 
-FAREWELL = 0.1  # seconds
+FAREWELL = 0.05  # seconds
 PATIENCE = 1.0  # seconds
 SLOW = 5.0  # seconds without a piece that make a source slow which has brought some
 HOPELESS = 60.0  # seconds without a piece of anybody, after which all who were asked have failed
@@ -110,7 +110,7 @@ class FileFetch:
             self.leave(source.name)
             known = None
         with self._lock:
-            self._plan.join(source.name, holding)
+            self._plan.join(source.name, holding, trio.current_time())
         if known is None:
             member = self._members[source.name] = _Member(source)
             self._start(member)

@@ -33,25 +33,27 @@ True
 Ask(run=Run(first=1, count=2))
 """
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 
 from p2phub.formats.limits import MIB
 from p2phub.formats.pieces import Run
-from p2phub.protocol.piece_set import PieceSet, Stretch
+from p2phub.protocol.end_game import end_to_give, is_sooner, seconds_left
+from p2phub.protocol.piece_set import PieceSet
+from p2phub.protocol.piece_sizes import PieceSizes
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import Asked, Failure, SourceState
-from p2phub.protocol.swarm import Availability, by_rarity, first_place
+from p2phub.protocol.swarm import Availability, Candidate, by_rarity, first_place
 
 AIM = 1.0  # seconds of work that a run should be for one connection of its source
 LEAST_RUN = 8 * MIB  # if that is at most twice `AIM`; for a source of unknown speed too
+LAST_AIM = 0.1  # seconds of work, towards the end of the file
 MOST_RUN = 64 * MIB
 TINY = MIB  # a rarer stretch than this is asked for with its neighbours
+MOST_WAIT = 5.0  # seconds that a source of everything is not asked for what others may bring
+NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
 LOOK_AGAIN = 0.1  # seconds
-LONG = 0.3  # seconds of work left in a run, from which on its end is given to others
+LONG = 0.2  # seconds of work left in a run, from which on its end is given to others
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,15 @@ class FetchPlan:
         missing: Iterable[Run] | None = None,
         seed: int = 0,
     ) -> None:
-        self._offsets: Sequence[int] = array("Q", accumulate(lengths, initial=0))
-        self._count = len(self._offsets) - 1
+        self._sizes = PieceSizes(lengths)
+        self._count = self._sizes.count
         self._patience, self._seed = patience, seed
         self._got = bytearray(self._count)
         self._free = PieceSet([(0, self._count)])
         self._sources: dict[str, SourceState] = {}
         self._failures: set[Failure] = set()
         self._availability: Availability | None = None
-        self._version = 0
+        self._version = self._jumps = 0
         if missing is not None:
             self._free = PieceSet((run.first, run.first + run.count) for run in missing)
             self._got = bytearray(b"\1") * self._count
@@ -128,16 +130,22 @@ class FetchPlan:
             if source.asked and all(now - each.since >= seconds for each in source.asked)
         }
 
-    def join(self, source: str, holding: Holding) -> None:
+    def join(self, source: str, holding: Holding, now: float = 0.0) -> None:
         """A source that has all of the file or the byte ranges of `holding`; again, to say that it
         has more. One that was left alone because it kept failing gets one more chance.
         """
-        held = None if holding.complete else PieceSet(map(self._pieces_in, holding.ranges))
+        held = (
+            None
+            if holding.complete
+            else PieceSet(self._sizes.inside(*span) for span in holding.ranges)
+        )
         state = self._sources.get(source)
         if state is None:
             cursor = first_place(self._seed, self._count)
             self._sources[source] = SourceState(held, cursor)
         else:
+            if held is not None and held != state.held:
+                state.grew = now
             state.held = held
             state.forgive()
         self._look_anew()
@@ -161,7 +169,7 @@ class FetchPlan:
         if now < state.not_before:
             return Wait(state.not_before - now)
         self._free_stalled(now)
-        run = self._next_free(state) or self._next_late(state, now)
+        run = self._next_free(state, now) or self._next_late(state, now)
         if run is None:
             return Wait(LOOK_AGAIN) if self._may_help(state) else Leave()
         state.begin(run, now)
@@ -179,7 +187,7 @@ class FetchPlan:
         asked = None if state is None else state.asked_for(index)
         if state is None or asked is None:  # it has left, and was a moment late
             return False
-        state.brought(self._size(index, index + 1), now)
+        state.brought(self._sizes.of(index, index + 1), now)
         asked.at, asked.since = index + 1, now
         if asked.stalled:
             self._take_back(asked)
@@ -208,20 +216,12 @@ class FetchPlan:
         if failure is Failure.LACKS or state.dropped:
             self._look_anew()
 
-    def _pieces_in(self, span: tuple[int, int]) -> Stretch:
-        """The pieces that lie whole in the bytes [start, stop)."""
-        first = bisect_left(self._offsets, span[0])
-        return first, max(first, bisect_right(self._offsets, span[1]) - 1)
-
-    def _size(self, first: int, stop: int) -> int:
-        return self._offsets[stop] - self._offsets[first]
-
     def _look_anew(self) -> None:
         """What is free or who has it is not what it was."""
         self._availability = None
         self._version += 1
 
-    def _next_free(self, state: SourceState) -> Run | None:
+    def _next_free(self, state: SourceState, now: float) -> Run | None:
         """The rarest run that nobody is asked for, going on where the source was if it may."""
         free = self._free
         own = [(each.at, each.stop) for each in state.asked if each.stalled]
@@ -234,13 +234,52 @@ class FetchPlan:
         while state.order:
             best = state.order[-1]
             first, stop = next(free.stretches(best.first, best.stop), (0, 0))
+            if stop and self._is_for_others(state, best, now):
+                return None
             if stop:
+                first = self._apart(state, first, stop, now)
                 stop = self._stop_of(first, stop, state, free)
                 self._free.remove(first, stop)
-                state.cursor = stop % self._count
+                state.cursor, state.awaited = stop % self._count, None
                 return Run(first, stop - first)
             state.order.pop()
         return None
+
+    def _apart(self, state: SourceState, first: int, stop: int, now: float) -> int:
+        """Where to begin in a stretch: in a swarm, where no other node is at work on it."""
+        is_swarm = any(each.is_growing(now) for each in self._sources.values())
+        if not is_swarm or first == state.cursor:
+            return first
+        if self._sizes.of(first, stop) < 2 * self._want(state):
+            return first
+        self._jumps += 1
+        third = (stop - first) // 3
+        return first + third + first_place(self._seed + self._jumps, third)
+
+    def _is_for_others(self, state: SourceState, best: Candidate, now: float) -> bool:
+        """Whether a source that has all should rather be kept for what nobody else has.
+
+        What other nodes have they bring; what lies behind their pieces they are fetching now. Both
+        are waited for while something happens, and no longer than this source would need.
+        """
+        growing = [
+            each for each in self._sources.values() if each.is_growing(now) and not each.dropped
+        ]
+        if state.held is not None or not growing:
+            return False
+        share = state.share(more=1)
+        if best.count:
+            theirs = sum(each.rate.value for each in growing)
+            if theirs < state.rate.value:
+                return False
+        else:
+            usual = min(LEAST_RUN, 2 * AIM * share) if share else LEAST_RUN
+            if best.first == state.cursor or self._sizes.of(best.first, best.stop) > 4 * usual:
+                return False
+        state.wait_for(best, now)
+        left = sum(self._sizes.of(*each) for each in self._free.stretches())
+        most = min(MOST_WAIT, 2 * left / state.rate.value if state.rate.value else MOST_WAIT)
+        return now - state.idle_since < most and now - state.awaited_since < NO_NEWS
 
     def _put_in_order(self, state: SourceState) -> None:
         """Sort what is free and this source has by how rare it is."""
@@ -257,7 +296,7 @@ class FetchPlan:
 
     def _stop_of(self, first: int, limit: int, state: SourceState, free: PieceSet) -> int:
         """Where a run that begins with the rare pieces [first, limit) should end."""
-        if self._size(first, limit) >= TINY:
+        if self._sizes.of(first, limit) >= TINY:
             return self._cut(first, limit, self._want(state))
         limit = free.end_of(first)  # too little alone: its neighbours come along
         limit = limit if state.held is None else min(limit, state.held.end_of(first))
@@ -270,55 +309,36 @@ class FetchPlan:
             return LEAST_RUN
         least = min(LEAST_RUN, 2 * AIM * share)
         busy = sum(len(each.asked) for each in self._sources.values()) + 1
-        fair = self._offsets[-1] * self._left / self._count / (2 * busy)
-        return int(max(least, min(MOST_RUN, AIM * share, fair)))
+        fair = self._sizes.of(0, self._count) * self._left / self._count / (2 * busy)
+        if fair < least:  # towards the end, so that all end together
+            return int(max(fair, min(least, LAST_AIM * share)))
+        return int(min(max(least, AIM * share), fair, MOST_RUN))
 
     def _cut(self, first: int, limit: int, size: int) -> int:
         """Where [first, limit) has `size` bytes; a crumb behind that comes along."""
-        stop = bisect_left(self._offsets, self._offsets[first] + size, first + 1, limit)
-        return limit if self._size(stop, limit) < TINY else stop
+        stop = self._sizes.cut(first, limit, size)
+        return limit if self._sizes.of(stop, limit) < TINY else stop
 
     def _next_late(self, state: SourceState, now: float) -> Run | None:
         """The end of the run that will take longest, if this source may be done sooner."""
         late = [
-            (self._seconds_left(asked, other, now), asked, other)
+            (seconds_left(asked, other, self._sizes, now), asked, other)
             for other in self._sources.values()
             for asked in other.asked
             if other is not state and not asked.stalled
         ]
         for seconds, asked, other in sorted(late, key=lambda each: -each[0]):
-            run = self._end_of(asked, other, state, seconds) if seconds >= LONG else None
-            if run is not None:
-                return run
+            if seconds < LONG:
+                break
+            given = end_to_give(asked, other, state, self._sizes)
+            if given is not None:
+                end, asked.stop = asked.stop, given[0]
+                self._give_back(given[1], end)
+                return Run(given[0], given[1] - given[0])
+            is_last = asked.stop == asked.at + 1 and not self._is_asked_twice(asked.at)
+            if is_last and is_sooner(asked, seconds, state, other, self._sizes):
+                return Run(asked.at, 1)
         return None
-
-    def _seconds_left(self, asked: Asked, source: SourceState, now: float) -> float:
-        """How long a source will need for what is left of its run."""
-        rest, share, waited = self._size(asked.at, asked.stop), source.share(), now - asked.since
-        if not rest:
-            return 0.0
-        return max(waited, rest / share if share else 0.0)
-
-    def _end_of(
-        self, asked: Asked, other: SourceState, state: SourceState, seconds: float
-    ) -> Run | None:
-        """Cut off the end of a run for `state`; a single piece is asked for a second time."""
-        theirs = other.share() or 1.0
-        ours = state.share(more=1) or theirs
-        keep = self._size(asked.at, asked.stop) * theirs / (theirs + ours)
-        first = bisect_left(self._offsets, self._offsets[asked.at] + keep, asked.at + 1, asked.stop)
-        whole = PieceSet([(first, asked.stop)])
-        parts = list(whole.stretches() if state.held is None else whole.common(state.held))
-        if parts:
-            end, (first, stop) = asked.stop, parts[-1]
-            asked.stop = first
-            self._give_back(stop, end)
-            return Run(first, stop - first)
-        is_held = state.held is None or asked.at in state.held
-        is_sooner = seconds > 2 * self._size(asked.at, asked.at + 1) / ours
-        if first < asked.stop or not is_held or not is_sooner or self._is_asked_twice(asked.at):
-            return None
-        return Run(asked.at, 1)
 
     def _is_asked_twice(self, index: int) -> bool:
         return sum(each.at <= index < each.stop for each in self._all_asked()) > 1
@@ -342,7 +362,7 @@ class FetchPlan:
             for asked in source.asked:
                 if asked.stalled or asked.at >= asked.stop:
                     continue
-                usual = self._size(asked.at, asked.at + 1) / share if share else 0.0
+                usual = self._sizes.of(asked.at, asked.at + 1) / share if share else 0.0
                 if now - asked.since >= max(self._patience, 2 * usual):
                     asked.stalled = True
                     self._give_back(asked.at, asked.stop)

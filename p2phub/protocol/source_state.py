@@ -29,6 +29,7 @@ MAX_FAILURES = 6
 SLOW_COUNTS = 3
 FIRST_BACK_OFF = 0.05  # seconds
 MOST_BACK_OFF = 5.0  # seconds
+GROWS = 3.0  # seconds for which a source that got more is thought to be fetching too
 
 
 class Failure(Enum):
@@ -62,6 +63,13 @@ class SourceState:
     cursor: int
     """Where its last run ended."""
     rate: Rate = field(default_factory=Rate)
+    grew: float = -GROWS
+    """When it last said that it has more than before."""
+    awaited: Candidate | None = None
+    """What it is not asked for, because others may bring it."""
+    awaited_since: float = 0.0
+    idle_since: float = 0.0
+    """Since when it is not asked for anything for that reason."""
     asked: list[Asked] = field(default_factory=list)
     failures: int = 0
     not_before: float = 0.0
@@ -73,6 +81,17 @@ class SourceState:
     @property
     def dropped(self) -> bool:
         return self.lied or self.failures >= MAX_FAILURES
+
+    def is_growing(self, now: float) -> bool:
+        """Whether it is fetching the file itself."""
+        return self.held is not None and now - self.grew < GROWS
+
+    def wait_for(self, awaited: Candidate, now: float) -> None:
+        """Others may bring this; it is not asked for it now."""
+        if self.awaited is None:
+            self.idle_since = now
+        if self.awaited != awaited:
+            self.awaited, self.awaited_since = awaited, now
 
     def share(self, more: int = 0) -> float:
         """Bytes a second of one of its connections, with so many more; 0 if not known."""

@@ -82,6 +82,10 @@ class Availability:
         for bound in sorted(steps):
             self._step(bound, self._counts[-1] + steps[bound])
 
+    def __bool__(self) -> bool:
+        """Whether any source lacks some."""
+        return len(self._bounds) > 1
+
     def _step(self, bound: int, count: int) -> None:
         if bound == self._bounds[-1]:
             self._counts[-1] = count
@@ -114,11 +118,16 @@ def by_rarity(
     """What is `free` and `held` (None: all of it), the rarest first.
 
     Of equally rare ones the first from `cursor` on, beginning again at 0 after the last of `count`
-    pieces.
+    pieces. In a swarm, where some are still fetching, the largest comes before others of which
+    none begins at `cursor`: what lies right behind the pieces of another node it is fetching now.
     """
     found: list[Candidate] = []
     for first, stop in ((cursor, count), (0, cursor)):
         both = free.stretches(first, stop) if held is None else free.common(held, first, stop)
         for begin, end in both:
             found.extend(availability.parts(begin, end))
-    return sorted(found, key=lambda each: each.count)
+    if not availability:
+        return found
+    return sorted(
+        found, key=lambda each: (each.count, each.first != cursor, each.first - each.stop)
+    )

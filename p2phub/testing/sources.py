@@ -5,7 +5,7 @@ seconds a piece. `asked` is what they were asked for, in order. The honest one p
 conformance suite as the sources that use the network.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 
 import trio
@@ -16,6 +16,8 @@ from p2phub.formats.pieces import PieceTable, Run
 from p2phub.protocol.batch import one_by_one
 from p2phub.protocol.ports import AcceptFile, Holding, Sink
 from p2phub.testing.samples import Sample
+
+ROUND_TRIP = 0.005  # seconds
 
 
 class HonestSource:
@@ -92,6 +94,64 @@ class HonestSource:
         if content not in self._files or not any(a <= start and stop <= b for a, b in held):
             raise NotFoundError(f"{self.name} does not have these bytes")
         return self._files[content]
+
+
+class Link:
+    """A line of `rate` bytes a second, which all who send over it share piece by piece."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.sent = 0
+        """Bytes that were sent over it."""
+        self._free_at = 0.0
+
+    async def carry(self, size: int) -> None:
+        """Return when `size` more bytes have come out at the other end."""
+        self._free_at = max(self._free_at, trio.current_time()) + size / self.rate
+        self.sent += size
+        await trio.sleep_until(self._free_at)
+
+
+class PacedSource(HonestSource):
+    """Sends over `link`, `ROUND_TRIP` after it was asked. `has`: its pieces; None: all of them."""
+
+    def __init__(
+        self,
+        name: str,
+        sample: Sample,
+        link: Link,
+        *,
+        connections: int = 2,
+        has: Container[int] | None = None,
+    ) -> None:
+        super().__init__(name, [sample], latency=0.0, connections=connections)
+        self._link, self._has = link, has
+
+    async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
+        self.asked.append(run)
+        await trio.sleep(ROUND_TRIP)
+        sample = self._files[content]
+        for index in range(run.first, run.first + run.count):
+            if self._has is not None and index not in self._has:
+                raise NotFoundError(f"{self.name} does not have piece {index}")
+            await self._link.carry(table.length(index))
+            self.hand_over(sample, run, index, sink)
+            self.served += 1
+
+
+class StallingSource(PacedSource):
+    """Sends as it should, and from its piece `after` on nothing more."""
+
+    after = 5
+
+    async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
+        if self.served >= self.after:
+            self.asked.append(run)
+            await trio.sleep_forever()
+        first = Run(run.first, min(run.count, self.after - self.served))
+        await super().fetch(content, table, first, sink)
+        if first.count < run.count:
+            await trio.sleep_forever()
 
 
 class LyingSource(HonestSource):

@@ -136,13 +136,15 @@ def test_what_a_stalled_source_was_asked_for_is_asked_of_another_one_after_patie
     plan = make_plan(24, "dead", "alive")
     assert plan.next_for("dead", 0) == Ask(Run(0, 8))
     plan.got("dead", 0, 0.1)
-    assert plan.next_for("alive", 0.1) == Ask(Run(8, 8))
-    deliver(plan, "alive", Run(8, 8), 1)
-    assert plan.next_for("alive", 1) == Ask(Run(16, 8))
-    deliver(plan, "alive", Run(16, 8), 2)
-    assert plan.next_for("alive", 2) == Ask(Run(1, 7))
-    deliver(plan, "alive", Run(1, 7), 3)
-    assert plan.finished
+    now = 0.1
+    asked = [plan.next_for("alive", now)]
+    assert asked == [Ask(Run(8, 8))]
+    while not plan.finished:
+        now += 0.5
+        deliver(plan, "alive", asked[-1].run, now)
+        asked.append(plan.next_for("alive", now))
+        assert now < 5
+    assert min(each.run.first for each in asked[:-1]) == 1
     plan.failed("dead", Run(0, 8), Failure.SLOW, 20)
     assert plan.finished
 
@@ -252,7 +254,7 @@ def test_what_a_source_that_left_was_asked_for_is_free_and_its_late_piece_counts
 
 
 def test_the_rarest_pieces_come_first_and_in_runs():
-    plan = make_plan(32, "all", "half", "quarter")
+    plan = make_plan(32, "all")
     plan.join("half", Holding(complete=False, ranges=((0, 16 * MIB),)))
     plan.join("quarter", Holding(complete=False, ranges=((8 * MIB, 16 * MIB),)))
     assert plan.next_for("all", 0) == Ask(Run(16, 8))
@@ -266,6 +268,37 @@ def test_a_rarer_piece_alone_is_asked_for_with_its_neighbours():
     plan.join("all", ALL)
     plan.join("most", Holding(complete=False, ranges=((0, 10 * half), (11 * half, 32 * half))))
     assert plan.next_for("all", 0) == Ask(Run(10, 2))
+
+
+def make_swarm() -> FetchPlan:
+    """One source of everything, and a node that fetches too and had 8 pieces more at second 1."""
+    plan = make_plan(100, "seeder")
+    plan.join("node", Holding(complete=False, ranges=((0, 8 * MIB),)), 0)
+    plan.join("node", Holding(complete=False, ranges=((0, 16 * MIB),)), 1)
+    return plan
+
+
+def test_a_seeder_is_asked_for_what_other_nodes_are_not_at_work_on():
+    asked = make_swarm().next_for("seeder", 1)
+    assert isinstance(asked, Ask)
+    assert 16 + 20 < asked.run.first < 90
+
+
+def test_a_seeder_is_not_asked_for_what_another_node_fetches_now_while_that_goes_on():
+    plan = make_swarm()
+    plan.join("node", Holding(complete=False, ranges=((0, 80 * MIB),)), 1)
+    plan.join("other", Holding(complete=False, ranges=((90 * MIB, 99 * MIB),)), 1)
+    assert isinstance(plan.next_for("seeder", 1), Wait)
+    plan.join("node", Holding(complete=False, ranges=((0, 84 * MIB),)), 1.9)
+    assert isinstance(plan.next_for("seeder", 2.5), Wait)
+    assert plan.next_for("seeder", 3.6) == Ask(Run(84, 6))  # no news of it
+
+
+def test_a_seeder_is_asked_for_everything_where_nobody_else_fetches():
+    plan = make_plan(100, "seeder")
+    plan.join("mirror", Holding(complete=False, ranges=((0, 96 * MIB),)))
+    assert plan.next_for("seeder", 100) == Ask(Run(96, 4))
+    assert plan.next_for("seeder", 100) == Ask(Run(0, 8))
 
 
 def test_those_who_start_together_ask_a_lone_seeder_for_different_parts():

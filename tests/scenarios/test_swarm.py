@@ -1,0 +1,145 @@
+"""How well many sources serve one node, and many nodes each other, in virtual time.
+
+Sources send over links of a fixed rate; the nodes of a swarm hear of each other's pieces every
+`NEWS` seconds, as over the control plane.
+"""
+
+import pytest
+import trio
+
+from p2phub.node.fetch import FileFetch
+from p2phub.protocol.ports import Holding
+from p2phub.testing.samples import make_sample
+from p2phub.testing.sources import Link, PacedSource, StallingSource
+
+MIB = 1 << 20
+SAMPLE = make_sample(256 * MIB, piece=MIB)
+SIZE = SAMPLE.content.size
+WHOLE = Holding(complete=True)
+RATE = 15e6  # bytes a second
+NEWS = 0.25  # seconds
+
+
+class Kept:
+    """A sink that remembers which pieces came, and how often."""
+
+    def __init__(self) -> None:
+        self.pieces: set[int] = set()
+        self.count = 0
+
+    def accept(self, index: int, data: memoryview) -> None:
+        self.pieces.add(index)
+        self.count += 1
+
+    def holding(self) -> Holding:
+        ranges: list[tuple[int, int]] = []
+        for index in sorted(self.pieces):
+            start = SAMPLE.table.offset(index)
+            stop = start + SAMPLE.table.length(index)
+            if ranges and ranges[-1][1] == start:
+                ranges[-1] = (ranges[-1][0], stop)
+            else:
+                ranges.append((start, stop))
+        return Holding(complete=len(self.pieces) == SAMPLE.table.count, ranges=tuple(ranges))
+
+
+async def bring(sources) -> tuple[Kept, float]:
+    sink = Kept()
+    fetch = FileFetch("model.safetensors", SAMPLE.content, SAMPLE.table, sink)
+    with trio.fail_after(600):
+        await fetch.run([(source, WHOLE) for source in sources])
+    assert len(sink.pieces) == SAMPLE.table.count
+    return sink, trio.current_time()
+
+
+async def test_four_sources_bring_as_much_as_their_sum(autojump_clock):
+    links = [Link(RATE) for _ in range(4)]
+    _, seconds = await bring([PacedSource(f"{i}", SAMPLE, links[i]) for i in range(4)])
+    assert seconds <= SIZE / (4 * RATE) / 0.95
+    assert sum(link.sent for link in links) <= 1.03 * SIZE
+
+
+async def test_sources_of_unequal_speed_are_all_used_to_the_end(autojump_clock):
+    rates = [RATE, RATE / 2, RATE / 4, RATE / 40]
+    links = [Link(rate) for rate in rates]
+    _, seconds = await bring([PacedSource(f"{i}", SAMPLE, links[i]) for i in range(4)])
+    assert seconds <= SIZE / sum(rates) / 0.9
+    assert sum(link.sent for link in links) <= 1.05 * SIZE
+
+
+@pytest.mark.parametrize("after", [0, 1, 30])
+async def test_a_source_that_stalls_costs_the_others_nothing(autojump_clock, after):
+    fast = [PacedSource(f"{i}", SAMPLE, Link(RATE)) for i in range(3)]
+    stalled = StallingSource("stalls", SAMPLE, Link(RATE))
+    stalled.after = after
+    _, seconds = await bring([stalled, *fast])
+    assert seconds <= SIZE / (3 * RATE) / 0.95
+
+
+async def test_a_source_that_stalls_at_the_very_end_is_replaced_within_two_seconds(autojump_clock):
+    stalled = StallingSource("stalls", SAMPLE, Link(RATE))
+    stalled.after = SAMPLE.table.count // 2 - 4
+    _, seconds = await bring([stalled, PacedSource("good", SAMPLE, Link(RATE))])
+    assert seconds <= SIZE / (2 * RATE) + 2
+
+
+class Swarm:
+    """`count` nodes that fetch from one seeder and from each other."""
+
+    def __init__(self, count: int, seeder: Link, rate: float) -> None:
+        self.sinks = [Kept() for _ in range(count)]
+        self.ended = [0.0] * count
+        self._seeder = seeder
+        self._links = [Link(rate) for _ in range(count)]
+        self._fetches = [
+            FileFetch(f"at {i}", SAMPLE.content, SAMPLE.table, sink, seed=i)
+            for i, sink in enumerate(self.sinks)
+        ]
+
+    async def run(self) -> None:
+        with trio.fail_after(600):
+            async with trio.open_nursery() as nursery:
+                for me in range(len(self.sinks)):
+                    nursery.start_soon(self._fetch, me)
+                    nursery.start_soon(self._hear, me)
+
+    async def _fetch(self, me: int) -> None:
+        await self._fetches[me].run([(PacedSource("seeder", SAMPLE, self._seeder), WHOLE)])
+        self.ended[me] = trio.current_time()
+
+    async def _hear(self, me: int) -> None:
+        others = [
+            (sink, PacedSource(f"node {i}", SAMPLE, self._links[i], has=sink.pieces))
+            for i, sink in enumerate(self.sinks)
+            if i != me
+        ]
+        while not self.ended[me]:
+            await trio.sleep(NEWS)
+            for sink, source in others:
+                if sink.pieces:
+                    self._fetches[me].join(source, sink.holding())
+
+
+@pytest.mark.parametrize("count", [2, 4])
+async def test_nodes_that_start_together_take_one_copy_from_the_seeder(autojump_clock, count):
+    link = Link(RATE)
+    swarm = Swarm(count, link, 10 * RATE)
+    await swarm.run()
+    assert all(len(sink.pieces) == SAMPLE.table.count for sink in swarm.sinks)
+    assert max(swarm.ended) <= 1.05 * SIZE / RATE
+    assert link.sent <= 1.05 * SIZE
+
+
+async def test_eight_nodes_that_are_no_faster_than_the_seeder_still_share(autojump_clock):
+    link = Link(RATE)
+    swarm = Swarm(8, link, RATE)
+    await swarm.run()
+    assert max(swarm.ended) <= 1.25 * SIZE / RATE
+    assert link.sent <= 1.2 * SIZE
+
+
+async def test_a_node_that_shares_slowly_holds_back_nobody(autojump_clock):
+    link = Link(RATE)
+    swarm = Swarm(2, link, RATE / 50)
+    await swarm.run()
+    assert max(swarm.ended) <= 2.1 * SIZE / RATE
