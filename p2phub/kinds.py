@@ -118,13 +118,13 @@ def whole(least: int, most: int) -> Kind:
     return Kind(f"a whole number from {least} to {most}", read)
 
 
-def _addresses(sample: str, pattern: str) -> Kind:
+def _addresses(sample: str, pattern: str, what: str = "addresses") -> Kind:
     def read(value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
             raise ValueError(value)
         return tuple(text_of(each, pattern) for each in value)
 
-    return Kind(f'a list of addresses such as "{sample}"', read)
+    return Kind(f'a list of {what} such as "{sample}"', read)
 
 
 _HOST = r"/(?:ip4|ip6|dns|dns4|dns6)/[^/\s]+/tcp/[0-9]{1,5}(?:/wss?)?"
@@ -141,5 +141,8 @@ NAME = _pattern("1 to 32 lower-case letters, digits or hyphens", "[a-z0-9][a-z0-
 TOKEN = _pattern('"" or 16 to 256 letters, digits, "-" or "_"', "|[A-Za-z0-9_-]{16,256}")
 LISTEN = _addresses("/ip4/0.0.0.0/tcp/4042", _HOST)
 PEERS = _addresses("/ip4/192.0.2.1/tcp/4042/p2p/12D3KooW…", _HOST + _PEER)
+SEEDS = _addresses(
+    "https://mirror.example/{name}/{path}", r"https?://[^/@\s]+(?:/\S*)?", "web addresses"
+)
 LEVEL = _choice(get_args(Log))
 POLICY = _choice(get_args(Policy))

@@ -65,6 +65,8 @@ class Bringing:
     """The sources that people were told of."""
     gathering: Gathering | None = None
     """Who has the release, or is fetching it too; more are looked for while the pull lasts."""
+    seeds: Sequence[Source] = ()
+    """The web servers that may have files of the release."""
     only: Sequence[Range] | None = None
     """The byte ranges of its one file that are wanted; None means whole files."""
     lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
@@ -87,7 +89,7 @@ async def bring_all(
     async with reporting(total, report, done=total - to_fetch) as progress:
         bringing = Bringing(services, resolved, report, progress, linked=total - to_fetch)
         if missing:
-            async with _gathered(bringing):
+            async with _gathered(bringing, missing):
                 await _bring_missing(bringing, missing)
     return bringing
 
@@ -105,7 +107,7 @@ async def bring_part(
     total = sum(stop - start for start, stop in ranges)
     async with reporting(total, report) as progress:
         bringing = Bringing(services, resolved, report, progress, only=ranges)
-        async with _gathered(bringing):
+        async with _gathered(bringing, [file]):
             await _bring_with_patience(bringing, file)
     return bringing
 
@@ -162,7 +164,7 @@ async def _bring_small(
             try:
                 await fetch.run(sources)
             finally:
-                bringing.liars |= fetch.liars
+                _tell_of_liars(bringing, fetch.liars)
                 bringing.slow |= fetch.slow
                 bringing.lies |= fetch.lies
             _tell_of_streams(bringing, sources)
@@ -225,7 +227,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
             try:
                 await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
             finally:
-                bringing.liars |= fetch.liars
+                _tell_of_liars(bringing, fetch.liars)
                 bringing.slow |= fetch.slow
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
@@ -239,6 +241,7 @@ async def _sources(bringing: Bringing, *, again: bool = False) -> list[Source]:
     sources = await bringing.services.neighbours.holders(
         bringing.resolved.digest, again=again, without=bringing.liars
     )
+    sources += [seed for seed in bringing.seeds if seed.name not in bringing.liars]
     sources = [source for source in sources if source.name not in bringing.slow] or sources
     bringing.progress.sources = len(sources)
     return sources
@@ -250,17 +253,34 @@ def _own_place(services: Services) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _gathered(bringing: Bringing) -> AsyncIterator[None]:
+async def _gathered(bringing: Bringing, files: Sequence[FileEntry]) -> AsyncIterator[None]:
     """Look for sources of the release for as long as the block lasts; forget it if it fails."""
     services, digest = bringing.services, bringing.resolved.digest
     try:
-        async with gathering_of(services, digest, bringing.liars) as bringing.gathering:
+        is_own = await services.on_disk(_is_own, bringing)
+        release, commit = bringing.resolved.release, bringing.resolved.commit
+        seeds = services.web_seeds.of(release, commit, files, is_own=is_own)
+        gathering = gathering_of(services, digest, bringing.liars)
+        async with seeds as bringing.seeds, gathering as bringing.gathering:
             yield
     except BaseException:
         with trio.CancelScope(shield=True):
             if digest not in await services.on_disk(services.store.repos.held_releases):
                 services.announcer.forget(digest)  # what is told by now dies by itself
         raise
+
+
+def _is_own(bringing: Bringing) -> bool:
+    """Whether the release is of this node's own publisher."""
+    own = bringing.services.store.documents.own_publisher()
+    return own == bringing.resolved.repo.publisher
+
+
+def _tell_of_liars(bringing: Bringing, liars: set[str]) -> None:
+    """Say, once a source, that it is not asked any more in this pull."""
+    for name in sorted(liars - bringing.liars):
+        bringing.report(Warned(f"{name} delivered wrong bytes and is not asked again"))
+    bringing.liars |= liars
 
 
 async def _fetch(

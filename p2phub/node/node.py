@@ -62,6 +62,7 @@ from p2phub.node.values import (
     Status,
     Verification,
 )
+from p2phub.node.web_seeds import WebSeeds
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
 from p2phub.trust.records import best, check_head
@@ -108,6 +109,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     Greeter(network, control, config.swarm.connections, paces.down).source,
                 ),
                 acquaintances=Acquaintances(network, network.remote_host),
+                web_seeds=_web_seeds(config, paces.down),
                 announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
                 traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
                 on_disk=on_disk,
@@ -132,6 +134,11 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     nursery.cancel_scope.cancel()
         finally:
             server.stop()
+
+
+def _web_seeds(config: Config, down: Throttle) -> WebSeeds:
+    swarm = config.swarm
+    return WebSeeds(swarm.web_seeds, connections=swarm.connections, take=down.take)
 
 
 def _data_server(

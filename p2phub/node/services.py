@@ -20,6 +20,7 @@ from p2phub.node.announce import Announcer
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.traffic import Traffic
+from p2phub.node.web_seeds import WebSeeds
 from p2phub.protocol.ports import ControlNetwork, Records
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
@@ -114,6 +115,7 @@ class Services:
     neighbours: Neighbours
     acquaintances: Acquaintances
     """Which peers want or have what, as they say themselves."""
+    web_seeds: WebSeeds
     announcer: Announcer
     traffic: Traffic
     on_disk: DiskThreads

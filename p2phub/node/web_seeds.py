@@ -17,12 +17,11 @@ from weakref import WeakValueDictionary
 import trio
 
 from p2phub.errors import ConfigError, UsageError
-from p2phub.formats.ids import ContentId
-from p2phub.formats.manifest import FileEntry
+from p2phub.formats.ids import ContentId, PublisherId
+from p2phub.formats.manifest import FileEntry, Release
 from p2phub.network.web_client import WebClient
 from p2phub.network.web_guard import Guard
 from p2phub.network.web_source import CONNECTIONS, WebSource
-from p2phub.node.resolve import ResolvedRelease
 from p2phub.protocol.seeds import filled, host_of, with_path
 
 MOST_HOSTS = 8
@@ -59,13 +58,13 @@ class WebSeeds:
 
     @asynccontextmanager
     async def of(
-        self, resolved: ResolvedRelease, files: Sequence[FileEntry], *, is_own: bool
+        self, release: Release, commit: str, files: Sequence[FileEntry], *, is_own: bool
     ) -> AsyncIterator[list[WebSource]]:
         """The servers that may have any of `files`, for as long as the block lasts.
 
         `is_own`: the release is one of this node's own publisher.
         """
-        hosts = self._hosts(resolved, files, is_own)
+        hosts = self._hosts(release, commit, files, is_own)
         guard = Guard(
             frozenset(name for name, host in hosts.items() if host.is_named)
             | frozenset(map(host_of, self._layouts))
@@ -79,12 +78,12 @@ class WebSeeds:
                     await source.close()
 
     def _hosts(
-        self, resolved: ResolvedRelease, files: Sequence[FileEntry], is_own: bool
+        self, release: Release, commit: str, files: Sequence[FileEntry], is_own: bool
     ) -> dict[str, _Host]:
         found: dict[str, _Host] = {}
         wanted = {file.content for file in files}
-        entries = [file for file in resolved.release.files if file.content in wanted]
-        for file, url in self._from_node_toml(resolved, entries):
+        entries = [file for file in release.files if file.content in wanted]
+        for file, url in self._from_node_toml(release, commit, entries):
             _note(found, file, url, is_named=True)
         enough = _busiest(entries) | found.keys()
         for file in entries:
@@ -94,15 +93,15 @@ class WebSeeds:
         return found
 
     def _from_node_toml(
-        self, resolved: ResolvedRelease, files: Iterable[FileEntry]
+        self, release: Release, commit: str, files: Iterable[FileEntry]
     ) -> Iterator[tuple[FileEntry, str]]:
         for layout in self._layouts:
             for file in files:
                 url = filled(
                     layout,
-                    publisher=str(resolved.repo.publisher),
-                    name=resolved.repo.name,
-                    commit=resolved.commit,
+                    publisher=str(PublisherId(release.publisher)),
+                    name=release.name,
+                    commit=commit,
                     path="/".join(file.path),
                     content=str(file.content),
                 )

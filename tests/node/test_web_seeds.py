@@ -5,32 +5,29 @@ from dataclasses import replace
 import pytest
 
 from p2phub.errors import ConfigError, NoSourceError
-from p2phub.formats.ids import PublisherId, RepoId
 from p2phub.formats.manifest import Release
-from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.web_seeds import MOST_HOSTS, WebSeeds
 from p2phub.protocol.ports import Holding
 from p2phub.testing.publishers import fake_file
 from p2phub.testing.web import WebServer
-from p2phub.trust.verdict import Judgement, Verdict
 
 DATA = b"some weights"
 FILE = fake_file("a b/model.bin", DATA).entry
 OTHER = fake_file("other.bin", b"other").entry
 
 
+COMMIT = "0123456789" * 4
+
+
 def release_of(*files):
-    publisher = PublisherId(bytes(32))
     total = sum(file.size for file in files)
-    release = Release(
+    return Release(
         publisher=bytes(32), name="m", kind="model", created=0, files=files, total_size=total
     )
-    verdict = Judgement(Verdict.VERIFIED)
-    return ResolvedRelease(RepoId(publisher, "m"), "main", bytes(32), release, verdict)
 
 
-async def urls_of(seeds, resolved, files=None, is_own=False):
-    async with seeds.of(resolved, files or resolved.release.files, is_own=is_own) as sources:
+async def urls_of(seeds, release, files=None, is_own=False):
+    async with seeds.of(release, COMMIT, files or release.files, is_own=is_own) as sources:
         return {source.name: source._urls for source in sources}
 
 
@@ -70,7 +67,7 @@ async def test_layouts_of_node_toml():
     ]
     found = await urls_of(WebSeeds(named[1:]), release_of(FILE))
     assert [url for urls in found.values() for url in urls[FILE.content]] == [
-        f"https://hub.example/lab/m/resolve/{'0' * 40}/a%20b/model.bin",
+        f"https://hub.example/lab/m/resolve/{COMMIT}/a%20b/model.bin",
         f"https://export.example/v1/files/{FILE.content}",
     ]
     found = await urls_of(WebSeeds(["https://mirror.example"]), release_of(FILE))
@@ -98,7 +95,7 @@ class TestAddressesInside:
         with WebServer({"/x": DATA}) as server:
             file = replace(FILE, seeds=(f"{server.url}/x",))
             seeds = WebSeeds([f"{server.url}/{{name}}/{{path}}"] if how == "named" else [])
-            async with seeds.of(release_of(file), [file], is_own=how == "own") as (source,):
+            async with seeds.of(release_of(file), COMMIT, [file], is_own=how == "own") as (source,):
                 if how == "stranger":
                     with pytest.raises(NoSourceError):
                         await source.holds(FILE.content)
@@ -108,7 +105,7 @@ class TestAddressesInside:
 
 
 async def test_two_pulls_share_the_connections_of_a_host():
-    seeds, resolved = WebSeeds(), release_of(replace(FILE, seeds=("https://a.example/1",)))
-    one, two = (seeds.of(resolved, [FILE], is_own=False) for _ in range(2))
+    seeds, release = WebSeeds(), release_of(replace(FILE, seeds=("https://a.example/1",)))
+    one, two = (seeds.of(release, COMMIT, [FILE], is_own=False) for _ in range(2))
     async with one as (first,), two as (second,):
         assert first.place() is second.place()

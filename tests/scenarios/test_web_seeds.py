@@ -1,0 +1,168 @@
+"""Pulls in which web servers take part: alone, beside peers, and against them."""
+
+from dataclasses import replace
+from urllib.parse import quote
+
+import pytest
+
+from p2phub.errors import NoSourceError, WrongBytesError
+from p2phub.node.events import Warned
+from p2phub.node.offline import layout_of
+from p2phub.node.values import PublishRequest, PullRequest
+from p2phub.store.store import Store
+from p2phub.testing import web
+from p2phub.testing.files import random_bytes
+from p2phub.testing.publishers import FakePublisher, fake_file
+from p2phub.testing.web import WebServer
+from tests.scenarios.nodes import (
+    MIB,
+    consumer,
+    contents,
+    model,
+    new_publisher,
+    node,
+    pull,
+    quiet,
+    refused,
+    settings,
+    stock,
+)
+
+WEIGHTS, CONFIG = random_bytes("web seeds", 3 * MIB), b"{}"
+FAKES = [fake_file("weights.safetensors", WEIGHTS), fake_file("config.json", CONFIG)]
+BY_PATH = {f"/x/{fake.entry.path[0]}": fake.data for fake in FAKES}
+BY_CONTENT = {f"/v1/files/{fake.entry.content}": fake.data for fake in FAKES}
+TABLES = {fake.entry.content: fake.table.pack() for fake in FAKES if fake.table}
+DOCUMENTS = {f"/v1/documents/{each.digest.hex()}": table for each, table in TABLES.items()}
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def bytes_nowhere(home, *urls, tables=TABLES):
+    """A publisher whose node has every document of lab/x and the tables, and not one file."""
+    lab = FakePublisher(1)
+    lab.publish("x", [replace(fake.entry, seeds=urls_of(fake, urls)) for fake in FAKES])
+    lab.contents.clear()
+    stock(home, lab)
+    with Store.open(layout_of(settings(), home)) as store:
+        for content, table in tables.items():
+            store.blobs.put_table(content, table)
+    return lab.publisher
+
+
+def urls_of(fake, urls):
+    return tuple(f"{url}/{fake.entry.path[0]}" for url in urls)
+
+
+def seeded(*seeds):
+    return {"SWARM_WEB_SEEDS": ",".join(seeds)}
+
+
+class TestNoPeerHasTheBytes:
+    async def test_but_the_server_that_the_release_names(self, tmp_path):
+        with WebServer(BY_PATH) as server:
+            lab = bytes_nowhere(tmp_path / "lab", f"{server.url}/x")
+            mine = seeded(f"{server.url}/elsewhere/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path) == {
+                    "weights.safetensors": WEIGHTS,
+                    "config.json": CONFIG,
+                }
+                assert [share.name for share in done.shares] == [server.host]
+                (found,) = await me.verify("lab/x", quiet)
+                assert found.verdict == "verified"
+
+    async def test_but_a_hub_that_sends_to_its_cdn(self, tmp_path):
+        with WebServer(BY_PATH) as cdn, WebServer(BY_PATH) as server:
+            moved = web.redirecting(lambda each: f"{cdn.url}/x/{each.path.rpartition('/')[2]}?s=1")
+            server.answer = web.busy(1, "0", then=moved)
+            lab = bytes_nowhere(tmp_path / "lab")
+            mine = seeded(f"{server.url}/lab/{{name}}/resolve/main/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path) == {
+                    "weights.safetensors": WEIGHTS,
+                    "config.json": CONFIG,
+                }
+            assert {each.path for each in server.asked} == {
+                "/lab/x/resolve/main/weights.safetensors",
+                "/lab/x/resolve/main/config.json",
+            }
+
+    async def test_and_only_the_export_has_the_piece_table(self, tmp_path):
+        with WebServer(BY_CONTENT | DOCUMENTS) as server:
+            lab = bytes_nowhere(tmp_path / "lab", tables={})
+            mine = seeded(f"{server.url}/v1/files/{{content}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path) == {
+                    "weights.safetensors": WEIGHTS,
+                    "config.json": CONFIG,
+                }
+
+    @pytest.mark.slow
+    async def test_and_the_server_lies(self, tmp_path):
+        heard = []
+        with WebServer(BY_PATH, web.all_wrong) as server:
+            lab = bytes_nowhere(tmp_path / "lab", f"{server.url}/x")
+            mine = seeded(f"{server.url}/x/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                with pytest.raises(WrongBytesError):
+                    await me.pull(PullRequest("lab/x"), heard.append)
+            named = [each.message for each in heard if isinstance(each, Warned)]
+            assert any(server.host in each and "wrong bytes" in each for each in named)
+
+    @pytest.mark.slow
+    async def test_and_the_server_is_on_our_own_network_but_nobody_here_named_it(self, tmp_path):
+        with WebServer(BY_PATH) as server:
+            lab = bytes_nowhere(tmp_path / "lab", f"{server.url}/x")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab) as me,
+            ):
+                assert isinstance(await refused(6, me), NoSourceError)
+            assert server.asked == []
+
+
+class TestBesidePeers:
+    @pytest.mark.parametrize(
+        "answer",
+        [web.all_wrong, web.truncated, web.other_range, web.failing(404), web.endless_body],
+        ids=["poisoned", "truncating", "range", "404", "endless"],
+    )
+    async def test_a_bad_mirror_does_not_spoil_a_pull(self, tmp_path, answer):
+        folder = model(tmp_path / "model")
+        files = {f"/m/{quote(path)}": data for path, data in contents(folder).items()}
+        new_publisher(tmp_path / "lab")
+        heard = []
+        with WebServer(files, answer) as server:
+            mine = seeded(f"{server.url}/other/{{path}}")
+            async with node(tmp_path / "lab") as lab:
+                request = PublishRequest(folder, "x", seeds=(f"{server.url}/m",))
+                published = await lab.publish(request, quiet)
+                assert published.files == 5
+                publisher = lab.identity.publisher_id
+                async with consumer(tmp_path / "me", lab, publisher, **mine) as me:
+                    done = await me.pull(PullRequest("lab/x"), heard.append)
+            assert contents(done.path) == contents(folder)
+            named = [each.message for each in heard if isinstance(each, Warned)]
+            was_caught = any(server.host in each and "wrong bytes" in each for each in named)
+            assert not was_caught or answer in (web.all_wrong, web.endless_body)
