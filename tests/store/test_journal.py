@@ -34,3 +34,37 @@ def test_a_file_that_is_no_mark_is_left_alone(journal, layout):
     for name in ("notes.txt", "put-", "put-5-xyz", f"burn-{ONE}"):
         (layout.journal / name).touch()
     assert list(journal.unfinished()) == []
+
+
+MANY = [make_sample(size).content for size in range(100, 120)]
+
+
+def test_many_stand_in_one_file_and_are_found_by_the_next_process(journal, layout):
+    journal.begin("put", MANY)
+    assert len(list(layout.journal.iterdir())) == 1
+    journal.end("put", MANY[:3])
+    again = Journal(layout, Disk())
+    assert {content for _, content in again.unfinished()} == set(MANY)
+    for content in MANY:
+        again.end("put", [content])
+    assert not list(layout.journal.iterdir())
+
+
+def test_many_that_end_leave_no_file(journal, layout):
+    journal.begin("put", MANY)
+    journal.begin("put", MANY[5:])
+    journal.end("put", MANY)
+    assert not list(layout.journal.iterdir())
+
+
+@pytest.mark.parametrize("torn", [0, 1, 60, 71, 72, 100])
+def test_a_list_that_was_torn_names_the_lines_that_are_whole(journal, layout, torn):
+    journal.begin("put", MANY)
+    (path,) = layout.journal.iterdir()
+    path.write_bytes(path.read_bytes()[:torn])
+    again = Journal(layout, Disk())
+    found = [content for _, content in again.unfinished()]
+    assert found == MANY[: len(found)]
+    assert len(found) <= torn / 60
+    again.end("put", found)
+    assert not list(layout.journal.iterdir())
