@@ -187,13 +187,13 @@ class DataClient:
             tls.send(request_bytes(request))
             head = self._read_head(tls)
         is_refusal = head.header("p2phub-error") is not None
+        goes_on = head.header("connection") != "close"
         try:
             yield head
         except P2PHubError:
             has_no_body = is_refusal and head.header("content-length") == "0"
-            self._at_rest = has_no_body and not self._rest and tls.is_drained
+            self._at_rest = goes_on and has_no_body and not self._rest and tls.is_drained
             raise
-        goes_on = head.header("connection") != "close"
         self._at_rest = goes_on and not self._rest and tls.is_drained
 
     def _read_head(self, tls: TlsConnection) -> Head:
