@@ -112,9 +112,13 @@ class Joining:
                 continue
             if not self._reserve:
                 self._alone.set()
-            while self._reserve:
-                self._begin(self._reserve.popitem()[1])
+            elif not self._holdings or now - since >= GRACE:
+                self._call_in_the_slow()
                 since = now
+
+    def _call_in_the_slow(self) -> None:
+        while self._reserve:
+            self._begin(self._reserve.popitem()[1])
 
     def _is_hopeful(self, now: float) -> bool:
         """Whether somebody has yet to say what it has, or may get more."""

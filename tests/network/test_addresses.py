@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from p2phub.config import Endpoint
-from p2phub.network.addresses import data_addresses, numeric
+from p2phub.network.addresses import data_addresses, fit_between, numeric
 from p2phub.protocol.ports import PeerAddress
 
 SEEN = PeerAddress("bob", ("/ip4/192.0.2.1/tcp/4042", "/ip4/192.0.2.1/tcp/9/ws"))
@@ -62,3 +62,28 @@ async def test_a_resolver_that_fails_costs_that_name(monkeypatch):
 
     monkeypatch.setattr(trio.socket, "getaddrinfo", fail)
     assert await numeric([Endpoint("hub.example", 2)], 1) == ()
+
+
+@pytest.mark.parametrize(
+    ("host", "fit"),
+    [
+        ("127.0.0.1", ["own", "lan", "public", "name"]),
+        ("::ffff:127.0.0.1", ["own", "lan", "public", "name"]),
+        ("192.168.1.9", ["lan", "public", "name"]),
+        ("8.8.4.4", ["public", "name"]),
+        ("2001:4860:4860::8888", ["public", "name"]),
+        (None, ["public", "name"]),
+        ("0.0.0.0", ["own", "lan", "public", "name"]),
+    ],
+)
+def test_an_address_of_a_smaller_network_than_ours_is_for_nobody(host, fit):
+    addresses = {
+        "own": "/ip4/127.0.0.1/tcp/1",
+        "lan": "/ip4/192.168.1.7/tcp/1",
+        "public": "/ip6/2001:4860:4860::8844/tcp/1",
+        "name": "/dns4/hub.example/tcp/1",
+        "nobody": "/ip4/0.0.0.0/tcp/1",
+        "everybody": "/ip4/224.0.0.1/tcp/1",
+        "nothing": "/unix/x",
+    }
+    assert fit_between(addresses.values(), host) == tuple(addresses[each] for each in fit)

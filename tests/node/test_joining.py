@@ -1,0 +1,167 @@
+"""Sources that join a fetch as they are found and as they get more, in virtual time."""
+
+import pytest
+import trio
+
+from p2phub.errors import NoSourceError, RemoteError
+from p2phub.node.fetch import FileFetch
+from p2phub.node.joining import ANSWER, STARVED, Joining
+from p2phub.protocol.ports import Holding
+from p2phub.testing.samples import MemorySink, make_sample
+from p2phub.testing.sources import HangingSource, HonestSource
+
+SAMPLE = make_sample(8 << 20, piece=1 << 20)
+SIZE = SAMPLE.content.size
+HALF = SIZE // 2
+WHOLE = Holding(complete=True)
+
+
+class Peers:
+    """Who is connected, and what those say who are followed: (seconds, holding) each."""
+
+    def __init__(self, **news):
+        self.news = news
+        self.followed: list[str] = []
+
+    def is_connected(self, name):
+        return name in self.news
+
+    async def follow(self, name, content, heard):
+        self.followed.append(name)
+        for seconds, holding in self.news[name]:
+            await trio.sleep(seconds)
+            if holding is None:
+                raise RemoteError("the stream was cut off")
+            heard(holding)
+            if holding.complete:
+                return
+        await trio.sleep_forever()
+
+
+def joining_of(peers, **options):
+    sink = MemorySink(SAMPLE.table)
+    fetch = FileFetch("model", SAMPLE.content, SAMPLE.table, sink)
+    joining = Joining(
+        SAMPLE.content,
+        fetch,
+        peers,
+        peers,
+        lambda: len(sink.pieces),
+        **options,
+    )
+    return joining, sink
+
+
+def honest(name, *ranges):
+    return HonestSource(name, [SAMPLE], ranges={SAMPLE.content: ranges} if ranges else None)
+
+
+async def test_what_a_peer_gets_during_the_pull_is_fetched_from_it(autojump_clock):
+    peers = Peers(grows=[(0, Holding(False, ((0, HALF),))), (5, WHOLE)])
+    joining, sink = joining_of(peers)
+    joining.add(honest("grows"))
+    await joining.run()
+    assert sink.data == SAMPLE.data
+    assert 5 < trio.current_time() < 8
+    assert peers.followed == ["grows"]
+
+
+async def test_a_source_that_is_no_connected_peer_is_asked_over_its_own_line(autojump_clock):
+    joining, sink = joining_of(Peers())
+    joining.add(honest("mirror"))
+    await joining.run()
+    assert sink.data == SAMPLE.data
+
+
+async def test_a_peer_that_does_not_tell_news_is_asked_over_its_data_port(autojump_clock):
+    joining, sink = joining_of(Peers(older=[(0, None)]))
+    joining.add(honest("older"))
+    await joining.run()
+    assert sink.data == SAMPLE.data
+
+
+async def test_who_is_found_while_nobody_else_helps_ends_the_wait(autojump_clock):
+    peers = Peers(poor=[(0, Holding(False, ((0, HALF),)))], late=[(0, WHOLE)])
+    joining, sink = joining_of(peers)
+    joining.add(honest("poor"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(5)
+        assert len(sink.pieces) == SAMPLE.table.count // 2
+        joining.add(honest("late"))
+    assert sink.data == SAMPLE.data
+    assert trio.current_time() < 8
+
+
+async def test_a_pull_that_nobody_helps_any_more_ends_in_bounded_time(autojump_clock):
+    joining, _ = joining_of(Peers(poor=[(0, Holding(False, ((0, HALF),)))]))
+    joining.add(honest("poor"))
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert STARVED <= trio.current_time() < STARVED + 3
+
+
+async def test_a_pull_of_what_nobody_has_ends_when_all_have_said_so(autojump_clock):
+    joining, _ = joining_of(Peers())
+    joining.add(HonestSource("empty"))
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert trio.current_time() < 1
+
+
+async def test_who_never_says_what_it_has_is_waited_for_and_not_for_ever(autojump_clock):
+    class Mute(HonestSource):
+        async def holds(self, content):
+            await trio.sleep_forever()
+
+    joining, _ = joining_of(Peers())
+    joining.add(Mute("mute"))
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert trio.current_time() < ANSWER + 1
+
+
+async def test_who_was_slow_takes_part_only_when_nobody_else_helps(autojump_clock):
+    slow, quick = honest("slow"), honest("quick")
+    joining, sink = joining_of(Peers(), slow={"slow"})
+    joining.add(slow)
+    joining.add(quick)
+    await joining.run()
+    assert sink.data == SAMPLE.data
+    assert not slow.asked
+    joining, sink = joining_of(Peers(), slow={"slow"})
+    joining.add(slow)
+    await joining.run()
+    assert sink.data == SAMPLE.data
+
+
+async def test_a_source_that_cannot_be_reached_leaves_and_may_come_back(autojump_clock):
+    class Restarted(HangingSource):
+        async def holds(self, content):
+            raise RemoteError("connection refused")
+
+    poor = [(0, Holding(False, ((0, HALF // 2),)))]
+    peers = Peers(poor=poor, peer=[(0, Holding(False, ((0, HALF),))), (1, None)])
+    joining, sink = joining_of(peers)
+    joining.add(Restarted("peer", [SAMPLE]))
+    joining.add(honest("poor"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(3)
+        assert [source.name for source in joining.helping] == ["poor"]
+        back = honest("peer")
+        peers.news["peer"] = [(0, WHOLE)]
+        joining.add(back)
+    assert sink.data == SAMPLE.data
+
+
+async def test_the_first_pieces_are_told_once(autojump_clock):
+    told = []
+    joining, _ = joining_of(
+        Peers(grows=[(0, Holding(False, ((0, HALF),))), (5, WHOLE)]),
+        begun=lambda: told.append(trio.current_time()),
+    )
+    joining.add(honest("grows"))
+    await joining.run()
+    assert len(told) == 1
+    assert told[0] < 1
