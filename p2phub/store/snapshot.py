@@ -121,10 +121,10 @@ class Snapshots:
         aside = self._layout.temp / f"snapshot-{os.getpid()}-{next(self._numbers)}"
         self._disk.make_folder(aside)
         try:
+            for above in dict.fromkeys(path[:-1] for path in wanted):
+                self._disk.make_folder(aside.joinpath(*above))
             for path, content in wanted.items():
-                place = aside.joinpath(*path)
-                self._disk.make_folder(place.parent)
-                self._disk.link(self._target(path, content), place)
+                self._disk.link(self._target(path, content), aside.joinpath(*path))
             self._seal(aside, OPEN)
             self._disk.make_folder(folder.parent)
             self._disk.rename(aside, folder)
