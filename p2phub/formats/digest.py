@@ -31,6 +31,22 @@ def blake3(data: Data) -> bytes:
     return _blake3.blake3(data).digest()
 
 
+class Blake3:
+    """BLAKE3 of bytes that arrive in parts."""
+
+    def __init__(self) -> None:
+        self._state = _blake3.blake3()
+        self.length = 0
+        """How many bytes have arrived."""
+
+    def update(self, data: Data) -> None:
+        self._state.update(data)
+        self.length += len(data)
+
+    def digest(self) -> bytes:
+        return self._state.digest()
+
+
 def git_blob_sha1(data: Data) -> bytes:
     """The id git gives a file with these bytes."""
     digest = hashlib.sha1(b"blob %d\0" % len(data), usedforsecurity=False)

@@ -62,6 +62,11 @@ class PiecePlanner:
             return self._cuts.feed(data)
         return self._begin(data)
 
+    @property
+    def certain(self) -> bool:
+        """Whether what was fed since the last cut belongs to one piece, wherever that ends."""
+        return isinstance(self._cuts, _KnownCuts)
+
     def finish(self) -> list[int]:
         """The lengths of the pieces that were waiting for the end of the file.
 

@@ -2,9 +2,10 @@
 
 The file is cloned where the file system can share blocks, else copied; the bytes that are hashed
 are those of our copy, as they pass. Without a copy (`target=None`) they are those of the file
-itself. Of a large file SHA-256 runs in one thread, planning and BLAKE3 in another, the reader is a
-third: all of them release the interpreter's lock, so two cores are busy. Where other files keep the
-cores busy, one thread does it all.
+itself. Of a large file planning and BLAKE3 run in a thread of their own, reading and SHA-256 in
+another; both release the interpreter's lock, so two cores are busy. Where other files keep the
+cores busy, one thread does it all, which costs less: every byte is in the core's cache when it is
+hashed.
 
 Rules it keeps:
  * one pass over the source; memory does not grow with the file (but for the header of a weights
@@ -20,14 +21,14 @@ import mmap
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2phub.errors import FileChangedError, UsageError
-from p2phub.formats.digest import blake3
+from p2phub.formats.digest import Blake3, blake3
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_FILE, MAX_PIECE
 from p2phub.formats.pieces import PieceTable
@@ -36,16 +37,13 @@ from p2phub.store.disk import Disk, Progress, disk_errors, no_progress, read_int
 from p2phub.store.stamp import Stamp
 
 BLOCK = 8 << 20
-"""Bytes read at a time: what costs the planner the least."""
+"""Bytes that are planned at a time where the content decides: what costs the planner the least."""
+STEP = 1 << 20
+"""Bytes read at a time, and hashed while they are in the core's own cache."""
 AHEAD = 2
 """Blocks in memory at one time: one is read while the other is hashed."""
 MAX_GIT = 10 << 20
 """Up to this size a file gets git's blob SHA-1: Hugging Face's etag of small files."""
-
-
-Job = Callable[[memoryview], None]
-_Waiting = tuple[memoryview, list[Future[None]]]
-"""A buffer, and what still reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +93,25 @@ class PieceHasher:
         self._lengths: list[int] = []
         self._digests: list[bytes] = []
         self._rest = bytearray()
-        """The bytes since the last cut."""
+        """The bytes since the last cut, while a cut among them may still be found."""
+        self._begun = Blake3()
+        """What they hash to, once they are known to belong to one piece."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether bytes are hashed as they come, in however small parts; else BLOCKs are best."""
+        return self._planner.certain
 
     def feed(self, data: memoryview) -> None:
         for length in self._planner.feed(data):
             data = self._cut(length, data)
-        self._rest += data
+        if not self._planner.certain:
+            self._rest += data
+            return
+        for part in (self._rest, data):
+            if part:
+                self._begun.update(part)
+        self._rest.clear()
 
     def table(self) -> PieceTable:
         """The table of what was fed: the whole file, of more than 1 MiB."""
@@ -110,10 +121,13 @@ class PieceHasher:
 
     def _cut(self, length: int, data: memoryview) -> memoryview:
         """Hash the next piece; what of `data` comes after it."""
-        missing = length - len(self._rest)
-        if not self._rest:
-            piece = data[:length]
-            digest = blake3(piece)
+        missing = length - len(self._rest) - self._begun.length
+        if self._begun.length:
+            self._begun.update(data[:missing])
+            digest = self._begun.digest()
+            self._begun = Blake3()
+        elif not self._rest:
+            digest = blake3(data[:length])
         elif missing >= 0:
             self._rest += data[:missing]
             digest = blake3(self._rest)
@@ -180,49 +194,66 @@ class _Reader:
         return self.stamp.size
 
     def read(self) -> Ingested:
-        whole, git = hashlib.sha256(), None
+        whole, hashes = hashlib.sha256(), []
+        hashes.append(whole)
         if self.size <= MAX_GIT:
-            git = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+            hashes.append(hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False))
         pieces = PieceHasher(self.size)
-        jobs: list[Job] = [whole.update]
-        if self.size > MAX_PIECE:
-            jobs.append(pieces.feed)
-        if git:
-            jobs.append(git.update)
         with ExitStack() as stack:
-            threads: list[ThreadPoolExecutor] = []
+            pool = None
             if self.size > BLOCK and self.threads:
-                threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in range(2)]
-            waiting: deque[_Waiting] = deque()
-            for offset in range(0, self.size, BLOCK):
+                pool = stack.enter_context(ThreadPoolExecutor(1))
+            waiting: deque[tuple[memoryview, Future[None]]] = deque()
+            offset = 0
+            while offset < self.size:
                 if len(waiting) == AHEAD:
                     self._finish(waiting.popleft())
                 buffer = self.buffers.take()
-                block = self._read(buffer, offset)
-                waiting.append((buffer, _start(jobs, threads, block)))
+                most = STEP if pieces.certain and pool is None else BLOCK
+                block = buffer[: min(most, self.size - offset)]
+                if pool is None:
+                    self._read(block, offset, hashes, pieces)
+                    self.buffers.give_back(buffer)
+                else:
+                    self._read(block, offset, hashes, None)
+                    waiting.append((buffer, pool.submit(pieces.feed, block)))
+                offset += len(block)
             while waiting:
                 self._finish(waiting.popleft())
         table, content = self._table(pieces, whole.digest())
-        sha1 = git.digest() if git else None
+        sha1 = hashes[1].digest() if len(hashes) > 1 else None
         return Ingested(content, whole.digest(), sha1, table, self.size, self.stamp)
 
-    def _read(self, buffer: memoryview, offset: int) -> memoryview:
-        """The block at `offset`, copied unless it is in the copy already."""
-        block = buffer[: min(BLOCK, self.size - offset)]
+    def _read(
+        self,
+        block: memoryview,
+        offset: int,
+        hashes: Sequence["hashlib._Hash"],
+        pieces: PieceHasher | None,
+    ) -> None:
+        """Read the block at `offset` and hash it; `pieces` is None where another thread plans."""
+        for start in range(0, len(block), STEP):
+            step = block[start : start + STEP]
+            self._fill(step, offset + start)
+            for each in hashes:
+                each.update(step)
+            self.progress(len(step))
+        if pieces is not None and self.size > MAX_PIECE:
+            pieces.feed(block)
+
+    def _fill(self, step: memoryview, offset: int) -> None:
+        """Read the bytes at `offset`, copied unless they are in the copy already."""
         target = self.target
         origin = target.fd if target is not None and target.cloned else self.fd
-        if read_into(origin, block, offset, self.source) < len(block):
+        if read_into(origin, step, offset, self.source) < len(step):
             raise _changed(self.source)
         if target is not None and not target.cloned:
-            target.disk.write(target.fd, block, offset, target.path)
-        self.progress(len(block))
-        return block
+            target.disk.write(target.fd, step, offset, target.path)
 
-    def _finish(self, waiting: _Waiting) -> None:
-        """Wait until a block is hashed."""
-        buffer, futures = waiting
-        for future in futures:
-            future.result()
+    def _finish(self, waiting: tuple[memoryview, Future[None]]) -> None:
+        """Wait until the pieces of a block are hashed."""
+        buffer, future = waiting
+        future.result()
         self.buffers.give_back(buffer)
 
     def _table(self, pieces: PieceHasher, sha256: bytes) -> tuple[PieceTable, ContentId]:
@@ -231,17 +262,6 @@ class _Reader:
             return PieceTable.for_small(content), content
         table = pieces.table()
         return table, table.content_id
-
-
-def _start(
-    jobs: Sequence[Job], threads: Sequence[ThreadPoolExecutor], block: memoryview
-) -> list[Future[None]]:
-    """Give a block to each job: in its thread, or here and now where there are none."""
-    if threads:
-        return [threads[place % len(threads)].submit(job, block) for place, job in enumerate(jobs)]
-    for job in jobs:
-        job(block)
-    return []
 
 
 @contextmanager

@@ -67,6 +67,21 @@ def test_a_file_is_what_its_bytes_are_in_blocks_of_any_size(tmp_path, data):
         assert found.content.digest == sha256(data)
 
 
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize(("block", "step"), [(1 << 20, 1000), (1 << 20, 1 << 20), (777_777, 4096)])
+def test_a_file_is_what_its_bytes_are_in_one_thread_or_two(
+    tmp_path, data, monkeypatch, block, step, threads
+):
+    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "STEP", step)
+    (tmp_path / "source").write_bytes(data)
+    found = ingest(tmp_path / "source", None, Disk(), threads=threads)
+    assert found.sha256 == hashlib.sha256(data).digest()
+    if len(data) > 1 << 20:
+        assert found.table == planned(data)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
 @pytest.mark.parametrize("step", [1000, 65_536, 1 << 20, 1 << 30])
 def test_pieces_are_hashed_the_same_however_they_are_fed(step):
     for data in (WEIGHTS, NOISE):
