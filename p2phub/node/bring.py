@@ -60,7 +60,7 @@ class Bringing:
     liars: set[str] = field(default_factory=set)
     """Who has delivered wrong bytes in this pull, and is not asked again in it."""
     slow: set[str] = field(default_factory=set)
-    """Who has kept this pull waiting, and is asked again only when nobody else is left."""
+    """Who has kept this pull waiting, or lied to an earlier one: asked when nobody else is left."""
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
     gathering: Gathering | None = None
@@ -71,6 +71,9 @@ class Bringing:
     """The byte ranges of its one file that are wanted; None means whole files."""
     lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
     """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
+
+    def __post_init__(self) -> None:
+        self.slow |= self.services.liars.names(trio.current_time())
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
@@ -228,6 +231,8 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                 await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
             finally:
                 _tell_of_liars(bringing, fetch.liars)
+                for name in fetch.caught:
+                    services.liars.remember(name, trio.current_time())
                 bringing.slow |= fetch.slow
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
@@ -368,7 +373,9 @@ async def _table_of(bringing: Bringing, file: FileEntry, sources: Sequence[Sourc
         try:
             table = PieceTable.unpack(data, file.content)
         except UntrustedError:
-            bringing.liars.add(source.name)
+            if sha256(data) != file.content.digest:  # else its publisher has signed nonsense
+                bringing.liars.add(source.name)
+                services.liars.remember(source.name, trio.current_time())
             raise
         await services.on_disk(services.store.blobs.put_table, file.content, data)
         return table

@@ -6,7 +6,7 @@ of a node, so that a test can hand them fakes of just the parts they touch."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 import trio
@@ -21,6 +21,7 @@ from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.traffic import Traffic
 from p2phub.node.web_seeds import WebSeeds
+from p2phub.protocol.liars import Liars
 from p2phub.protocol.ports import ControlNetwork, Records
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
@@ -130,6 +131,8 @@ class Services:
     """Whose turn it is to bring a file: who waited for it finds it here."""
     signing: trio.Lock
     """Held while our own index is read, changed and signed."""
+    liars: Liars = field(default_factory=Liars)
+    """Who sent wrong bytes lately, to any pull."""
 
     def publisher_of(self, reference: Reference) -> PublisherId:
         """Who a reference means: a pinned alias, a full id, or this machine's own publisher when
