@@ -1,6 +1,9 @@
 """Web servers as sources: what each layout needs, and every way in which a server may misbehave."""
 
+import shutil
+import socket
 import ssl
+import subprocess
 import time
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -478,6 +481,58 @@ class TestCancelling:
     async def refused(self, source):
         with pytest.raises(RemoteError):
             await fetch(source)
+
+
+NGINX = """
+daemon off; master_process off; pid {place}/pid; error_log {place}/errors;
+events {{ worker_connections 16; }}
+http {{
+  access_log off; gzip on; gzip_min_length 1; gzip_types application/octet-stream;
+  client_body_temp_path {place}/1; proxy_temp_path {place}/2; fastcgi_temp_path {place}/3;
+  uwsgi_temp_path {place}/4; scgi_temp_path {place}/5;
+  server {{ listen 127.0.0.1:{port}; root {place}/files; }}
+}}
+"""
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed here")
+class TestNginx:
+    @pytest.fixture
+    def port(self, tmp_path):
+        (tmp_path / "files/m/a b").mkdir(parents=True)
+        for path, data in FILES.items():
+            (tmp_path / "files" / path[1:]).write_bytes(data)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        (tmp_path / "nginx.conf").write_text(NGINX.format(place=tmp_path, port=port))
+        words = ["-p", str(tmp_path), "-e", str(tmp_path / "errors"), "-c", "nginx.conf"]
+        server = subprocess.Popen([shutil.which("nginx"), *words])
+        try:
+            for _ in range(200):
+                with socket.socket() as attempt:
+                    if not attempt.connect_ex(("127.0.0.1", port)):
+                        break
+                time.sleep(0.02)
+            yield port
+        finally:
+            server.kill()
+            server.wait()
+
+    async def test_brings_every_file_and_lacks_others(self, port):
+        host, other = f"127.0.0.1:{port}", make_sample(77, seed="other")
+        quoted = {path.replace(" ", "%20"): each for path, each in PATHS.items()}
+        urls = {each.content: [f"http://{host}{path}"] for path, each in quoted.items()}
+        urls[other.content] = [f"http://{host}/m/other.bin"]
+        source = WebSource(host, urls, guard=Guard(frozenset({host})))
+        for sample in PATHS.values():
+            assert await source.holds(sample.content) == Holding(complete=True)
+            assert (await fetch(source, sample)).data == sample.data
+        assert (await fetch(source, run=Run(5, 3))).order == [5, 6, 7]
+        assert await source.holds(other.content) is None
+        with pytest.raises(NotFoundError):
+            await fetch(source, other)
+        await source.close()
 
 
 class TestRaces:
