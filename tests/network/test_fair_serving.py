@@ -11,15 +11,18 @@ import pytest
 import trio
 
 from p2phub.formats.limits import KIB, MIB
+from p2phub.formats.pieces import Run
 from p2phub.network.data_client import DataClient, client_context
 from p2phub.network.limits import Patience
 from p2phub.network.peer_source import PeerSource
+from p2phub.network.stream_http import HTTP, StreamClient, StreamServer
 from p2phub.network.throttle import Throttle
 from p2phub.network.upload_slots import Turn
 from p2phub.protocol.ask import BusyError
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import ServedPeer
 from p2phub.testing.samples import make_sample
+from p2phub.testing.streams import StreamNetwork
 
 MB = 1_000_000
 LARGE = make_sample(48 * MIB, piece=MIB)
@@ -135,6 +138,42 @@ def suppress_at(seconds, client):
     with suppress(Exception):
         yield
     timer.join()
+
+
+class TestFallBack:
+    """A peer whose data port cannot be reached, over a stream; beside it, one that can."""
+
+    async def test_streams_and_sockets_keep_to_one_up_cap(self, nursery, library):
+        up = Throttle(8 * MB)
+        network, server = StreamNetwork(nursery), StreamServer(library, up=up)
+        server.register(network)
+
+        async def fetch_for_ever():
+            client = StreamClient(await network.open_stream("bob", HTTP), "bob")
+            while True:
+                await client.fetch(LARGE.content, LARGE.table, LARGE.all, Discard())
+
+        with ServedPeer(library, up=up) as peer, Readers(peer) as readers:
+            readers.add("direct", 2)
+            nursery.start_soon(fetch_for_ever)
+            await trio.sleep(0.5)
+            before, start = (peer.server.bytes_sent, server.bytes_sent), trio.current_time()
+            await trio.sleep(2.5)
+            took = trio.current_time() - start
+            direct, stream = peer.server.bytes_sent - before[0], server.bytes_sent - before[1]
+            nursery.cancel_scope.cancel()
+        assert direct + stream == pytest.approx(8 * MB * took, rel=0.1)
+        assert stream == pytest.approx(direct, rel=0.25)
+
+    async def test_a_stream_keeps_to_the_down_cap(self, nursery, library):
+        network, sink = StreamNetwork(nursery), Discard()
+        StreamServer(library).register(network)
+        stream = await network.open_stream("bob", HTTP)
+        client = StreamClient(stream, "bob", down=Throttle(8 * MB))
+        start = trio.current_time()
+        await client.fetch(LARGE.content, LARGE.table, Run(0, 16), sink)
+        assert sink.size == pytest.approx(8 * MB * (trio.current_time() - start), rel=0.1)
+        nursery.cancel_scope.cancel()
 
 
 class TestSlowReaders:
