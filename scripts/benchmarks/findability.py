@@ -30,7 +30,7 @@ from p2phub.client import calls
 from p2phub.errors import P2PHubError
 
 NODES, PUBLISHERS, REPOS, DELAYS = 32, 4, 2, 8
-LEAST_NODES = 2 + PUBLISHERS * 3
+LEAST_NODES, FEWEST_NODES = 2 + PUBLISHERS * 3, 8
 CACHED, COLD, AFTER_DEATHS = 0.005, 0.5, 1.5
 """Budgets of D1, in seconds at p95."""
 FINDABLE = 3.0
@@ -96,16 +96,16 @@ class Searcher(Peer):
 class Swarm:
     """Nodes that know each other through the DHT alone, and what was published among them."""
 
-    def __init__(self, folder: Path, nodes: int, running: ExitStack) -> None:
+    def __init__(self, folder: Path, nodes: int, publishers: int, running: ExitStack) -> None:
         self._folder = folder
         self.first = Searcher(Home(folder / "first"), running)
         bootstrap = self.first.node.addresses[0]
         self.publishers = []
-        for number in range(PUBLISHERS):
+        for number in range(publishers):
             home = Home(folder / f"publisher-{number}")
             home.type("init")
             self.publishers.append(Searcher(home, running, bootstrap))
-        rest = range(nodes - PUBLISHERS - 1)
+        rest = range(nodes - publishers - 1)
         self.others = [Searcher(Home(folder / f"node-{n}"), running, bootstrap) for n in rest]
         self.commits: dict[str, str] = {}
 
@@ -150,7 +150,7 @@ def delays(swarm: Swarm, rounds: int) -> Times:
     """D2: a publisher publishes, and a node that does not know it asks until it is there."""
     times, strangers = Times(), random.Random(1)
     for number in range(rounds):
-        publisher = swarm.publishers[number % PUBLISHERS]
+        publisher = swarm.publishers[number % len(swarm.publishers)]
         reference = swarm.publish(publisher, f"news-{number}")
         published = time.perf_counter()
         peer = strangers.choice(swarm.others)
@@ -161,13 +161,13 @@ def delays(swarm: Swarm, rounds: int) -> Times:
     return times
 
 
-def measure(folder: Path, nodes: int, rounds: int) -> list[Result]:
+def measure(folder: Path, nodes: int, publishers: int, repos: int, rounds: int) -> list[Result]:
     cached, cold, left, killed = Times(), Times(), Times(), Times()
     with ExitStack() as running:
-        swarm = Swarm(folder, nodes, running)
+        swarm = Swarm(folder, nodes, publishers, running)
         found = delays(swarm, rounds)
         for publisher in swarm.publishers:
-            for repo in range(REPOS):
+            for repo in range(repos):
                 swarm.publish(publisher, f"model-{repo}")
             publisher.settle()
         references = [each for each in swarm.commits if "/model-" in each]
@@ -203,11 +203,13 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="few nodes: does it run?")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     asked = parser.parse_args()
-    nodes, rounds = (LEAST_NODES, 2) if asked.small else (asked.nodes, DELAYS)
-    if nodes < LEAST_NODES:
+    sizes = (asked.nodes, PUBLISHERS, REPOS, DELAYS)
+    if asked.small:
+        sizes = (FEWEST_NODES, 2, 1, 1)
+    elif asked.nodes < LEAST_NODES:
         parser.error(f"--nodes must be {LEAST_NODES} at least")
     with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as folder:
-        show(measure(Path(folder).absolute(), nodes, rounds), asked.json)
+        show(measure(Path(folder).absolute(), *sizes), asked.json)
 
 
 if __name__ == "__main__":

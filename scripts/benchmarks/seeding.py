@@ -1,14 +1,16 @@
 """N2: the memory of a node that seeds: 5,000 files to 20 peers at once, and one very large file.
 
-The seeding node is started anew after it has published, so that its peak is that of seeding alone;
-the baseline is what it held before anybody asked. The large file has holes on this disk, but no two
-MiB of it are alike; beside it a file of a sixty-fourth of its size is served, also by a fresh node,
-and the memory that either end held at most is compared: it must not grow with the file.
+The seeding node is started anew each time, after everything is published, so that its peak is that
+of seeding alone; the baseline is what it held before anybody asked. The large file has holes on
+this disk, but no two MiB of it are alike; beside it a file of a sixty-fourth of its size is served,
+also by a fresh node, and the memory that either end held at most is compared: it must not grow
+with the file.
 """
 
 import argparse
 import os
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -55,30 +57,41 @@ def one_file(folder: Path, size: int) -> None:
             os.pwrite(file.fileno(), os.urandom(4096), offset)
 
 
-def seeded(folder: Path, peers: int, place: Path) -> Held:
-    """What it takes to give what is in `folder` to so many peers at once."""
-    place.mkdir()
-    with ExitStack() as running:
-        reference, _ = publisher(place, running).publish(folder, "model")
-    with ExitStack() as running:
-        seeder = Peer(Home(place / "lab"), running)
-        homes = [Home(place / f"peer-{number}") for number in range(peers)]
-        with ThreadPoolExecutor(STARTED_TOGETHER) as pool:
-            readers = list(pool.map(lambda home: Peer(home, running, seeder.address), homes))
-        for reader in readers:
-            reader.meet()
-        quiet(seeder.node.pid)
-        pid = seeder.node.pid
-        before, cpu = resident_mib(pid), cpu_seconds(pid)
-        with ThreadPoolExecutor(peers) as pool:
-            walls = [took for took, _ in pool.map(lambda each: each.timed_pull(reference), readers)]
-        receiver = max(peak_mib(reader.node.pid) for reader in readers)
-        return Held(before, peak_mib(pid), receiver, max(walls), cpu_seconds(pid) - cpu)
+class Lab:
+    """A home that has published what is to be seeded."""
+
+    def __init__(self, place: Path, folders: Sequence[Path]) -> None:
+        self._place = place
+        with ExitStack() as running:
+            lab = publisher(place, running)
+            self._references = {each: lab.publish(each, each.name)[0] for each in folders}
+
+    def seeds(self, folder: Path, peers: int) -> Held:
+        """What it takes a fresh node to give what is in `folder` to so many peers at once."""
+        reference = self._references[folder]
+        with (
+            tempfile.TemporaryDirectory(dir=self._place) as fresh,
+            ExitStack() as running,
+        ):
+            seeder = Peer(Home(self._place / "lab"), running)
+            homes = [Home(Path(fresh) / str(number)) for number in range(peers)]
+            with ThreadPoolExecutor(STARTED_TOGETHER) as pool:
+                readers = list(pool.map(lambda home: Peer(home, running, seeder.address), homes))
+            for reader in readers:
+                reader.meet()
+            pid = seeder.node.pid
+            quiet(pid)
+            before, cpu = resident_mib(pid), cpu_seconds(pid)
+            with ThreadPoolExecutor(peers) as pool:
+                pulls = list(pool.map(lambda each: each.timed_pull(reference), readers))
+            cpu = cpu_seconds(pid) - cpu
+            receiver = max(peak_mib(reader.node.pid) for reader in readers)
+            wall = max(wall for wall, _ in pulls)
+            return Held(before, peak_mib(pid), receiver, wall, cpu)
 
 
-def many(files: int, peers: int, place: Path) -> list[Result]:
-    many_files(place / "files", files)
-    held = seeded(place / "files", peers, place / "many")
+def many(lab: Lab, folder: Path, files: int, peers: int) -> list[Result]:
+    held = lab.seeds(folder, peers)
     return [
         Result(
             benchmark="N2",
@@ -95,14 +108,9 @@ def many(files: int, peers: int, place: Path) -> list[Result]:
     ]
 
 
-def large(size: int, place: Path) -> list[Result]:
-    held = {}
-    for each in (size // SMALLER, size):
-        with tempfile.TemporaryDirectory(dir=place) as fresh:
-            one_file(Path(fresh) / "file", each)
-            held[each] = seeded(Path(fresh) / "file", 1, Path(fresh) / "nodes")
-    small, big = held[size // SMALLER], held[size]
-    note = f"against {size // SMALLER // MIB} MiB; {big.wall:.1f} s, {big.cpu:.1f} CPU s"
+def large(lab: Lab, whole: Path, part: Path, size: int) -> list[Result]:
+    small, big = lab.seeds(part, 1), lab.seeds(whole, 1)
+    note = f"against {size // SMALLER / MIB:g} MiB; {big.wall:.1f} s, {big.cpu:.1f} CPU s"
     what = f"one file of {size // MIB} MiB: memory"
     growth = (GROWTH_BUDGET, True, 1, note)
     limit = (MEMORY_BUDGET, False, 1, "against before")
@@ -111,6 +119,15 @@ def large(size: int, place: Path) -> list[Result]:
         Result("N2", f"{what} of who seeds", big.seeder, small.seeder, "MiB", *growth),
         Result("N2", f"{what} of who fetches", big.receiver, small.receiver, "MiB", *growth),
     ]
+
+
+def measure(files: int, peers: int, size: int, place: Path) -> list[Result]:
+    every, whole, part = (place / name for name in ("files", "whole", "part"))
+    many_files(every, files)
+    one_file(whole, size)
+    one_file(part, size // SMALLER)
+    lab = Lab(place, [every, whole, part])
+    return [*many(lab, every, files, peers), *large(lab, whole, part, size)]
 
 
 def main() -> None:
@@ -124,10 +141,8 @@ def main() -> None:
     files, peers, size = asked.files, asked.peers, asked.size
     if asked.small:
         files, peers, size = 20, 2, 64
-    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as folder:
-        place = Path(folder).absolute()
-        show(many(files, peers, place), asked.json)
-        show(large(size * MIB, place), asked.json)
+    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as place:
+        show(measure(files, peers, size * MIB, Path(place).absolute()), asked.json)
 
 
 if __name__ == "__main__":
