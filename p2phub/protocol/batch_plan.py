@@ -25,6 +25,8 @@ from p2phub.protocol.batch import batches_of
 
 PATIENCE: Final = 2.0
 """Seconds without a file after which somebody else is asked for what a source was asked for."""
+SHORTEST: Final = 0.01
+"""Seconds of a wait: what is left to wait for may be less than a clock can tell."""
 SHARE: Final = 256
 """Files asked of a source at once: what it brings is kept while it brings the next."""
 
@@ -81,7 +83,7 @@ class BatchPlan:
             batch = _share(late)
         if not batch:
             waits = [PATIENCE - self._silence(each, now) for each in self._others(source)]
-            return Wait(min(waits, default=PATIENCE))
+            return Wait(max(SHORTEST, min(waits, default=PATIENCE)))
         self._ask(source, batch, now)
         return Ask(batch)
 
