@@ -8,7 +8,7 @@ is checked again, piece by piece, when the next one resumes.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -227,13 +227,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                 seed=_own_place(services),
                 brought=bringing.count,
             )
-            try:
-                await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
-            finally:
-                _tell_of_liars(bringing, fetch.liars)
-                for name in fetch.caught:
-                    services.liars.remember(name, trio.current_time())
-                bringing.slow |= fetch.slow
+            await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
     finally:
@@ -281,8 +275,10 @@ def _is_own(bringing: Bringing) -> bool:
     return own == bringing.resolved.repo.publisher
 
 
-def _tell_of_liars(bringing: Bringing, liars: set[str]) -> None:
-    """Say, once a source, that it is not asked any more in this pull."""
+def _tell_of_liars(bringing: Bringing, liars: set[str], caught: Iterable[str] = ()) -> None:
+    """Say, once a source, that it is not asked any more in this pull; later ones know `caught`."""
+    for name in caught:
+        bringing.services.liars.remember(name, trio.current_time())
     for name in sorted(liars - bringing.liars):
         bringing.report(Warned(f"{name} delivered wrong bytes and is not asked again"))
     bringing.liars |= liars
@@ -326,6 +322,8 @@ async def _fetch(
             await joining.run(*gatherings)
         finally:
             _tell_of_streams(bringing, joining.helping)
+            _tell_of_liars(bringing, fetch.liars, fetch.caught)
+            bringing.slow |= fetch.slow
 
 
 async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
