@@ -304,8 +304,7 @@ _REQUESTS: Final[Mapping[str, type[Request]]] = {
     kind.OP: kind for kind in (HelloRequest, DocumentsRequest, HaveRequest, ExchangeRequest)
 }
 _REPLIES: Final[Mapping[str, type[Reply]]] = {
-    kind.OP: kind
-    for kind in (HelloReply, DocumentsReply, HaveReply, ExchangeReply, ErrorReply)
+    kind.OP: kind for kind in (HelloReply, DocumentsReply, HaveReply, ExchangeReply, ErrorReply)
 }
 
 
