@@ -1,0 +1,69 @@
+"""Nodes in this process that share what they pull while they pull it, and across repos."""
+
+import trio
+
+from p2phub.node.values import PullRequest
+from p2phub.testing.files import random_bytes
+from tests.scenarios.nodes import (
+    MIB,
+    consumer,
+    contents,
+    new_publisher,
+    node,
+    publish,
+    pull,
+    quiet,
+)
+
+SIZE = 17 * MIB
+
+
+def folder_with(path, seed="x", size=SIZE):
+    path.mkdir()
+    (path / "weights.dat").write_bytes(random_bytes(seed, size))
+    return path
+
+
+def shares(pulled):
+    return {share.name: share.bytes for share in pulled.shares}
+
+
+async def test_who_pulls_is_a_source_for_others_while_it_pulls(tmp_path):
+    """Its pieces are found by peer exchange alone, and it tells the DHT that it has some."""
+    publisher = new_publisher(tmp_path / "publisher")
+    async with node(tmp_path / "publisher", SWARM_UP=str(3 * MIB)) as serving:
+        published = await publish(serving, folder_with(tmp_path / "model"))
+        async with (
+            consumer(tmp_path / "first", serving, publisher) as first,
+            consumer(tmp_path / "second", serving, publisher) as second,
+        ):
+            done = {}
+
+            async def bring(running):
+                done[running] = await running.pull(PullRequest("lab/x"), quiet)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(bring, first)
+                await trio.sleep(2)
+                assert first not in done
+                digest = bytes.fromhex(published.digest)
+                records = second._services.records
+                told = await records.providers(digest, 8)
+                assert first.identity.peer_id in {peer.peer_id for peer in told}
+                nursery.start_soon(bring, second)
+            assert contents(done[second].path) == contents(done[first].path)
+            assert shares(done[second])[first.identity.peer_id] > MIB
+            sent = sum(shares(each).get(serving.identity.peer_id, 0) for each in done.values())
+            assert sent < 1.3 * SIZE
+
+
+async def test_a_big_file_comes_from_whoever_has_it_for_another_repo(tmp_path):
+    here, other = tmp_path / "publisher", tmp_path / "other"
+    publisher, _ = new_publisher(here), new_publisher(other)
+    async with node(here, SWARM_UP=str(MIB)) as slow, node(other, slow) as quick:
+        await publish(slow, folder_with(tmp_path / "model"))
+        await publish(quick, folder_with(tmp_path / "same file"), "another-name")
+        async with consumer(tmp_path / "consumer", slow, publisher) as pulling:
+            done = await pull(pulling)
+            assert shares(done)[quick.identity.peer_id] > SIZE // 2
+            assert contents(done.path) == contents(tmp_path / "model")
