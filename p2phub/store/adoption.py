@@ -114,8 +114,12 @@ class Adopter:
                 return []
             with self._index.write() as statements:
                 for file in late:
-                    blob = _add_row(statements, file, file.stamp)
                     path = os.fsencode(file.path)
+                    for row in statements.all("sources.in_place_at", path):
+                        before = ContentId(*row)  # what the file held once
+                        self._remove_link(before)
+                        _drop_row(statements, before)
+                    blob = _add_row(statements, file, file.stamp)
                     statements.run("sources.put_in_place", blob, path, file.content.size)
         try:
             for file in late:

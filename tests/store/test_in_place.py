@@ -367,6 +367,18 @@ def remake(tmp_path):
     return fresh
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_a_file_held_before_it_was_published_again_is_here_no_more(
+    store, file, placed, change
+):
+    change(file)
+    again = store.blobs.ingest(file, in_place=True).content
+    assert not store.blobs.has(placed)
+    assert not os.path.lexists(store.blobs.path(placed))
+    assert store.blobs.every() == [again]
+    assert held(store, again) == file.read_bytes()
+
+
 # ------------------------------------------------------------ a second publish
 
 

@@ -23,6 +23,8 @@ CREATE TABLE in_place (
     size INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX in_place_by_path ON in_place (path);
+
 CREATE TRIGGER in_place_discounted AFTER INSERT ON in_place BEGIN
     UPDATE totals SET bytes = bytes - new.size;
 END;

@@ -17,3 +17,7 @@ DELETE FROM sources WHERE digest = ? AND size = ?;
 
 -- name: put_in_place
 INSERT INTO in_place (blob, path, size) VALUES (?, ?, ?);
+
+-- name: in_place_at
+SELECT blobs.size, blobs.digest FROM in_place JOIN blobs ON blobs.id = in_place.blob
+WHERE in_place.path = ?;
