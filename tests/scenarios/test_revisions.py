@@ -1,6 +1,6 @@
 """What a new revision costs where the old one is: the bytes that changed, and little else.
 
-The budgets are for 256 MiB; they hold here for 32 MiB where changes are whole tensors. In a text
+The budgets are for 256 MiB; they hold here for 16 MiB where changes are whole tensors. In a text
 file one piece changes with the row that was inserted, however large the file is.
 """
 
@@ -19,7 +19,7 @@ from p2phub.node.values import PublishRequest, Pulled, PullRequest
 
 from .nodes import MIB, consumer, contents, new_publisher, node, quiet
 
-SIZE = 32 * MIB
+SIZE = 16 * MIB
 Tensors = dict[str, bytes]
 
 
