@@ -209,27 +209,33 @@ class HaveReply(_Message):
     """All of the `complete` ones, and these byte ranges of the `partial` ones.
 
     Who follows gets one such answer after another, until one says `complete`: `partial` names what
-    is new since the one before. `coming`: what is being fetched just now, as of this answer, so
-    that others may fetch something else meanwhile."""
+    is new since the one before."""
 
     OP: ClassVar[str] = "have"
     complete: tuple[ContentId, ...] = ()
     partial: Mapping[ContentId, ByteRanges] = field(default_factory=dict)
-    coming: Mapping[ContentId, ByteRanges] = field(default_factory=dict)
     extra: Extra = field(default_factory=dict)
 
     @classmethod
     def _read(cls, fields: Fields) -> Self:
         complete = _contents(fields, "complete")
-        partial, coming = _range_table(fields, "partial"), _range_table(fields, "coming")
-        return cls(complete, partial, coming, fields.rest())
+        partial: dict[ContentId, ByteRanges] = {}
+        for text, value in fields.table(
+            "partial", limits.MAX_MESSAGE_DIGESTS, optional=True
+        ).items():
+            content = _content(fields, "partial", text)
+            partial[content] = _ranges(fields, content, value)
+        if sum(map(len, partial.values())) > limits.MAX_RANGES:
+            raise fields.wrong("partial", f"has more than {limits.MAX_RANGES} byte ranges")
+        return cls(complete, partial, fields.rest())
 
     def _write(self) -> Mapping[str, Value]:
-        return {
-            "complete": [str(content) for content in self.complete] or None,
-            "partial": _edge_table(self.partial) or None,
-            "coming": _edge_table(self.coming) or None,
+        partial = {
+            str(content): [edge for span in ranges for edge in span]
+            for content, ranges in self.partial.items()
         }
+        complete = [str(content) for content in self.complete]
+        return {"complete": complete or None, "partial": partial or None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,29 +366,11 @@ def _content(fields: Fields, name: str, text: str) -> ContentId:
         raise fields.wrong(name, f"is {error.message}") from error
 
 
-def _range_table(fields: Fields, name: str) -> dict[ContentId, ByteRanges]:
-    """Byte ranges by content id, at most `MAX_RANGES` of them altogether."""
-    table: dict[ContentId, ByteRanges] = {}
-    for text, value in fields.table(name, limits.MAX_MESSAGE_DIGESTS, optional=True).items():
-        content = _content(fields, name, text)
-        table[content] = _ranges(fields, name, content, value)
-    if sum(map(len, table.values())) > limits.MAX_RANGES:
-        raise fields.wrong(name, f"has more than {limits.MAX_RANGES} byte ranges")
-    return table
-
-
-def _edge_table(table: Mapping[ContentId, ByteRanges]) -> dict[str, Value]:
-    return {
-        str(content): [edge for span in ranges for edge in span]
-        for content, ranges in table.items()
-    }
-
-
-def _ranges(fields: Fields, name: str, content: ContentId, value: Value) -> ByteRanges:
+def _ranges(fields: Fields, content: ContentId, value: Value) -> ByteRanges:
     """Byte ranges from their edges: start, stop, start, stop, …, each larger than the last."""
     edges = value if isinstance(value, list) else []
     if not edges or len(edges) % 2 or any(type(edge) is not int for edge in edges):
-        raise fields.wrong(name, f"has no byte ranges for {content}")
+        raise fields.wrong("partial", f"has no byte ranges for {content}")
     if edges[0] < 0 or edges[-1] > content.size or not all(a < b for a, b in pairwise(edges)):
-        raise fields.wrong(name, f"has byte ranges that {content} cannot have")
+        raise fields.wrong("partial", f"has byte ranges that {content} cannot have")
     return tuple(zip(edges[::2], edges[1::2], strict=True))

@@ -13,9 +13,9 @@ It leaves streams, time limits and who may follow to `p2phub.network.control`.
 
 >>> heard = Heard(content := ContentId(9, bytes(32)))
 >>> heard.update(HaveReply(partial={content: ((0, 3),)}))
-Holding(complete=False, ranges=((0, 3),), coming=())
->>> heard.update(HaveReply(partial={content: ((3, 5),)}, coming={content: ((5, 9),)}))
-Holding(complete=False, ranges=((0, 5),), coming=((5, 9),))
+Holding(complete=False, ranges=((0, 3),))
+>>> heard.update(HaveReply(partial={content: ((3, 5),)}))
+Holding(complete=False, ranges=((0, 5),))
 >>> added(((0, 5), (7, 9)), ((0, 3),))
 ((3, 5), (7, 9))
 """
@@ -40,7 +40,6 @@ class Told:
     def __init__(self) -> None:
         self._complete: set[ContentId] = set()
         self._ranges: dict[ContentId, Ranges] = {}
-        self._coming: dict[ContentId, Ranges] = {}
 
     def update(self, held: Mapping[ContentId, Holding | None]) -> HaveReply | None:
         """What is new in `held`; None if nothing is."""
@@ -51,11 +50,10 @@ class Told:
             content: added(ranges, self._ranges.get(content, ()))
             for content, ranges in reply.partial.items()
         }
-        is_new = bool(complete) or any(news.values()) or reply.coming != self._coming
+        is_new = bool(complete) or any(news.values())
         self._ranges |= reply.partial
-        self._coming = dict(reply.coming)
         partial = {content: ranges for content, ranges in news.items() if ranges}
-        return HaveReply(complete, partial, reply.coming) if is_new else None
+        return HaveReply(complete, partial) if is_new else None
 
     def is_over(self, wanted: int) -> bool:
         """Whether all of the `wanted` files are complete, so that nothing can follow."""
@@ -81,7 +79,6 @@ class Heard:
         self._holding = Holding(
             complete=before.complete or self._content in reply.complete,
             ranges=largest(ranges, MAX_RANGES),
-            coming=reply.coming.get(self._content, ()),
         )
         return self._holding if self._holding != before else None
 
@@ -92,12 +89,7 @@ def have_reply(held: Mapping[ContentId, Holding | None]) -> HaveReply:
     parts = {content: each for content, each in held.items() if each and not each.complete}
     most = MAX_RANGES // max(1, len(parts))
     partial = {content: largest(each.ranges, most) for content, each in parts.items()}
-    coming = {content: largest(each.coming, most) for content, each in parts.items()}
-    return HaveReply(
-        complete,
-        {content: ranges for content, ranges in partial.items() if ranges},
-        {content: ranges for content, ranges in coming.items() if ranges},
-    )
+    return HaveReply(complete, {content: ranges for content, ranges in partial.items() if ranges})
 
 
 def added(ranges: Ranges, before: Ranges) -> Ranges:

@@ -27,14 +27,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """What a source has of one file: everything, or verified byte ranges [start, stop).
-
-    `coming`: byte ranges that it is fetching just now: better fetched from it in a moment than from
-    whoever it has them from."""
+    """What a source has of one file: everything, or verified byte ranges [start, stop)."""
 
     complete: bool
     ranges: tuple[tuple[int, int], ...] = ()
-    coming: tuple[tuple[int, int], ...] = ()
 
 
 AcceptFile = Callable[[ContentId, memoryview], None]

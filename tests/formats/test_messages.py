@@ -44,7 +44,6 @@ REPLIES = [
     DocumentsReply(documents={A: b"one", B: b"two"}, larger=(A,), heads=(b"head",)),
     HaveReply(),
     HaveReply(complete=(SMALL,), partial={LARGE: ((0, 5), (6, 1 << 30))}),
-    HaveReply(partial={LARGE: ((0, 5),)}, coming={LARGE: ((5, 9),), SMALL: ((0, 10),)}),
     ExchangeReply(),
     ExchangeReply((ADDRESS, "whatever a stranger says")),
     ErrorReply(1, "no such document"),
@@ -65,11 +64,6 @@ GOLDEN_REPLIES = {
     + b"\xa2op\xa4have\xa7partial\x81\xd9K1073741824-"
     + HEX_B
     + b"\x92\x00\x05": HaveReply(complete=(SMALL,), partial={LARGE: ((0, 5),)}),
-    b"\x83\xa6coming\x81\xd9K1073741824-"
-    + HEX_B
-    + b"\x92\x05\x09\xa2op\xa4have\xa7partial\x81\xd9K1073741824-"
-    + HEX_B
-    + b"\x92\x00\x05": HaveReply(partial={LARGE: ((0, 5),)}, coming={LARGE: ((5, 9),)}),
     b"\x82\xa2op\xa8exchange\xa5peers\x91\xd9P" + ADDRESS.encode(): ExchangeReply((ADDRESS,)),
 }
 
@@ -189,14 +183,6 @@ GARBAGE_REPLIES = {
     "true as a number": (have(True, 4), "no byte ranges"),
     "ranges as text": (encode({"op": "have", "partial": {str(SMALL): "0-4"}}), "no byte ranges"),
     "too many ranges": (have(*range(2 * limits.MAX_RANGES + 2), content=LARGE), "more than 8192"),
-    "coming beyond the file": (
-        encode({"op": "have", "coming": {str(SMALL): [0, 11]}}),
-        "coming has byte ranges that",
-    ),
-    "too much coming": (
-        encode({"op": "have", "coming": {str(LARGE): [*range(2 * limits.MAX_RANGES + 2)]}}),
-        "coming has more than 8192",
-    ),
     "too many peers": (encode({"op": "exchange", "peers": ["x"] * 65}), "peers has 65 entries"),
     "an address too long": (encode({"op": "exchange", "peers": ["x" * 257]}), "not 1 to 256"),
     "an address that rings": (encode({"op": "exchange", "peers": ["\a"]}), "control character"),
