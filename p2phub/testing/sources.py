@@ -175,6 +175,46 @@ class LyingAtTheEnd(LyingSource):
     where = "last"
 
 
+class WrongContentSource(HonestSource):
+    """Sends something else of the right length."""
+
+    def hand_over(self, sample: Sample, run: Run, index: int, sink: Sink) -> None:
+        sink.accept(index, memoryview(bytes(sample.table.length(index))))
+
+
+class DrippingSource(HonestSource):
+    """Sends one byte a second."""
+
+    async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
+        self.asked.append(run)
+        for index in range(run.first, run.first + run.count):
+            await trio.sleep(table.length(index))
+            self.hand_over(self._files[content], run, index, sink)
+
+
+class ResettingSource(HonestSource):
+    """Resets its connection: before the first byte, in a piece, or when all was sent."""
+
+    where = "first"
+
+    async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
+        whole = {"first": 0, "middle": run.count // 2, "last": run.count - 1, "end": run.count}
+        await super().fetch(content, table, Run(run.first, whole[self.where]), sink)
+        raise RemoteError(f"{self.name} reset the connection")
+
+
+class ResettingInTheMiddle(ResettingSource):
+    where = "middle"
+
+
+class ResettingInTheLastPiece(ResettingSource):
+    where = "last"
+
+
+class ResettingAtTheEnd(ResettingSource):
+    where = "end"
+
+
 class TruncatingSource(HonestSource):
     """Ends every answer one piece early, as a truncated copy does."""
 

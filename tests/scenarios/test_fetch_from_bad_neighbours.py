@@ -11,6 +11,7 @@ from p2phub.testing.samples import MemorySink, make_sample
 from p2phub.testing.sources import (
     ClaimsAllHasNone,
     DamagedSource,
+    DrippingSource,
     DroppingSource,
     EndlessSource,
     HangingSource,
@@ -18,8 +19,13 @@ from p2phub.testing.sources import (
     LyingAtTheEnd,
     LyingInTheMiddle,
     LyingSource,
+    ResettingAtTheEnd,
+    ResettingInTheLastPiece,
+    ResettingInTheMiddle,
+    ResettingSource,
     SlowSource,
     TruncatingSource,
+    WrongContentSource,
 )
 
 SAMPLE = make_sample(24 << 20, piece=1 << 20)
@@ -73,6 +79,75 @@ async def test_a_slow_source_is_overtaken(autojump_clock):
 async def test_an_endless_answer_is_cut_off_once_the_file_is_whole(autojump_clock):
     sink, _ = await fetch(EndlessSource, HonestSource)
     assert is_whole(sink)
+
+
+BAD = {
+    LyingSource: WrongBytesError,
+    LyingInTheMiddle: WrongBytesError,
+    LyingAtTheEnd: WrongBytesError,
+    WrongContentSource: WrongBytesError,
+    DamagedSource: WrongBytesError,
+    DrippingSource: NoSourceError,
+    HangingSource: NoSourceError,
+    ResettingSource: NoSourceError,
+    ClaimsAllHasNone: NoSourceError,
+}
+"""Those that bring no file alone, and what a pull from them alone ends with."""
+PARTLY_BAD = [
+    ResettingInTheMiddle,
+    ResettingInTheLastPiece,
+    ResettingAtTheEnd,
+    TruncatingSource,
+    DroppingSource,
+    EndlessSource,
+    SlowSource,
+]
+
+
+@pytest.mark.parametrize("bad", [*BAD, *PARTLY_BAD])
+async def test_beside_one_honest_source_each_bad_one_costs_two_seconds_at_most(autojump_clock, bad):
+    sink, _ = await fetch(bad, HonestSource)
+    assert is_whole(sink)
+    assert trio.current_time() < 24 * 0.1 + 2
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_alone_each_bad_source_ends_the_fetch_in_bounded_time(autojump_clock, bad):
+    sink = MemorySink(SAMPLE.table)
+    with pytest.raises(BAD[bad]):
+        await fetch(bad, bad, sink=sink)
+    assert trio.current_time() < 180
+    assert all(SAMPLE.table.check(index, data) for index, data in sink.pieces.items())
+
+
+async def test_what_was_verified_is_kept_when_the_only_source_lies_in_the_end(autojump_clock):
+    sink = MemorySink(SAMPLE.table)
+    with pytest.raises(WrongBytesError):
+        await fetch(LyingAtTheEnd, sink=sink)
+    assert len(sink.pieces) == 7
+
+
+async def test_only_who_sent_wrong_bytes_is_worth_remembering(autojump_clock):
+    sink = MemorySink(SAMPLE.table)
+    kinds = [LyingSource, DamagedSource, ResettingSource, HonestSource]
+    job = FileFetch("model.safetensors", SAMPLE.content, SAMPLE.table, sink)
+    await job.run([(kind(kind.__name__, [SAMPLE]), WHOLE) for kind in kinds])
+    assert job.caught == {"LyingSource"}
+    assert job.liars == {"LyingSource", "DamagedSource"}
+
+
+async def test_two_tables_of_one_file_make_liars_of_nobody(autojump_clock):
+    """Two releases cut the same bytes in two ways: who serves either one's pieces is honest."""
+    caught = set()
+    for piece in (1 << 20, 3 << 18):
+        cut = make_sample(24 << 20, piece=piece)
+        assert cut.data == SAMPLE.data
+        sink = MemorySink(cut.table)
+        job = FileFetch("model.safetensors", cut.content, cut.table, sink)
+        await job.run([(HonestSource("honest", [cut]), WHOLE)])
+        assert sink.data == SAMPLE.data
+        caught |= job.caught
+    assert not caught
 
 
 async def test_nobody_has_it(autojump_clock):
