@@ -223,10 +223,12 @@ class DataClient:
     def _receive(self, tls: TlsConnection, view: memoryview) -> None:
         filled, since, fresh = 0, time.monotonic(), 0
         while filled < len(view):
-            count = tls.read_into(view[filled : filled + self._down.portion])
+            at_once = self._down.portion if self._down.is_limited else len(view)
+            count = tls.read_into(view[filled : filled + at_once])
             if not count:
                 raise RemoteError(f"{self.name} ended its answer early")
-            since += self._wait_for_our_turn(count)
+            if self._down.is_limited:
+                since += self._wait_for_our_turn(count)
             filled += count
             fresh += count
             now = time.monotonic()

@@ -85,6 +85,11 @@ class Throttle:
         return self._per_peer
 
     @property
+    def is_limited(self) -> bool:
+        """Whether anybody may have to wait."""
+        return bool(self._node.rate or self._per_peer) and not self._closed
+
+    @property
     def portion(self) -> int:
         """Bytes to take at once, so that the flow is smooth."""
         node = self._node.portion
@@ -106,7 +111,7 @@ class Throttle:
 
     def take(self, size: int, peer: str = "") -> None:
         """Return when `size` bytes of `peer` may go; blocks."""
-        if self._closed or not (self._node.rate or self._per_peer):
+        if not self.is_limited:
             return
         if self._per_peer:
             self._take(self._pace_of(peer), peer, size)
@@ -115,7 +120,7 @@ class Throttle:
 
     async def take_async(self, size: int, peer: str = "") -> None:
         """As `take`, for tasks of trio."""
-        if self._closed or not (self._node.rate or self._per_peer):
+        if not self.is_limited:
             return
         if self._per_peer:
             await self._take_async(self._pace_of(peer), peer, size)
