@@ -258,6 +258,17 @@ def test_pieces_that_only_touch_shared_blocks_are_copied(sharing):
     assert link(sharing, cut)[0].missing() == [Run(0, 2), Run(30, 1)]
 
 
+@pytest.mark.parametrize("kept", [range(19), range(1, 20), range(1, 19)], ids=str)
+def test_a_piece_that_begins_or_ends_inside_a_block_is_copied_beside_the_shared_ones(sharing, kept):
+    bring(sharing, OLD)  # pieces of 100,000 bytes: no bound is a block's
+    new = made_of(*(OLD.piece(n) if n in kept else os.urandom(100_000) for n in range(20)))
+    partial, linked = link(sharing, new)
+    assert linked == 100_000 * len(kept)
+    assert len(sharing.disk.shared) == 1
+    assert [partial.have(n) for n in range(20)] == [n in kept for n in range(20)]
+    assert sharing.blobs.has(OLD.content)
+
+
 def test_a_blob_that_rotted_unseen_is_not_shared(sharing):
     bring(sharing, EVEN)
     rot(sharing, EVEN.content, 3 << 20)
