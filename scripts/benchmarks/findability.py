@@ -30,7 +30,7 @@ from p2phub.client import calls
 from p2phub.errors import P2PHubError
 
 NODES, PUBLISHERS, REPOS, DELAYS = 32, 4, 2, 8
-LEAST_NODES, FEWEST_NODES = 2 + PUBLISHERS * 3, 8
+LEAST_NODES, FEWEST_NODES = 2 + PUBLISHERS * 3, 5
 CACHED, COLD, AFTER_DEATHS = 0.005, 0.5, 1.5
 """Budgets of D1, in seconds at p95."""
 FINDABLE = 3.0
@@ -205,7 +205,7 @@ def main() -> None:
     asked = parser.parse_args()
     sizes = (asked.nodes, PUBLISHERS, REPOS, DELAYS)
     if asked.small:
-        sizes = (FEWEST_NODES, 2, 1, 1)
+        sizes = (FEWEST_NODES, 1, 1, 1)
     elif asked.nodes < LEAST_NODES:
         parser.error(f"--nodes must be {LEAST_NODES} at least")
     with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as folder:

@@ -24,6 +24,8 @@ from loopback import FailedError
 from measure import cpu_seconds, peak_mib
 
 HERE = Path(__file__).parent
+LATEST = 600
+"""Seconds after which a transfer is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +102,8 @@ def fetched(program: str, server: Served, target: Path, *words: str) -> Spent:
     target.mkdir()
     os.sync()
     before = cpu_seconds(server.pid)
-    told = json.loads(
-        subprocess.check_output(command(program, "fetch", server.port, str(target), *words))
-    )
+    fetching = command(program, "fetch", server.port, str(target), *words)
+    told = json.loads(subprocess.check_output(fetching, timeout=LATEST))
     served = cpu_seconds(server.pid) - before
     return Spent(told["wall"], told["cpu"] + served, told["peak"])
 
