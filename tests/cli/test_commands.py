@@ -54,6 +54,12 @@ def test_publish_hands_on_every_seed(cli, node):
     assert node.asked[0].seeds == ("https://a.example/x", "https://b.example/x")
 
 
+def test_publish_in_place_and_reading_everything_again(cli, node):
+    cli("publish", "/model", "minilm", "--in-place", "--rehash")
+    (published,) = node.asked
+    assert (published.in_place, published.rehash) == (True, True)
+
+
 def test_publish_prints_ref_commit_and_digest(cli, node):
     result = cli("publish", "/model", "minilm")
     assert [line.split()[0] for line in result.out.splitlines()][:3] == ["ref", "commit", "digest"]
