@@ -8,8 +8,10 @@ started here is stopped here. Whatever does not work becomes a `FailedError` wit
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,6 +87,7 @@ class Home:
         `chosen`: more settings, such as `swarm_up="60 MB"`.
         """
         self._tell("p2phub node")
+        _leave_when_terminated()
         more = {f"P2PHUB_{name.upper()}": value for name, value in chosen.items()}
         self._environment = settings(bootstrap) | more
         with (self.folder / "node.log").open("w") as log:
@@ -108,6 +111,13 @@ class Home:
             raise FailedError(f"a node did not start: {told} (more in {self.folder}/node.log)")
         said = json.loads(line)
         return Running(process.pid, said["gateway"], said["peer_id"], tuple(said["addresses"]))
+
+
+def _leave_when_terminated() -> None:
+    """SIGTERM ends this process like Ctrl-C does: what it started is stopped on the way out."""
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _stop(process: subprocess.Popen) -> None:
