@@ -259,7 +259,9 @@ async def test_files_alone(scene, lab, fault):
     exit, script = FILE_FAULTS[fault]
     await scene.bystander_is(honest=False)
     with GarbagePeer(honest_about_documents(lab, script), seed=SEED) as port:
-        await scene.joins(data_port=port.endpoint.port, stream=Faults().hang_up)
+        await scene.joins(
+            library=library_of(lab), data_port=port.endpoint.port, stream=Faults().hang_up
+        )
         error = await is_refused(scene, exit, within=60)
     assert "config.json" in error.message or BIG in error.message
     assert error.remedy
@@ -271,7 +273,7 @@ async def test_files_beside_an_honest_peer(scene, lab, fault):
     _, script = FILE_FAULTS[fault]
     await scene.bystander_is(honest=True)
     with GarbagePeer(honest_about_documents(lab, script), seed=SEED) as port:
-        await scene.joins(data_port=port.endpoint.port)
+        await scene.joins(library=library_of(lab), data_port=port.endpoint.port)
         await is_brought(scene, within=20)
 
 
