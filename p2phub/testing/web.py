@@ -37,6 +37,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request to a `WebServer`, and the parts an answer is made of."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: 40 ms an answer without it
     server: "_Server"
 
     def do_GET(self) -> None:

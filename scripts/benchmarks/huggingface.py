@@ -27,6 +27,7 @@ class Answer(BaseHTTPRequestHandler):
     """One request. What the client needs of a hub, and nothing else; every file is an LFS file."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a rival must not wait 40 ms for an answer in two writes
 
     def __init__(self, folder: Path, digests: Mapping[str, str], *rest: object) -> None:
         self._folder, self._digests = folder, digests
