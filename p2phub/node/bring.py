@@ -28,13 +28,14 @@ from p2phub.formats.pieces import PieceTable, max_table_bytes
 from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.asking import first_right
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
-from p2phub.node.fetch import FileFetch
+from p2phub.node.fetch import PATIENCE, FileFetch
 from p2phub.node.gathering import Gathering, gathering_of
 from p2phub.node.joining import STARVED, Joining
 from p2phub.node.progress import ProgressCounter, reporting
 from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
+from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
 from p2phub.store.blobs import Blobs
 from p2phub.store.partial import Partial
@@ -160,8 +161,14 @@ async def _bring_small(
     async with services.bringing.of_those_free(files) as ours:
         wanted = await services.on_disk(small.wanted, ours)
         if len(wanted) >= FEW:
+            patience = services.traffic.paces.patience(batch_plan.PATIENCE)
             fetch = SmallFilesFetch(
-                wanted, small, services.on_disk, brought=bringing.count, kept=kept
+                wanted,
+                small,
+                services.on_disk,
+                patience=patience,
+                brought=bringing.count,
+                kept=kept,
             )
             sources = await _sources(bringing)
             try:
@@ -224,6 +231,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                 table,
                 partial,
                 missing=missing,
+                patience=services.traffic.paces.patience(PATIENCE),
                 seed=_own_place(services),
                 brought=bringing.count,
             )
@@ -306,7 +314,7 @@ async def _fetch(
         services.control,
         lambda: partial.bytes_done,
         slow=bringing.slow - {source.name for source in sources},
-        patience=LITTLE if again else STARVED,
+        patience=services.traffic.paces.patience(LITTLE if again else STARVED),
         begun=lambda: services.announcer.release(bringing.resolved.digest),
     )
     async with contextlib.AsyncExitStack() as stack:

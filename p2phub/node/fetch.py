@@ -62,9 +62,11 @@ class FileFetch:
     """The fetching of one file. Everything but `accepted` is called from trio's thread.
 
     `label` is what people call the file, for errors. `patience`: seconds without a piece after
-    which a source's run is given to others too. `seed`: where in the file to begin, so that nodes
-    which start together ask a lone seeder for different parts. `brought(source name, bytes)` is
-    called from any thread for every piece that was accepted."""
+    which a source's run is given to others too; more than usual where our own rates are low.
+    `seed`: where in the file to begin, so that nodes which start together ask a lone seeder for
+    different parts. `brought(source name, bytes)` is called from any thread for every piece that
+    was accepted.
+    """
 
     def __init__(
         self,
@@ -81,7 +83,7 @@ class FileFetch:
         lengths = (table.length(index) for index in range(table.count))
         self._label, self._content, self._table, self._sink = label, content, table, sink
         self._plan = FetchPlan(lengths, patience, missing=missing, seed=seed)
-        self._brought = brought
+        self._brought, self._patience = brought, patience
         self.liars: set[str] = set()
         """Who delivered wrong bytes, or owned up to a damaged copy: of no use for this file."""
         self.caught: set[str] = set()
@@ -168,8 +170,8 @@ class FileFetch:
 
     def _note_slow(self) -> None:
         now = trio.current_time()
-        never = self._plan.stalled(now, PATIENCE) - self._helped
-        self.slow |= never | self._plan.stalled(now, SLOW)
+        never = self._plan.stalled(now, self._patience) - self._helped
+        self.slow |= never | self._plan.stalled(now, max(SLOW, self._patience))
 
     async def _look_out(self, until: trio.Event) -> None:
         await until.wait()
@@ -271,10 +273,11 @@ class FileFetch:
 
     async def _watch(self) -> None:
         """Give up those who were asked for something if nobody brings anything any more."""
+        hopeless = max(HOPELESS, 2 * self._patience)
         while True:
             began = min(self._asking.values(), default=trio.current_time())
-            await trio.sleep_until(max(began, self._progress) + HOPELESS)
-            before = trio.current_time() - HOPELESS
+            await trio.sleep_until(max(began, self._progress) + hopeless)
+            before = trio.current_time() - hopeless
             if self._progress <= before:
                 for scope in [each for each, since in self._asking.items() if since <= before]:
                     scope.cancel()

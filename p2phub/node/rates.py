@@ -6,8 +6,12 @@ from datetime import datetime
 import trio
 
 from p2phub.config import SwarmSettings
+from p2phub.formats.limits import MAX_PIECE
 from p2phub.network.throttle import Throttle
 from p2phub.timetable import Rates, rates_at
+
+_AT_ONCE, _AT_ONCE_OF_ONE = 16, 8
+"""Pieces that may be on their way side by side, from everybody and from one peer."""
 
 
 class Paces:
@@ -22,6 +26,17 @@ class Paces:
         """The rates that hold now."""
         self.up = Throttle(self.in_force.up, self.in_force.up_per_peer)
         self.down = Throttle(self.in_force.down, self.in_force.down_per_peer)
+
+    def patience(self, usual: float) -> float:
+        """Seconds without a piece that make a source slow: `usual`, or more where our own rates
+        hold it back.
+
+        >>> round(Paces(SwarmSettings(down=1 << 20)).patience(1.0))
+        16
+        """
+        rates = self.in_force
+        waits = ((_AT_ONCE, rates.down), (_AT_ONCE_OF_ONE, rates.down_per_peer))
+        return max([usual, *(pieces * MAX_PIECE / rate for pieces, rate in waits if rate)])
 
     async def obey_schedule(self) -> None:
         """Look at the clock on the wall once a minute, for ever."""

@@ -19,7 +19,7 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId
 from p2phub.node.services import DiskThreads
-from p2phub.protocol.batch_plan import Ask, BatchPlan, Leave, Wait
+from p2phub.protocol.batch_plan import PATIENCE, Ask, BatchPlan, Leave, Wait
 from p2phub.protocol.ports import Source
 from p2phub.store.small_files import Handful, SmallFiles
 
@@ -30,6 +30,7 @@ FEW = 4
 class SmallFilesFetch:
     """The fetching of `contents`, each of one piece.
 
+    `patience`: seconds without a file after which a source's share is given to others too.
     `brought(source name, bytes)` is called from any thread for every file that was accepted.
     `kept(contents)` is called when these files have become blobs."""
 
@@ -39,12 +40,13 @@ class SmallFilesFetch:
         store: SmallFiles,
         on_disk: DiskThreads,
         *,
+        patience: float = PATIENCE,
         brought: Callable[[str, int], None] = lambda source, size: None,
         kept: Callable[[Sequence[ContentId]], None] = lambda contents: None,
     ) -> None:
         self._store, self._on_disk = store, on_disk
         self._brought, self._kept = brought, kept
-        self._plan = BatchPlan(contents)
+        self._plan = BatchPlan(contents, patience=patience)
         self.lies: dict[ContentId, WrongBytesError] = {}
         """Of which files somebody delivered wrong bytes."""
         self.liars: set[str] = set()

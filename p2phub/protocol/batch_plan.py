@@ -51,9 +51,12 @@ class Leave:
 
 
 class BatchPlan:
-    """What of `contents`, small files, is still missing. `now` is seconds, of any clock."""
+    """What of `contents`, small files, is still missing. `now` is seconds, of any clock;
+    `patience`: without a file, after which others are asked for what a source was asked for.
+    """
 
-    def __init__(self, contents: Iterable[ContentId]) -> None:
+    def __init__(self, contents: Iterable[ContentId], *, patience: float = PATIENCE) -> None:
+        self._patience = patience
         self._missing = dict.fromkeys(contents)
         self._free = dict(self._missing)
         self._asked: dict[ContentId, list[str]] = {}
@@ -79,11 +82,13 @@ class BatchPlan:
             return Leave()
         batch = _share(each for each in self._free if each not in lacks)
         if not batch:
-            late = [each for each in self._others(source) if self._silence(each, now) >= PATIENCE]
+            late = [
+                each for each in self._others(source) if self._silence(each, now) >= self._patience
+            ]
             batch = _share(late)
         if not batch:
-            waits = [PATIENCE - self._silence(each, now) for each in self._others(source)]
-            return Wait(max(SHORTEST, min(waits, default=PATIENCE)))
+            waits = [self._patience - self._silence(each, now) for each in self._others(source)]
+            return Wait(max(SHORTEST, min(waits, default=self._patience)))
         self._ask(source, batch, now)
         return Ask(batch)
 
@@ -108,7 +113,7 @@ class BatchPlan:
     def stalled(self, now: float) -> set[str]:
         """Who was asked for something and has brought nothing for a long time."""
         asked = {source for sources in self._asked.values() for source in sources}
-        return {source for source in asked if now - self._moved[source] >= PATIENCE}
+        return {source for source in asked if now - self._moved[source] >= self._patience}
 
     def _ask(self, source: str, batch: Sequence[ContentId], now: float) -> None:
         if not any(source in sources for sources in self._asked.values()):

@@ -30,3 +30,10 @@ async def test_a_schedule_is_obeyed_to_the_minute_and_told(autojump_clock):
         await trio.sleep(3600)
         assert paces.in_force == Rates(up=50_000, down=60_000)
         nursery.cancel_scope.cancel()
+
+
+def test_more_patience_is_needed_where_our_own_rates_are_low():
+    assert Paces(SwarmSettings()).patience(1.0) == 1.0
+    assert Paces(SwarmSettings(down=60_000_000)).patience(1.0) == 1.0
+    assert 50 < Paces(SwarmSettings(down=300_000)).patience(1.0) < 60
+    assert 20 < Paces(SwarmSettings(down_per_peer=300_000)).patience(1.0) < 30

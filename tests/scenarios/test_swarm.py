@@ -7,7 +7,9 @@ Sources send over links of a fixed rate; the nodes of a swarm hear of each other
 import pytest
 import trio
 
+from p2phub.config import SwarmSettings
 from p2phub.node.fetch import FileFetch
+from p2phub.node.rates import Paces
 from p2phub.protocol.ports import Holding
 from p2phub.testing.samples import make_sample
 from p2phub.testing.sources import Link, PacedSource, StallingSource
@@ -65,6 +67,16 @@ async def test_sources_of_unequal_speed_are_all_used_to_the_end(autojump_clock):
     _, seconds = await bring([PacedSource(f"{i}", SAMPLE, links[i]) for i in range(4)])
     assert seconds <= SIZE / sum(rates) / 0.9
     assert sum(link.sent for link in links) <= 1.05 * SIZE
+
+
+async def test_what_our_own_limit_holds_back_is_asked_for_once(autojump_clock):
+    limit, sink = Link(300e3), Kept()  # one line into this node, however many send
+    patience = Paces(SwarmSettings(down=300_000)).patience(1.0)
+    fetch = FileFetch("model", SAMPLE.content, SAMPLE.table, sink, patience=patience)
+    with trio.fail_after(2 * SIZE / limit.rate):
+        await fetch.run([(PacedSource(f"{i}", SAMPLE, limit), WHOLE) for i in range(3)])
+    assert limit.sent <= 1.02 * SIZE
+    assert not fetch.slow
 
 
 @pytest.mark.parametrize("after", [0, 1, 30])
