@@ -53,7 +53,7 @@ TINY = MIB  # a rarer stretch than this is asked for with its neighbours
 MOST_WAIT = 5.0  # seconds that a source of everything is not asked for what others may bring
 NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
 LOOK_AGAIN = 0.1  # seconds
-LONG = 0.2  # seconds of work left in a run, from which on its end is given to others
+LONG = 0.2  # seconds of work left in a run, for each of patience, from which its end is given away
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +328,7 @@ class FetchPlan:
             if other is not state and not asked.stalled
         ]
         for seconds, asked, other in sorted(late, key=lambda each: -each[0]):
-            if seconds < LONG:
+            if seconds < LONG * max(1.0, self._patience):
                 break
             given = end_to_give(asked, other, state, self._sizes)
             if given is not None:

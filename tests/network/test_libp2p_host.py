@@ -259,7 +259,7 @@ async def test_a_host_that_is_going_down_and_has_closed_its_sockets_still_knows_
 
     one, two = network("one"), network("two")
     async with running(one, two):
-        await two.connect(address_of(one))
+        await one.connect(address_of(two))
         before = one.addresses()
         monkeypatch.setattr(one._session.host, "get_transport_addrs", closed)
         assert one.addresses() == before
