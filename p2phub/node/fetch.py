@@ -182,8 +182,11 @@ class FileFetch:
         """Start the workers of a source, once there is a nursery for them."""
         if self._nursery is None:
             return
+        try:
+            self._nursery.start_soon(self._serve, member)
+        except RuntimeError:  # everything is here, or the fetch ended, at this very moment
+            return
         self._workers += member.source.connections
-        self._nursery.start_soon(self._serve, member)
 
     def _ring(self) -> None:
         """Something changed: everybody looks again, and whoever rested does not yet again."""

@@ -109,6 +109,7 @@ def serve(folder: Path) -> None:
 
 def fetch(port: str, folder: Path) -> None:
     os.environ |= {
+        "HF_HUB_OFFLINE": "0",  # the server is here
         "HF_ENDPOINT": f"http://127.0.0.1:{port}",
         "HF_HOME": str(folder),
         "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -262,7 +262,7 @@ async def test_files_alone(scene, lab, fault):
         await scene.joins(
             library=library_of(lab), data_port=port.endpoint.port, stream=Faults().hang_up
         )
-        error = await is_refused(scene, exit, within=60)
+        error = await is_refused(scene, exit, within=150 if fault in HANGING else 60)
     assert "config.json" in error.message or BIG in error.message
     assert error.remedy
     assert len(port.requests) < 150

@@ -142,3 +142,18 @@ async def test_a_source_of_several_connections_brings_the_file_and_may_leave(aut
     await job.run([(wide, Holding(complete=True))])
     assert sink.data == SAMPLE.data
     job.leave("wide")
+
+
+async def test_a_source_that_joins_when_the_last_worker_has_ended_is_too_late_and_no_fault(
+    autojump_clock,
+):
+    """Sources are told of at any moment, also between the end of the work and that of the run."""
+    fetch, sink = make_fetch()
+    await fetch.run([(honest("first"), WHOLE)])
+    async with trio.open_nursery() as ended:
+        await trio.lowlevel.checkpoint()
+    fetch._nursery = ended  # as it is for one step of the scheduler
+    late = honest("late")
+    fetch.join(late, WHOLE)
+    assert not late.asked
+    assert sink.data == SAMPLE.data
