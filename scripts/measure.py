@@ -1,10 +1,12 @@
 """How benchmarks measure and report: CPU and memory of a process, medians, one line a result."""
 
+import argparse
 import json
 import os
 import resource
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -105,3 +107,22 @@ def cpu_of(work: Callable[[], object]) -> float:
     work()
     after = resource.getrusage(resource.RUSAGE_SELF)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def run(
+    description: str | None,
+    measure: Callable[[int, int, Path], list[Result]],
+    *,
+    size: int = 1024,
+    rounds: int = 5,
+) -> None:
+    """The command line of a benchmark: show what `measure(bytes, rounds, scratch folder)` finds."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--small", action="store_true", help="few bytes: does it run?")
+    parser.add_argument("--size", type=int, default=size, help="MiB")
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    asked = parser.parse_args()
+    mebibytes, times = (32, 1) if asked.small else (asked.size, asked.rounds)
+    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as place:
+        show(measure(mebibytes << 20, times, Path(place).absolute()), asked.json)

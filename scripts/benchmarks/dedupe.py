@@ -6,7 +6,6 @@ counted by the kernel. Both are dropped again afterwards. The baseline of the se
 many bytes on the same file system, BLAKE3 over the copy, and fsync.
 """
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback import Home
-from measure import Result, cpu_seconds, median, peak_mib, show
+from measure import Result, cpu_seconds, median, peak_mib, run
 from peer import Peer, publisher, quiet
 from rivals import Field, Rival, Spent
 from weights import MIB, make_shards, reshard, size_of
@@ -108,18 +107,6 @@ def lines(
     return found
 
 
-def main() -> None:
-    own_network()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="few bytes: does it run?")
-    parser.add_argument("--size", type=int, default=1024, help="MiB")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    asked = parser.parse_args()
-    size, rounds = (32, 1) if asked.small else (asked.size, asked.rounds)
-    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as place:
-        show(measure(size * MIB, rounds, Path(place).absolute()), asked.json)
-
-
 if __name__ == "__main__":
-    main()
+    own_network()
+    run(__doc__, measure)

@@ -6,7 +6,6 @@ counted by the kernel; the baseline is what it carries in a pull that nobody dis
 and headers do not count. The rest was fetched twice.
 """
 
-import argparse
 import os
 import random
 import tempfile
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopback import Home
-from measure import Result, cpu_seconds, median, peak_mib, show
+from measure import Result, cpu_seconds, median, peak_mib, run
 from peer import Peer, publisher, quiet
 from weights import MIB, make_shards, size_of
 from wire import carried, own_network
@@ -116,18 +115,6 @@ def line(whole: list[Took], again: list[Took], size: int) -> Result:
     )
 
 
-def main() -> None:
-    own_network()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="few bytes: does it run?")
-    parser.add_argument("--size", type=int, default=512, help="MiB")
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    asked = parser.parse_args()
-    size, rounds = (32, 1) if asked.small else (asked.size, asked.rounds)
-    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as place:
-        show(measure(size * MIB, rounds, Path(place).absolute()), asked.json)
-
-
 if __name__ == "__main__":
-    main()
+    own_network()
+    run(__doc__, measure, size=512, rounds=9)

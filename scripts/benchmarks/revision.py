@@ -8,18 +8,16 @@ and what the control plane says; `fetched` is what the pull itself tells. Afterw
 the new revision, so that every round starts from the first.
 """
 
-import argparse
 import os
 import random
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from loopback import Home
-from measure import Result, cpu_seconds, median, peak_mib, show
+from measure import Result, cpu_seconds, median, peak_mib, run
 from peer import Peer, publisher, quiet
 from weights import MIB, SHARDS, make_shards, overwrite, reshard, size_of, tensors_of
 from wire import carried, own_network
@@ -161,18 +159,6 @@ def line(what: str, took: Sequence[Took]) -> Result:
     )
 
 
-def main() -> None:
-    own_network()
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="few bytes: does it run?")
-    parser.add_argument("--size", type=int, default=1024, help="MiB of the model")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    asked = parser.parse_args()
-    size, rounds = (32, 1) if asked.small else (asked.size, asked.rounds)
-    with tempfile.TemporaryDirectory(prefix="p2phub-bench-", dir=".bench") as place:
-        show(measure(size * MIB, rounds, Path(place).absolute()), asked.json)
-
-
 if __name__ == "__main__":
-    main()
+    own_network()
+    run(__doc__, measure)
