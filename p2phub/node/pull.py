@@ -17,7 +17,7 @@ from p2phub.node.resolve import ResolvedRelease, resolve
 from p2phub.node.selection import select
 from p2phub.node.services import Services
 from p2phub.node.values import Pulled, PullRequest, SourceShare
-from p2phub.store.export import export
+from p2phub.store.export import export, sweep
 from p2phub.trust.policy import decide
 
 
@@ -123,6 +123,7 @@ def _present(
     )
     if to is None:
         return path
+    sweep(store.disk, [path for path, _ in links], to)
     for link in links:
         try:
             export(store.blobs, store.disk, [link], to)

@@ -226,6 +226,7 @@ async def test_copies_are_writable_and_changing_them_changes_nothing_else(tmp_pa
         with (target / "model-00001-of-00002.safetensors").open("r+b") as file:
             file.write(b"overwritten")
         assert all(found.ok for found in await pulling.verify("lab/x", quiet))
+        (target / ".p2phub-0123-0123456789abcdef").write_text("what a killed pull has left")
         await pull(pulling, to=target)
         assert contents(target) == contents(folder)
 

@@ -1,13 +1,16 @@
 """Copies that people may change, and that are right or not there."""
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from p2phub.errors import DamagedBlobError, NoSpaceError, NotFoundError, UnsafePathError
 from p2phub.store.disk import Disk
-from p2phub.store.export import export
+from p2phub.store.export import export, sweep
 from p2phub.testing.disks import FullDisk
 from p2phub.testing.samples import make_sample
 
@@ -112,3 +115,87 @@ def test_a_clone_is_taken_where_the_disk_can(filled, tmp_path):
 
     export(filled.blobs, Cloning(), FILES, tmp_path / "out")
     assert (tmp_path / "out" / "config.json").read_bytes() == CONFIG.data
+
+
+PATHS = [path for path, _ in FILES]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from p2phub.formats.ids import ContentId
+from p2phub.store.disk import Disk
+from p2phub.store.export import export
+from p2phub.store.layout import Layout
+from p2phub.store.store import Store
+
+class Dying(Disk):
+    def sync(self, fd, path):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with Store.open(Layout.of(Path(sys.argv[1]))) as store:
+    files = [(("config.json",), ContentId.parse(sys.argv[2]))]
+    export(store.blobs, Dying(), files, Path(sys.argv[3]))
+"""
+
+
+def leftovers(folder):
+    return list(folder.rglob(".p2phub-*"))
+
+
+def test_what_a_killed_copy_left_is_swept_by_the_next(filled, tmp_path):
+    out = tmp_path / "out"
+    home = filled.layout.home
+    filled.close()
+    words = [sys.executable, "-c", KILLED, str(home), str(CONFIG.content), str(out)]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    assert len(leftovers(out)) == 1
+    sweep(Disk(), PATHS, out)
+    assert leftovers(out) == []
+
+
+def test_what_another_process_is_writing_now_is_not_swept(filled, tmp_path):
+    out = tmp_path / "out"
+    seen = []
+
+    class Watched(Disk):
+        def sync(self, fd, path):
+            sweep(Disk(), PATHS, out)  # as another process would: its own open file
+            seen.append(path.exists())
+            super().sync(fd, path)
+
+    export(filled.blobs, Watched(), FILES, out)
+    assert seen == [True] * 3
+    assert (out / "config.json").read_bytes() == CONFIG.data
+    assert leftovers(out) == []
+
+
+def test_a_copy_that_was_swept_before_it_was_locked_begins_anew(filled, tmp_path):
+    class Late(Disk):
+        swept = 0
+
+        def create(self, path, mode):
+            fd = super().create(path, mode)
+            if not self.swept:
+                self.swept = 1
+                path.unlink()
+            return fd
+
+    export(filled.blobs, Late(), FILES[:1], tmp_path / "out")
+    assert (tmp_path / "out" / "config.json").read_bytes() == CONFIG.data
+
+
+def test_nothing_but_our_own_leftovers_is_swept(tmp_path):
+    out = tmp_path / "out"
+    (out / "weights").mkdir(parents=True)
+    named = [".p2phub-12-zz", ".p2phub-notes", "p2phub-12-0123456789abcdef", "config.json"]
+    for name in named:
+        (out / name).write_text("mine")
+    (out / ".p2phub-1-0123456789abcdef").symlink_to(out / "config.json")
+    (out / ".p2phub-2-0123456789abcdef").mkdir()
+    os.mkfifo(out / ".p2phub-3-0123456789abcdef")
+    ours = out / "weights" / ".p2phub-4-0123456789abcdef"
+    ours.write_text("half")
+    before = set(out.rglob("*"))
+    sweep(Disk(), PATHS, out)
+    sweep(Disk(), PATHS, tmp_path / "nowhere")
+    sweep(Disk(), [("config.json", "x")], out)
+    assert before - set(out.rglob("*")) == {ours}
