@@ -110,6 +110,11 @@ class DataServer:
         return len(self._sessions)
 
     @property
+    def slots(self) -> UploadSlots:
+        """Its upload slots, for whoever else sends files. Nobody waits for one once it stops."""
+        return self._slots
+
+    @property
     def bytes_sent(self) -> int:
         """Bytes of files and documents sent since the start."""
         return self._bytes_sent

@@ -9,6 +9,8 @@ Rules it keeps:
    without a pause, whatever the disk does: the writer of a yamux stream gives up on a reader that
    pauses for 5 s;
  * files are read and pieces are checked in worker threads, never on trio's;
+ * a file is sent while there is an upload slot for it, of those that data connections share, and a
+   peer for which there is none is told when to come again;
  * a peer has a few streams at most, and every wait has an end.
 
 >>> table = PieceTable.build([1 << 20] * 20, [bytes(32)] * 20)
@@ -24,20 +26,29 @@ from typing import Final
 
 import trio
 
-from p2phub.errors import DamagedBlobError, GarbageError, RefusedError, RemoteError
+from p2phub.errors import (
+    DamagedBlobError,
+    GarbageError,
+    RefusedError,
+    RemoteError,
+    TooSlowError,
+)
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.http_head import HeadReader, RequestReader, request_bytes
 from p2phub.network.limits import (
+    COME_AGAIN,
     LEAST_PROGRESS,
     MAX_HTTP_HEAD,
     MAX_STREAM_RANGE,
     MAX_STREAMS_PER_PEER,
+    MAX_UPLOADS,
     SEND_CHUNK,
     Patience,
 )
 from p2phub.network.throttle import UNLIMITED, Throttle
-from p2phub.network.waiting import ended, one_error, time_limit
+from p2phub.network.upload_slots import Turn, UploadSlots
+from p2phub.network.waiting import TaskBell, ended, one_error, time_limit
 from p2phub.protocol.ask import (
     Head,
     batch_reader,
@@ -51,7 +62,7 @@ from p2phub.protocol.ask import (
 )
 from p2phub.protocol.batch import Came, FileBatch
 from p2phub.protocol.ports import AcceptFile, ControlNetwork, Holding, Sink, Stream
-from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, refusal
+from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, busy, refusal
 
 HTTP: Final = "/http/1.1"
 _THREADS: Final = 4
@@ -59,12 +70,17 @@ _THREADS: Final = 4
 
 
 class StreamServer:
-    """Answers requests that come over streams."""
+    """Answers requests that come over streams. `slots`: those of the data port."""
 
     def __init__(
-        self, held: Held, *, patience: Patience | None = None, up: Throttle = UNLIMITED
+        self,
+        held: Held,
+        *,
+        patience: Patience | None = None,
+        up: Throttle = UNLIMITED,
+        slots: UploadSlots | None = None,
     ) -> None:
-        self._held = held
+        self._held, self._slots = held, slots or UploadSlots(MAX_UPLOADS)
         self._patience, self._up = patience or Patience(), up
         self._limiter = trio.CapacityLimiter(_THREADS)
         self._open: Counter[str] = Counter()
@@ -92,10 +108,14 @@ class StreamServer:
             request = await self._next(reader, stream)
             if request is None:
                 return
-            found = await self._answer(request, peer, too_many)
+            found, turn = await self._answer(request, peer, too_many), Turn(peer, TaskBell())
             try:
-                await self._send(reader, stream, found, peer)
+                if not await self._has_a_slot(found, turn):
+                    found.close()
+                    found = busy("every upload slot is taken", COME_AGAIN)
+                await self._send(reader, stream, found, turn)
             finally:
+                self._slots.leave(turn)
                 found.close()
             can_go_on = reader.finish() and not too_many
 
@@ -118,22 +138,27 @@ class StreamServer:
             limiter=self._limiter,
         )
 
-    async def _send(self, reader: RequestReader, stream: Stream, found: Answer, peer: str) -> None:
+    async def _has_a_slot(self, found: Answer, turn: Turn) -> bool:
+        """Whether an answer may be sent now; a file needs an upload slot."""
+        needs_one = isinstance(found.body, FileRange | FileBatch)
+        return not needs_one or await self._slots.take_async(turn, self._patience.turn)
+
+    async def _send(self, reader: RequestReader, stream: Stream, found: Answer, turn: Turn) -> None:
         await self._write(stream, reader.head(found))
         if isinstance(found.body, FileRange):
-            await self._send_file(reader, stream, found.body, peer)
+            await self._send_file(reader, stream, found.body, turn)
             return
         if isinstance(found.body, FileBatch):
-            await self._send_batch(reader, stream, found.body, peer)
+            await self._send_batch(reader, stream, found.body, turn)
             return
         for start in range(0, len(found.body), SEND_CHUNK):
             part = found.body[start : start + SEND_CHUNK]
-            await self._up.take_async(len(part), peer)
+            await self._up.take_async(len(part), turn.peer)
             await self._write(stream, part)
             self._sent(reader, part)
 
     async def _send_file(
-        self, reader: RequestReader, stream: Stream, body: FileRange, peer: str
+        self, reader: RequestReader, stream: Stream, body: FileRange, turn: Turn
     ) -> None:
         offset = body.start
         while offset < body.stop:
@@ -143,20 +168,25 @@ class StreamServer:
             )
             if count != len(part):
                 raise DamagedBlobError("a file became shorter while it was sent")
-            await self._up.take_async(len(part), peer)
+            await self._wait_for_turn(turn, len(part))
             await self._write(stream, bytes(part))
             self._sent(reader, bytes(part))
             offset += len(part)
 
     async def _send_batch(
-        self, reader: RequestReader, stream: Stream, body: FileBatch, peer: str
+        self, reader: RequestReader, stream: Stream, body: FileBatch, turn: Turn
     ) -> None:
         buffer = memoryview(bytearray(self._up.portion))
         while count := await trio.to_thread.run_sync(body.read_into, buffer, limiter=self._limiter):
             part = bytes(buffer[:count])
-            await self._up.take_async(count, peer)
+            await self._wait_for_turn(turn, count)
             await self._write(stream, part)
             self._sent(reader, part)
+
+    async def _wait_for_turn(self, turn: Turn, size: int) -> None:
+        if not await self._slots.go_on_async(turn, self._patience.progress):
+            raise TooSlowError("no upload slot came free in the middle of an answer")
+        await self._up.take_async(size, turn.peer)
 
     async def _write(self, stream: Stream, data: bytes) -> None:
         with time_limit(self._patience.progress, "a peer does not read what it asked for"):

@@ -23,6 +23,7 @@ from typing import Final, Protocol
 
 import trio
 
+from p2phub.network.waiting import TaskBell
 from p2phub.protocol.pace import Pace
 
 _KEPT: Final = 256
@@ -39,20 +40,6 @@ class Bell(Protocol):
     def clear(self) -> None: ...
 
     def __hash__(self) -> int: ...
-
-
-class _TaskBell:
-    """The bell of a task of trio."""
-
-    def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self.rung = trio.Event()
-
-    def set(self) -> None:
-        self._token.run_sync_soon(lambda: self.rung.set())
-
-    def clear(self) -> None:
-        self.rung = trio.Event()
 
 
 class Throttle:
@@ -135,7 +122,7 @@ class Throttle:
         self._leave(pace, bell)
 
     async def _take_async(self, pace: Pace[Bell], peer: str, size: int) -> None:
-        bell = _TaskBell()
+        bell = TaskBell()
         self._join(pace, bell, peer, size)
         try:
             while seconds := self._ask(pace, bell):

@@ -5,7 +5,7 @@ and a holder whose peer does not read loses it after `STALL` seconds, so that sl
 nobody out. The queue is fair between peers, whatever number of connections each has.
 
 Rules it keeps: a wait for the first turn has an end, and the peer is told then (`take` is False);
-while nobody waits, a part costs no lock.
+while nobody waits, a part costs no lock; `close` lets everybody go at once and from then on.
 
 >>> slots = UploadSlots(1)
 >>> first, second = Turn("alice"), Turn("bob")
@@ -21,6 +21,9 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import trio
+
+from p2phub.network.waiting import TaskBell
 from p2phub.protocol.fair import FairQueue
 
 QUANTUM: Final = 0.25
@@ -30,11 +33,11 @@ STALL: Final = 0.5
 
 
 class Turn:
-    """One answer that wants to be sent to `peer`."""
+    """One answer that wants to be sent to `peer`. A task of trio has a `TaskBell`."""
 
-    def __init__(self, peer: str) -> None:
+    def __init__(self, peer: str, bell: threading.Event | TaskBell | None = None) -> None:
         self.peer = peer
-        self.bell = threading.Event()
+        self.bell = bell or threading.Event()
         self.since = self.moved = 0.0
         self.is_held = False
 
@@ -60,29 +63,32 @@ class UploadSlots:
         return len(self._queue)
 
     def take(self, turn: Turn, patience: float) -> bool:
-        """Wait for a slot, at most `patience` seconds; whether there was one."""
+        """Wait for a slot, at most `patience` seconds; whether there was one. Blocks."""
+        assert isinstance(turn.bell, threading.Event)
         deadline = self._clock() + patience
-        with self._lock:
-            turn.bell.clear()
-            self._queue.push(turn.peer, turn)
-            self._hand_out()
-        while not turn.is_held:
-            left = deadline - self._clock()
-            if left <= 0 or self._closed:
-                return self._give_up(turn)
-            turn.bell.wait(min(left, STALL / 2))
-            with self._lock:
-                self._hand_out()
-        return True
+        while (left := self._left(turn, deadline)) > 0:
+            turn.bell.wait(left)
+        return self._end_wait(turn)
+
+    async def take_async(self, turn: Turn, patience: float) -> bool:
+        """As `take`, for tasks of trio. Whoever is cancelled meanwhile has to `leave` too."""
+        assert isinstance(turn.bell, TaskBell)
+        deadline = self._clock() + patience
+        try:
+            while (left := self._left(turn, deadline)) > 0:
+                with trio.move_on_after(left):
+                    await turn.bell.rung.wait()
+        finally:
+            has_one = self._end_wait(turn)
+        return has_one
 
     def go_on(self, turn: Turn, patience: float) -> bool:
         """Between two parts of an answer: let others have a turn if they wait; as `take`."""
-        now = self._clock()
-        turn.moved = now
-        if turn.is_held and not (len(self._queue) and now - turn.since >= QUANTUM):
-            return True
-        self.leave(turn)
-        return self.take(turn, patience)
+        return self._keeps(turn) or self.take(turn, patience)
+
+    async def go_on_async(self, turn: Turn, patience: float) -> bool:
+        """As `go_on`, for tasks of trio."""
+        return self._keeps(turn) or await self.take_async(turn, patience)
 
     def leave(self, turn: Turn) -> None:
         """The slot is free for others."""
@@ -92,10 +98,30 @@ class UploadSlots:
             self._hand_out()
 
     def close(self) -> None:
-        """Nobody waits any more: `take` and `go_on` are False soon."""
-        self._closed = True
+        """Nobody waits any more."""
+        with self._lock:
+            self._closed = True
+            self._hand_out()
 
-    def _give_up(self, turn: Turn) -> bool:
+    def _keeps(self, turn: Turn) -> bool:
+        """Whether a part was sent in time and nobody else is to have the slot; else it is free."""
+        now = self._clock()
+        turn.moved = now
+        if turn.is_held and not (len(self._queue) and now - turn.since >= QUANTUM):
+            return True
+        self.leave(turn)
+        return False
+
+    def _left(self, turn: Turn, deadline: float) -> float:
+        """Seconds until it is to look again; 0 when it need not wait any more."""
+        with self._lock:
+            if not turn.is_held and turn not in self._queue:  # it woke too late, and lost its slot
+                turn.bell.clear()
+                self._queue.push(turn.peer, turn)
+            self._hand_out()
+            return 0.0 if turn.is_held else min(deadline - self._clock(), STALL / 2)
+
+    def _end_wait(self, turn: Turn) -> bool:
         with self._lock:
             self._queue.discard(turn)
             return turn.is_held
@@ -103,7 +129,8 @@ class UploadSlots:
     def _hand_out(self) -> None:
         now = self._clock()
         while len(self._queue):
-            if len(self._held) >= self._count and not self._take_from_staller(now):
+            is_free = self._closed or len(self._held) < self._count
+            if not is_free and not self._take_from_staller(now):
                 return
             turn = self._queue.pop()
             if turn is not None:

@@ -1,5 +1,5 @@
-"""Waiting for peers in trio: time limits that are our errors, streams that end properly, and what
-to raise when several things end at once.
+"""Waiting for peers in trio: time limits that are our errors, streams that end properly, what to
+raise when several things end at once, and a bell that other threads may ring.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -13,6 +13,22 @@ from p2phub.protocol.ports import Stream
 
 FAREWELL: Final = 2.0
 """Seconds that resetting a stream may take."""
+
+
+class TaskBell:
+    """What wakes a task of trio, set from any thread; for where threads wait for a
+    `threading.Event`.
+    """
+
+    def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
+        self.rung = trio.Event()
+
+    def set(self) -> None:
+        self._token.run_sync_soon(lambda: self.rung.set())
+
+    def clear(self) -> None:
+        self.rung = trio.Event()
 
 
 @contextmanager

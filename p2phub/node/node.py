@@ -119,7 +119,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 bringing=Turns(),
                 signing=trio.Lock(),
             )
-            _answer_peers(services, library, tickets)
+            _answer_peers(services, library, tickets, server)
             with plain_errors():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(network.run)
@@ -158,7 +158,9 @@ def _data_server(
     )
 
 
-def _answer_peers(services: Services, library: Library, tickets: Tickets) -> None:
+def _answer_peers(
+    services: Services, library: Library, tickets: Tickets, server: DataServer
+) -> None:
     """What peers may ask over the control plane."""
     ControlServer(
         library,
@@ -167,7 +169,8 @@ def _answer_peers(services: Services, library: Library, tickets: Tickets) -> Non
         agent=AGENT,
         acquaintances=services.acquaintances,
     ).register(services.network)
-    StreamServer(library, up=services.traffic.paces.up).register(services.network)
+    streams = StreamServer(library, up=services.traffic.paces.up, slots=server.slots)
+    streams.register(services.network)
 
 
 def _background(

@@ -34,6 +34,9 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, item: T) -> bool:
+        return item in self._waiting
+
     def push(self, party: str, item: T, cost: float = 1.0) -> None:
         """`item` waits; it is worth `cost` of what is shared, in any unit."""
         start = max(self._now, self._ends.get(party, 0.0))

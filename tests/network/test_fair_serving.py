@@ -13,16 +13,17 @@ import trio
 from p2phub.formats.limits import KIB, MIB
 from p2phub.formats.pieces import Run
 from p2phub.network.data_client import DataClient, client_context
+from p2phub.network.http_head import request_bytes
 from p2phub.network.limits import Patience
 from p2phub.network.peer_source import PeerSource
 from p2phub.network.stream_http import HTTP, StreamClient, StreamServer
 from p2phub.network.throttle import Throttle
 from p2phub.network.upload_slots import Turn
-from p2phub.protocol.ask import BusyError
+from p2phub.protocol.ask import BusyError, file_request
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import ServedPeer
 from p2phub.testing.samples import make_sample
-from p2phub.testing.streams import StreamNetwork
+from p2phub.testing.streams import StreamNetwork, stream_pair
 
 MB = 1_000_000
 LARGE = make_sample(48 * MIB, piece=MIB)
@@ -164,6 +165,45 @@ class TestFallBack:
             nursery.cancel_scope.cancel()
         assert direct + stream == pytest.approx(8 * MB * took, rel=0.1)
         assert stream == pytest.approx(direct, rel=0.25)
+
+    async def test_a_stream_and_a_socket_share_the_upload_slots(self, nursery, library):
+        with ServedPeer(library, uploads=1, patience=Patience(turn=0.1)) as peer:
+            network = StreamNetwork(nursery)
+            patience = Patience(turn=0.1)
+            StreamServer(library, patience=patience, slots=peer.server.slots).register(network)
+            turn, sink = Holder(peer.server.slots), Discard()
+            source = PeerSource(peer.peer_id, [], name="bob", network=network)
+            async with trio.open_nursery() as fetching:
+                fetching.start_soon(source.fetch, LARGE.content, LARGE.table, LARGE.all, sink)
+                await trio.sleep(0.5)
+                assert sink.size == 0
+                await trio.to_thread.run_sync(turn.let_go)
+            assert sink.size == LARGE.content.size
+            assert peer.server.slots.held == 0
+            await source.close()
+            nursery.cancel_scope.cancel()
+
+    async def test_a_stream_that_nobody_reads_does_not_keep_the_only_slot(self, nursery, library):
+        with ServedPeer(library, uploads=1) as peer:
+            ours, theirs = stream_pair()
+            began = trio.Event()
+
+            async def write(data):
+                if len(data) > KIB:  # the head goes out
+                    began.set()
+                    await trio.sleep_forever()
+
+            theirs.write = write
+            await ours.write(request_bytes(file_request(LARGE.content, 0, 8 * MIB, ticket=b"")))
+            server = StreamServer(library, slots=peer.server.slots)
+            nursery.start_soon(server.serve, "stuck", theirs)
+            await began.wait()
+            assert peer.server.slots.held == 1
+            sink, client = Discard(), client_of(peer, "fast")
+            await trio.to_thread.run_sync(client.fetch, LARGE.content, LARGE.table, LARGE.all, sink)
+            assert sink.size == LARGE.content.size
+            client.close()
+            nursery.cancel_scope.cancel()
 
     async def test_a_stream_keeps_to_the_down_cap(self, nursery, library):
         network, sink = StreamNetwork(nursery), Discard()

@@ -5,8 +5,10 @@ import time
 from collections import Counter
 
 import pytest
+import trio
 
 from p2phub.network.upload_slots import QUANTUM, STALL, Turn, UploadSlots
+from p2phub.network.waiting import TaskBell
 
 
 class Crowd:
@@ -49,8 +51,8 @@ def test_a_peer_with_twenty_connections_gets_no_more_than_one_with_two():
         for _ in range(2):
             crowd.add("modest")
         time.sleep(8 * QUANTUM)
-        sent = Counter(crowd.sent)
-    assert crowd.most <= 2
+        sent, most = Counter(crowd.sent), crowd.most
+    assert most <= 2
     assert sent["greedy"] <= 1.35 * sent["modest"]
     assert sent["modest"] <= 1.35 * sent["greedy"]
 
@@ -101,4 +103,43 @@ def test_closing_ends_every_wait(count):
     thread.start()
     slots.close()
     thread.join(5)
-    assert answers == [False]
+    assert answers == [True]
+    assert slots.take(Turn("c"), 0)
+
+
+def test_who_wakes_too_late_for_its_slot_waits_on():
+    now = [0.0]
+    slots, first, late = UploadSlots(1, clock=lambda: now[0]), Turn("first"), Turn("late")
+    assert slots.take(first, 0)
+    assert slots._left(late, 10) > 0
+    slots.leave(first)
+    assert late.is_held  # and its thread does not run
+    now[0] = STALL
+    other = Turn("other")
+    assert slots.take(other, 0)
+    assert not late.is_held
+    assert slots._left(late, 10) > 0
+    assert not late.bell.is_set()
+    slots.leave(other)
+    assert slots._left(late, 10) == 0
+
+
+async def test_a_task_and_a_thread_take_from_the_same_slots():
+    slots, thread, task = UploadSlots(1), Turn("thread"), Turn("task", TaskBell())
+    assert slots.take(thread, 0)
+    assert not await slots.take_async(task, 0.05)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, lambda: slots.leave(thread))
+        assert await slots.take_async(task, 10)
+    assert not slots.take(thread, 0)
+    assert await slots.go_on_async(task, 0)
+    slots.leave(task)
+
+
+async def test_a_task_that_is_cancelled_while_it_waits_leaves_no_trace():
+    slots, held, task = UploadSlots(1), Turn("a"), Turn("b", TaskBell())
+    assert slots.take(held, 0)
+    with trio.move_on_after(0.01):
+        await slots.take_async(task, 10)
+    slots.leave(held)
+    assert (slots.held, slots.waiting) == (0, 0)
