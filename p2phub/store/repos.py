@@ -48,7 +48,8 @@ class RepoRow:
     kind: Kind
     digest: bytes
     ref: str
-    """The revision that was asked for when it came."""
+    """A revision that names it now: the one that was asked for when it came, another one, or the
+    beginning of its commit."""
     done: bool
     """Whether the pull or publish has finished."""
     since: int

@@ -154,6 +154,30 @@ class TestHolding:
         assert row.commit == "01" * 20
         assert store.repos.count() == 1
 
+    @pytest.mark.parametrize(
+        ("asked", "refs", "called"),
+        [
+            ("main", {"main": 1}, "main"),
+            ("v1", {"main": 1, "v1": 1}, "v1"),
+            ("main", {"main": 2, "v1": 1}, "v1"),
+            ("v1", {"main": 1, "v2": 1, "v1": 2}, "main"),
+            ("main", {"main": 2}, "01" * 8),
+            ("v1", {"main": 2}, "01" * 8),
+            ("0101010101", {"main": 1}, "0101010101"),
+            ("0_0_", {"0_0_": 2}, "01" * 8),
+            ("main", {}, "main"),
+        ],
+    )
+    def test_a_release_is_not_called_what_names_another_one_by_now(
+        self, store, asked, refs, called
+    ):
+        hold(store, 1, CONFIG, ref=asked)
+        if refs:
+            named = {ref: Ref(digest(n), 1, ref != "main") for ref, n in refs.items()}
+            store.repos.record(ANN, entry(refs=named))
+        (row,) = store.repos.local()
+        assert row.ref == called
+
     def test_a_release_with_some_files_is_partial(self, store):
         made = release(CONFIG, WEIGHTS)
         store.repos.record_release(digest(1), made)

@@ -81,19 +81,37 @@ WHERE release = ? AND NOT EXISTS (
 ORDER BY size, digest;
 
 -- name: local
-SELECT repos.publisher, repos.name, repos.kind, held.release, held.ref, held.done, held.since,
-    releases.files, releases.bytes,
+-- A release is called what it was asked for by, unless that names another one by now.
+WITH named AS (
+    SELECT held.release, releases.repo, held.done, held.since, releases.files, releases.bytes,
+        CASE
+            WHEN length(held.ref) >= 8
+                AND substr(lower(hex(held.release)), 1, length(held.ref)) = held.ref
+                THEN held.ref
+            WHEN EXISTS (SELECT 1 FROM refs WHERE repo = releases.repo AND ref = held.ref
+                         AND release = held.release)
+                THEN held.ref
+            WHEN NOT EXISTS (SELECT 1 FROM refs WHERE repo = releases.repo) THEN held.ref
+            ELSE coalesce(
+                (SELECT ref FROM refs WHERE repo = releases.repo AND release = held.release
+                 ORDER BY ref <> 'main', ref LIMIT 1),
+                substr(lower(hex(held.release)), 1, 16)
+            )
+        END AS ref
+    FROM held JOIN releases ON releases.digest = held.release
+)
+SELECT repos.publisher, repos.name, repos.kind, named.release, named.ref, named.done, named.since,
+    named.files, named.bytes,
     coalesce(sum(release_contents.files) FILTER (WHERE blobs.id IS NOT NULL), 0),
     coalesce(sum(release_contents.files * release_contents.size)
         FILTER (WHERE blobs.id IS NOT NULL), 0)
-FROM held
-JOIN releases ON releases.digest = held.release
-JOIN repos ON repos.id = releases.repo
-JOIN release_contents ON release_contents.release = held.release
+FROM named
+JOIN repos ON repos.id = named.repo
+JOIN release_contents ON release_contents.release = named.release
 LEFT JOIN blobs
     ON blobs.digest = release_contents.digest AND blobs.size = release_contents.size
-GROUP BY held.release
-ORDER BY repos.publisher, repos.name, held.since DESC, held.release;
+GROUP BY named.release
+ORDER BY repos.publisher, repos.name, named.since DESC, named.release;
 
 -- name: count_held
 SELECT count(DISTINCT releases.repo) FROM held JOIN releases ON releases.digest = held.release;
