@@ -8,7 +8,7 @@ is checked again, piece by piece, when the next one resumes.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
@@ -27,6 +27,7 @@ from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable, max_table_bytes
 from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.asking import first_right
+from p2phub.node.doubts import Doubts
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import PATIENCE, FileFetch
 from p2phub.node.gathering import Gathering, gathering_of
@@ -58,10 +59,7 @@ class Bringing:
     progress: ProgressCounter
     linked: int = 0
     brought: dict[str, int] = field(default_factory=dict)
-    liars: set[str] = field(default_factory=set)
-    """Who has delivered wrong bytes in this pull, and is not asked again in it."""
-    slow: set[str] = field(default_factory=set)
-    """Who has kept this pull waiting, or lied to an earlier one: asked when nobody else is left."""
+    doubts: Doubts = field(init=False)
     told: set[str] = field(default_factory=set)
     """The sources that people were told of."""
     gathering: Gathering | None = None
@@ -74,7 +72,7 @@ class Bringing:
     """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
 
     def __post_init__(self) -> None:
-        self.slow |= self.services.liars.names(trio.current_time())
+        self.doubts = Doubts(self.services.liars, self.report)
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
@@ -170,12 +168,13 @@ async def _bring_small(
                 brought=bringing.count,
                 kept=kept,
             )
-            sources = await _sources(bringing)
+            sources = await _sources(bringing, wanted)
             try:
                 await fetch.run(sources)
             finally:
-                _tell_of_liars(bringing, fetch.liars)
-                bringing.slow |= fetch.slow
+                for content, names in fetch.caught.items():
+                    bringing.doubts.lied(names, content, "/".join(files[content].path))
+                bringing.doubts.was_slow(fetch.slow)
                 bringing.lies |= fetch.lies
             _tell_of_streams(bringing, sources)
     if brought:
@@ -210,7 +209,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
-    sources = await _sources(bringing, again=again)
+    sources = await _sources(bringing, [file.content], again=again)
     table = await _table_of(bringing, file, sources)
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
@@ -243,13 +242,20 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
             await services.on_disk(store.partials.close, partial)
 
 
-async def _sources(bringing: Bringing, *, again: bool = False) -> list[Source]:
-    """Who may have the release; nobody who lied, and who was slow only if nobody else has it."""
+async def _sources(
+    bringing: Bringing, contents: Sequence[ContentId], *, again: bool = False
+) -> list[Source]:
+    """Who may have these files of the release; nobody who has a bad copy of the only one, and who
+    was slow or lied only if nobody else has them.
+    """
+    doubts = bringing.doubts
+    useless = doubts.useless_for(contents[0]) if len(contents) == 1 else ()
     sources = await bringing.services.neighbours.holders(
-        bringing.resolved.digest, again=again, without=bringing.liars
+        bringing.resolved.digest, again=again, without=useless
     )
-    sources += [seed for seed in bringing.seeds if seed.name not in bringing.liars]
-    sources = [source for source in sources if source.name not in bringing.slow] or sources
+    sources += [seed for seed in bringing.seeds if seed.name not in useless]
+    last = doubts.last_for(contents)
+    sources = [source for source in sources if source.name not in last] or sources
     bringing.progress.sources = len(sources)
     return sources
 
@@ -267,7 +273,7 @@ async def _gathered(bringing: Bringing, files: Sequence[FileEntry]) -> AsyncIter
         is_own = await services.on_disk(_is_own, bringing)
         release, commit = bringing.resolved.release, bringing.resolved.commit
         seeds = services.web_seeds.of(release, commit, files, is_own=is_own)
-        gathering = gathering_of(services, digest, bringing.liars)
+        gathering = gathering_of(services, digest, bringing.doubts.liars)
         async with seeds as bringing.seeds, gathering as bringing.gathering:
             yield
     except BaseException:
@@ -281,15 +287,6 @@ def _is_own(bringing: Bringing) -> bool:
     """Whether the release is of this node's own publisher."""
     own = bringing.services.store.documents.own_publisher()
     return own == bringing.resolved.repo.publisher
-
-
-def _tell_of_liars(bringing: Bringing, liars: set[str], caught: Iterable[str] = ()) -> None:
-    """Say, once a source, that it is not asked any more in this pull; later ones know `caught`."""
-    for name in caught:
-        bringing.services.liars.remember(name, trio.current_time())
-    for name in sorted(liars - bringing.liars):
-        bringing.report(Warned(f"{name} delivered wrong bytes and is not asked again"))
-    bringing.liars |= liars
 
 
 async def _fetch(
@@ -306,21 +303,23 @@ async def _fetch(
     A big file has a swarm of its own, by its SHA-256: whoever has it, for whatever repo, may serve
     it, because every piece is checked against the table that was signed here.
     """
-    services, release = bringing.services, bringing.gathering
+    services, release, doubts = bringing.services, bringing.gathering, bringing.doubts
+    useless = doubts.useless_for(file.content)
     joining = Joining(
         file.content,
         fetch,
         services.neighbours,
         services.control,
         lambda: partial.bytes_done,
-        slow=bringing.slow - {source.name for source in sources},
+        slow=doubts.last_for([file.content]) - {source.name for source in sources},
+        without=useless,
         patience=services.traffic.paces.patience(LITTLE if again else STARVED),
         begun=lambda: services.announcer.release(bringing.resolved.digest),
     )
     async with contextlib.AsyncExitStack() as stack:
         gatherings = [release] if release is not None else []
         if file.size > MIN_BIG_FILE:
-            of_file = gathering_of(services, file.sha256, bringing.liars, look_up=True)
+            of_file = gathering_of(services, file.sha256, useless, look_up=True)
             gatherings.append(await stack.enter_async_context(of_file))
         for source in sources:
             joining.add(source)
@@ -330,8 +329,9 @@ async def _fetch(
             await joining.run(*gatherings)
         finally:
             _tell_of_streams(bringing, joining.helping)
-            _tell_of_liars(bringing, fetch.liars, fetch.caught)
-            bringing.slow |= fetch.slow
+            doubts.lied(fetch.caught, file.content, "/".join(file.path))
+            doubts.owned_up(fetch.liars - fetch.caught, file.content, "/".join(file.path))
+            doubts.was_slow(fetch.slow)
 
 
 async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
@@ -366,7 +366,7 @@ async def _table_of(bringing: Bringing, file: FileEntry, sources: Sequence[Sourc
 
     A source that sends another one is passed over; `WrongBytesError` if only such are left.
     """
-    services = bringing.services
+    services, name = bringing.services, "/".join(file.path)
     if not file.content.has_table:
         return PieceTable.for_small(file.content)
     with contextlib.suppress(UntrustedError):  # one that rotted here is fetched again
@@ -380,17 +380,15 @@ async def _table_of(bringing: Bringing, file: FileEntry, sources: Sequence[Sourc
             table = PieceTable.unpack(data, file.content)
         except UntrustedError:
             if sha256(data) != file.content.digest:  # else its publisher has signed nonsense
-                bringing.liars.add(source.name)
-                services.liars.remember(source.name, trio.current_time())
+                bringing.doubts.lied([source.name], file.content, f"the table of {name}")
             raise
         await services.on_disk(services.store.blobs.put_table, file.content, data)
         return table
 
     asked = await first_right(sources, ask)
-    bringing.slow |= {source.name for source in asked.late}
+    bringing.doubts.was_slow(source.name for source in asked.late)
     if asked.answers:
         return asked.answers[0][1]
-    name = "/".join(file.path)
     if asked.lies:
         raise WrongBytesError(
             f"{name}: the piece table that was delivered is not the one that was signed",

@@ -159,8 +159,10 @@ class FileFetch:
         if self._plan.finished:
             return
         if self._plan.lied_to:
+            own = "a source says that its own copy is damaged"
+            said = "a source delivered wrong bytes" if self.caught else own
             raise WrongBytesError(
-                f"{self._label}: a source delivered wrong bytes and no honest one is left",
+                f"{self._label}: {said} and no honest one is left",
                 remedy="pull again when another peer has it; what was verified is kept",
             )
         raise NoSourceError(

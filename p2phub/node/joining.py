@@ -34,7 +34,8 @@ GRACE = 2.0  # seconds that it waits for the others once one has
 class Joining:
     """`fetch` is the fetch of `content`; `bytes_here()` grows as pieces come.
 
-    `slow` names sources that take part only when nobody else helps. `patience`: seconds without a
+    `slow` names sources that take part only when nobody else helps, `without` those that never do;
+    it may grow. `patience`: seconds without a
     byte for which the fetch waits for sources that are fetching the file themselves. `begun` is
     called when there is something to serve to others.
     """
@@ -48,12 +49,14 @@ class Joining:
         bytes_here: Callable[[], int],
         *,
         slow: Collection[str] = (),
+        without: Collection[str] = (),
         patience: float = STARVED,
         begun: Callable[[], None] = lambda: None,
     ) -> None:
         self._content, self._fetch, self._bytes_here = content, fetch, bytes_here
         self._neighbours, self._control = neighbours, control
-        self._slow, self._patience, self._begun = frozenset(slow), patience, begun
+        self._slow, self._without = frozenset(slow), without
+        self._patience, self._begun = patience, begun
         self._nursery: trio.Nursery | None = None
         self._reserve: dict[str, Source] = {}
         self._sources: dict[str, Source] = {}
@@ -70,6 +73,8 @@ class Joining:
 
     def add(self, source: Source) -> None:
         """Let this source take part, once it has said what it has."""
+        if source.name in self._without:
+            return
         if source.name in self._slow:
             self._reserve[source.name] = source
         elif self._sources.get(source.name) is not source:

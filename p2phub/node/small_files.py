@@ -49,8 +49,8 @@ class SmallFilesFetch:
         self._plan = BatchPlan(contents, patience=patience)
         self.lies: dict[ContentId, WrongBytesError] = {}
         """Of which files somebody delivered wrong bytes."""
-        self.liars: set[str] = set()
-        """Who delivered them, or owned up to a damaged copy."""
+        self.caught: dict[ContentId, set[str]] = {}
+        """Who delivered them."""
         self.slow: set[str] = set()
         """Who was asked for something and brought nothing for a long time."""
         self._lock = threading.Lock()
@@ -106,8 +106,6 @@ class SmallFilesFetch:
         try:
             await source.fetch_many(batch, accept)
         except (RemoteError, WrongBytesError, NotFoundError) as error:
-            if isinstance(error, WrongBytesError):
-                self.liars.add(source.name)
             if isinstance(error, TooSlowError):
                 self.slow.add(source.name)
             with self._lock:
@@ -121,6 +119,7 @@ class SmallFilesFetch:
         try:
             handful.accept(content, data)
         except WrongBytesError as error:
+            self.caught.setdefault(content, set()).add(source)
             self.lies[content] = lie = WrongBytesError(
                 f"{source} delivered wrong bytes: {error.message}",
                 remedy="pull again when another peer has it; what was verified is kept",

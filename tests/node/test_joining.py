@@ -135,6 +135,15 @@ async def test_who_was_slow_takes_part_only_when_nobody_else_helps(autojump_cloc
     assert sink.data == SAMPLE.data
 
 
+async def test_who_has_a_bad_copy_never_takes_part(autojump_clock):
+    bad = honest("bad")
+    joining, _ = joining_of(Peers(), without={"bad"})
+    joining.add(bad)
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert not bad.asked
+
+
 async def test_a_source_that_cannot_be_reached_leaves_and_may_come_back(autojump_clock):
     class Restarted(HangingSource):
         async def holds(self, content):

@@ -92,9 +92,9 @@ async def test_a_liar_is_named_once_caught_and_never_asked_again(
 ):
     monkeypatch.setattr(batch_plan, "SHARE", 10)  # so that both are asked, whoever comes first
     job, (liar, _), _ = await fetch(store, LyingSource, HonestSource)
-    assert job.liars == {"LyingSource"}
     assert len(liar.batches) == 1
-    (lie,) = job.lies.values()
+    ((content, lie),) = job.lies.items()
+    assert job.caught == {content: {"LyingSource"}}
     assert "LyingSource" in lie.message
     assert is_whole(store)
 
@@ -109,7 +109,7 @@ async def test_what_came_before_the_connection_broke_is_kept(autojump_clock, sto
 async def test_what_nobody_has_is_left(autojump_clock, store):
     job, _, _ = await fetch(store, HonestSource, HonestSource, files=FILES[:5])
     assert [content for content in CONTENTS if store.blobs.has(content)] == CONTENTS[:5]
-    assert not job.liars
+    assert not job.caught
 
 
 async def test_a_source_that_hangs_is_passed_by_after_two_seconds(autojump_clock, store):

@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from p2phub.errors import WrongBytesError
-from p2phub.node import neighbours
+from p2phub.node import bring, neighbours
+from p2phub.node.values import PullRequest
 from p2phub.store.layout import Layout
 from p2phub.testing.files import random_bytes
 from p2phub.testing.publishers import FakePublisher
@@ -138,6 +139,42 @@ async def test_one_honest_peer_is_enough(tmp_path, here, there, folder):
                 await pulling.connect(mirror.identity.addresses[0])
                 done = await pull(pulling)
                 assert contents(done.path) == contents(folder)
+
+
+@pytest.mark.parametrize("keep_times", [False, True], ids=["and it owns up", "and it lies"])
+async def test_who_has_a_bad_copy_of_one_file_still_brings_the_others(
+    tmp_path, here, there, folder, keep_times, monkeypatch
+):
+    """One peer has the first shard as it should be, the other one everything else."""
+    monkeypatch.setattr(bring, "FILES_AT_ONCE", 1)  # one shard after the other
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        await publish(serving, folder)
+        async with consumer(tmp_path / "mirror", serving, publisher) as mirror:
+            await mirror.pull(PullRequest("lab/x", include=(SHARD,)), quiet)
+            flip(blob_of(there, SHARD, await serving.ls("x")), keep_times=keep_times)
+            async with consumer(here, serving, publisher) as pulling:
+                await pulling.connect(mirror.identity.addresses[0])
+                events = []
+                done = await pulling.pull(PullRequest("lab/x"), events.append)
+                assert contents(done.path) == contents(folder)
+                told = [each.message for each in events if each.event == "warning"]
+                assert all(serving.identity.peer_id in each and SHARD in each for each in told)
+                assert len(told) <= 1
+
+
+async def test_a_file_of_which_the_only_copy_was_found_damaged_is_with_nobody(here, there, folder):
+    """Wrong bytes came, or would have: 4. From then on its owner has no copy that it may serve, so
+    that none come, and that is told as such: 6."""
+    publisher = new_publisher(there)
+    async with node(there) as serving, consumer(here, serving, publisher) as pulling:
+        await publish(serving, folder)
+        flip(blob_of(there, SHARD, await serving.ls("x")))
+        first = await refused(4, pulling)
+        assert f"{SHARD}: a source says that its own copy is damaged" in first.message
+        second = await refused(6, pulling)
+        assert SHARD in second.message
+        assert second.remedy
 
 
 async def test_a_publisher_whose_own_head_rotted_signs_it_again(here, there, folder):
