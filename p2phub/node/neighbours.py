@@ -88,7 +88,11 @@ class Neighbours:
         return self._is_connected(peer_id)
 
     def welcome(self, peer_id: str) -> None:
-        """A person has connected us to this peer: whatever it did before, it is asked."""
+        """A person has connected us to this peer: however silent it was before, it is asked.
+
+        What it lied about is still asked of others first, and of it when nobody else is left: that
+        a person names it mends no disk.
+        """
         self._silent.pop(peer_id, None)
 
     def is_direct(self, peer_id: str) -> bool:
