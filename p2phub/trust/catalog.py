@@ -48,7 +48,7 @@ from p2phub.trust.envelope import Envelope, claimed_type, is_envelope
 from p2phub.trust.history import Histories, PublisherState
 from p2phub.trust.identity import Identity
 from p2phub.trust.policy import DEFAULT, Policy, decide
-from p2phub.trust.recent import RecentReleases
+from p2phub.trust.recent import Checked, RecentDocuments
 from p2phub.trust.records import read_head
 from p2phub.trust.refusals import Refusal, Trail
 from p2phub.trust.signers import require_release_keys, require_signers
@@ -88,7 +88,7 @@ class TrustedCatalog:
         self._policy: Policy = policy
         self._histories = Histories()
         self._wants = Wants()
-        self._recent = RecentReleases()
+        self._recent = RecentDocuments()
 
     def offer(self, data: bytes, now: int, publisher: PublisherId | None = None) -> Accepted:
         """Believe a document and say what it names, or raise `Refusal`.
@@ -129,10 +129,6 @@ class TrustedCatalog:
         """Want nothing of `publisher` until its documents are offered again."""
         self._wants.forget(publisher)
 
-    def release(self, publisher: PublisherId, digest: bytes) -> Release | None:
-        """A release that was accepted lately; None if it was not, or not lately."""
-        return self._recent.get(publisher, digest)
-
     def _head(self, data: bytes, now: int, asked: PublisherId | None, trail: Trail) -> Accepted:
         # 1. to 8. It holds by itself: roots, delegation, signature.
         record = read_head(data, trail)
@@ -151,15 +147,17 @@ class TrustedCatalog:
         # 1. It is an envelope no larger than that of an index may be.
         envelope = open_envelope(data, trail)
         # 2. An accepted head named it.
-        named_by = require_wanted(self._wants, envelope.digest, WantedIndex, asked, trail)
+        digest = envelope.digest
+        named_by = require_wanted(self._wants, digest, WantedIndex, asked, trail)
         # 3. It parses, and every number in it is within its limit.
         with trail.step("parses as an index"):
-            index = Index.from_payload(envelope.payload)
+            known = self._recent.document(digest, Index)
+            index = known or Index.from_payload(envelope.payload)
         # 4. It is of the publisher whose head named it, and that one has not forked.
         publisher, want = require_own(index.publisher, named_by, trail)
         history = self._histories.believed(publisher, trail)
         # 5. Its writer has signed it, and is a release key in force.
-        identity, signers = history.state.identity, require_signers(envelope, trail)
+        identity, signers = history.state.identity, self._signers(envelope, digest, trail)
         writer = index.writer.hex()[:16]
         signed = index.writer in signers
         trail.require(signed, "signed by its writer", writer, Verdict.UNTRUSTED_KEY)
@@ -168,10 +166,11 @@ class TrustedCatalog:
         seqs = f"seq {index.seq}, the head says {want.seq}"
         trail.require(index.seq == want.seq, "as its head says", seqs, Verdict.CORRUPT)
         # 7. It counts on from its parents, and is the only one with its writer's number.
-        history.take_index(index, envelope.digest, trail)
+        history.take_index(index, digest, trail)
         key = identity.release_key(index.writer)
         assert key is not None, "its signature counted above"
         self._wants.add(publisher, index.pages, WantedPage(Listing(index.seq, key)))
+        self._remember(envelope, digest, index, signers)
         kept = envelope.only([index.writer])
         return self._accept(kept, index, publisher, trail, now, (index.pages,))
 
@@ -183,7 +182,7 @@ class TrustedCatalog:
         named_by = require_wanted(self._wants, digest, WantedPage, asked, trail)
         # 3. It parses, and every number in it is within its limit.
         with trail.step("parses as a page"):
-            page = Page.from_payload(data)
+            page = self._recent.document(digest, Page) or Page.from_payload(data)
         # 4. It may stand where it was named. Several publishers may have named it: a stranger who
         #    names somebody's page cannot take it away.
         refusal: Refusal | None = None
@@ -195,6 +194,7 @@ class TrustedCatalog:
                 refusal = refusal or error
         if refusal is not None and not placed:
             raise refusal
+        self._recent.keep(digest, Checked(page), len(data))
         return placed[0]
 
     def _place(
@@ -227,7 +227,8 @@ class TrustedCatalog:
         named_by = require_wanted(self._wants, digest, WantedRelease, asked, trail)
         # 3. It parses: every path is safe, every number within its limit.
         with trail.step("parses as a release"):
-            release = Release.from_payload(envelope.payload)
+            known = self._recent.document(digest, Release)
+            release = known or Release.from_payload(envelope.payload)
         # 4. It is of the publisher who listed it, and that one has not forked.
         publisher, want = require_own(release.publisher, named_by, trail)
         trail.subject = f"release {commit_id(digest)[:16]} of {publisher.short}/{release.name}"
@@ -237,12 +238,16 @@ class TrustedCatalog:
         where = ", ".join(sorted(f"{kind} {name}" for name, kind in want.listed)) or "not listed"
         trail.require(listed, "of the repo that lists it", where, Verdict.UNTRUSTED_KEY)
         # 6. Enough release keys in force, which may write this repo, have signed it.
-        verdict, kept = self._signed(envelope, release, history.state.identity, trail)
-        self._recent.keep(publisher, digest, release, len(envelope.payload))
+        verdict, kept = self._signed(envelope, digest, release, history.state.identity, trail)
         return self._accept(kept, release, publisher, trail, now, (), verdict)
 
     def _signed(
-        self, envelope: Envelope, release: Release, identity: Identity, trail: Trail
+        self,
+        envelope: Envelope,
+        digest: bytes,
+        release: Release,
+        identity: Identity,
+        trail: Trail,
     ) -> tuple[Verdict, Envelope]:
         """The verdict on a release's signatures, and the release with those that count.
 
@@ -250,7 +255,7 @@ class TrustedCatalog:
         """
         needed = identity.delegation.threshold
         try:
-            signers = require_signers(envelope, trail)
+            signers = self._signers(envelope, digest, trail)
             counted = require_release_keys(
                 identity, signers, needed, release.name, release.created, trail
             )
@@ -258,7 +263,22 @@ class TrustedCatalog:
             if decide(self._policy, error.verdict) == "refuse":
                 raise
             return error.verdict, envelope
+        self._remember(envelope, digest, release, signers)
         return Verdict.VERIFIED, envelope.only(counted)
+
+    def _signers(self, envelope: Envelope, digest: bytes, trail: Trail) -> frozenset[bytes]:
+        return require_signers(envelope, trail, self._recent.signers(digest, envelope))
+
+    def _remember(
+        self,
+        envelope: Envelope,
+        digest: bytes,
+        document: Index | Release,
+        signers: frozenset[bytes],
+    ) -> None:
+        """Neither parse these bytes nor check these signatures again soon."""
+        checked = Checked(document, envelope.signatures, signers)
+        self._recent.keep(digest, checked, len(envelope.payload))
 
     def _accept(
         self,

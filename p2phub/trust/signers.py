@@ -21,11 +21,16 @@ from p2phub.trust.refusals import Trail
 from p2phub.trust.verdict import Verdict, moment
 
 
-def require_signers(envelope: Envelope, trail: Trail) -> frozenset[bytes]:
-    """Whoever signed: there is somebody, and every signature verifies."""
+def require_signers(
+    envelope: Envelope, trail: Trail, known: frozenset[bytes] | None = None
+) -> frozenset[bytes]:
+    """Whoever signed: there is somebody, and every signature verifies.
+
+    `known`: whose do, where these very signatures of this payload were checked before.
+    """
     count = len(envelope.signatures)
     trail.require(count > 0, "signed", f"{count} signatures", Verdict.UNSIGNED)
-    signers = envelope.signed_by()
+    signers = envelope.signed_by() if known is None else known
     verified = f"{len(signers)} of {count}"
     trail.require(len(signers) == count, "every signature verifies", verified, Verdict.CORRUPT)
     return signers

@@ -90,7 +90,6 @@ def test_a_release_passes_from_the_head_down():
         assert all(catalog.is_wanted(digest) for digest in accepted.wants)
         wanted += accepted.wants
     assert not wanted
-    assert catalog.release(lab.publisher, made.release.digest) == accepted.document
     state = catalog.state(lab.publisher)
     assert (state.order, state.index) == ((1, 1, 1), made.index.digest)
 
@@ -100,6 +99,26 @@ def test_the_same_bytes_can_be_offered_again():
     catalog = knowing(made)
     again = [catalog.offer(data, NOW) for data in made.packed]
     assert [accepted.data for accepted in again] == list(made.packed)
+
+
+def test_of_bytes_that_passed_no_signature_is_checked_twice(monkeypatch):
+    made = FakePublisher(1).publish("demo", FILES)
+    catalog = knowing(made)
+    before = [catalog.offer(data, NOW) for data in made.packed[1:]]
+    checks = []
+    monkeypatch.setattr("p2phub.trust.envelope.verify", lambda *given: checks.append(given))
+    assert [catalog.offer(data, NOW) for data in made.packed[1:]] == before
+    assert not checks
+
+
+def test_that_good_signatures_passed_says_nothing_of_others():
+    made = FakePublisher(1).publish("demo", FILES)
+    catalog = knowing(made)
+    for envelope in (made.index, made.release):
+        data = envelope.pack()
+        assert refused(catalog, damaged_signature(data)).verdict is Verdict.CORRUPT
+        assert refused(catalog, unsigned(data)).verdict is Verdict.UNSIGNED
+        assert catalog.offer(data, NOW).data == data
 
 
 def test_every_release_of_many_repos_on_many_pages_passes():
@@ -121,7 +140,6 @@ def test_nothing_is_known_before_anything_was_offered():
     lab = FakePublisher(1)
     catalog = TrustedCatalog()
     assert catalog.state(lab.publisher) is None
-    assert catalog.release(lab.publisher, bytes(32)) is None
     assert not catalog.is_wanted(bytes(32))
 
 
