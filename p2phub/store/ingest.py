@@ -21,7 +21,7 @@ import mmap
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -149,11 +149,13 @@ def ingest(
     buffers: Buffers | None = None,
     *,
     threads: bool = True,
+    claim: Callable[[int], None] = no_progress,
 ) -> Ingested:
     """Say what `source` is, and copy it to the new file `copy`, if there is to be one.
 
-    Raises `FileChangedError` if it changes meanwhile, `UsageError` for what is no regular file,
-    `NoSpaceError`, `RefusedError`.
+    `claim(size)` is called before bytes are copied, and after the blocks are shared where that can
+    be: what it raises ends it. Raises `FileChangedError` if it changes meanwhile, `UsageError` for
+    what is no regular file, `NoSpaceError`, `RefusedError`.
     """
     with opened(source) as (fd, before), ExitStack() as stack:
         target = None
@@ -161,6 +163,7 @@ def ingest(
             target = _Target(disk.create(copy), copy, disk)
             stack.callback(os.close, target.fd)
             target = replace(target, cloned=before.size > 0 and disk.clone(fd, target.fd))
+            claim(before.size)
         reader = _Reader(source, before, fd, target, progress, buffers or Buffers(), threads)
         ingested = reader.read()
         if _stamp_now(source) != before or Stamp.of(os.fstat(fd)) != before:

@@ -186,12 +186,16 @@ class Intake:
 
     def _copy(self, source: Path, path: Path, manner: _Manner, threads: bool) -> _Taken:
         copy = self._layout.temp / f"ingest-{os.getpid()}-{next(self._numbers)}"
-        with contextlib.suppress(OSError):  # what is wrong with it, `ingest` says
-            self._space.claim(copy, source.stat().st_size, copy)
         with ExitStack() as undo:
             undo.callback(self._remove, copy)
             found = ingest(
-                source, copy, self._disk, manner.progress, manner.buffers, threads=threads
+                source,
+                copy,
+                self._disk,
+                manner.progress,
+                manner.buffers,
+                threads=threads,
+                claim=lambda size: self._space.claim(copy, size, copy),
             )
             undo.pop_all()
         return _Taken(path, found, copy)

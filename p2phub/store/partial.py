@@ -125,27 +125,32 @@ class Partial:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
 
-    def share(self, first: int, count: int, source: int, offset: int) -> range:
+    def share(self, first: int, count: int, source: int, offset: int) -> bool:
         """Let the data file share the blocks in which `source`, from `offset` on, has these pieces.
 
-        The pieces that are shared whole; none of them counts before `confirm`. None at all where
-        the file system cannot share blocks, or where the bytes are not aligned to them.
+        What the first and the last of them have outside of whole blocks is copied. None of them
+        counts before `confirm`. False, and nothing is changed, where the file system cannot share
+        blocks, or where the bytes are not aligned to them. Raises `NoSpaceError`.
         """
         start, stop = self.table.offset(first), self.table.offset(first + count)
         block = os.fstatvfs(source).f_bsize
         low, high = -(-start // block) * block, stop // block * block
-        if (offset - start) % block or high - low < LEAST_SHARED:
-            return range(0)
+        shift = offset - start
+        if shift % block or high - low < LEAST_SHARED:
+            return False
+        ends = ((start, low), (high, stop))
+        edges = [(at, memoryview(bytearray(end - at))) for at, end in ends if at < end]
+        for at, data in edges:
+            read_into(source, data, at + shift, self.data)
         with self._sharing, self._using() as (file, _), self._state:
             self._state.wait_for(lambda: self._users == 1)  # nobody writes beside us
             if self._have.find(1, first, first + count) >= 0:
-                return range(0)
-            begin = offset + low - start
-            if not self._disk.clone_range(source, begin, high - low, file, low, self.data):
-                return range(0)
-        inside, several = self.table.pieces_covering(low, high)
-        after = inside + several - (self.table.offset(inside + several) > high)
-        return range(inside + (self.table.offset(inside) < low), after)
+                return False
+            if not self._disk.clone_range(source, low + shift, high - low, file, low, self.data):
+                return False
+            for at, data in edges:
+                self._disk.write(file, data, at, self.data)
+        return True
 
     def confirm(self, index: int, buffer: memoryview) -> None:
         """Read piece `index`, which was shared, into `buffer` and check it: from now on it counts.

@@ -57,7 +57,7 @@ class Partials:
         `NoSpaceError` if they would not fit.
         """
         with self._lock:
-            self._claim(content, part)
+            self.claim(content, part)
             shared = self._open.get(content)
             if shared is None:
                 shared = self._open[content] = _Shared(self._new(content, table))
@@ -155,8 +155,8 @@ class Partials:
         folder = self._layout.partial / str(content)
         self._take_back(Partial(folder, content, table, self._disk, self.commit_many))
 
-    def _claim(self, content: ContentId, part: int | None) -> None:
-        """Set aside what will be written of a file, beside what is there of it."""
+    def claim(self, content: ContentId, part: int | None) -> None:
+        """Set aside what will be written of a file, beside what is there of it: see `open`."""
         size = content.size
         if part is not None:
             size = min(size, self.written(content) + part)

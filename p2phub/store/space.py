@@ -99,12 +99,12 @@ class Space:
         free -= min(MARGIN, free // 20)
         if self._claimed + claim.size <= free:
             return  # the many files of a roomy disk are not all looked at
+        needed = claim.unwritten()
         others = (each for each in self._claims.values() if each is not before)
         promised = sum(each.unwritten() for each in others)
-        if promised + claim.unwritten() > free:
+        if needed and promised + needed > free:
             raise NoSpaceError(
-                f"{self._folder} has {max(0, free - promised)} bytes to spare,"
-                f" {claim.unwritten()} are needed",
+                f"{self._folder} has {max(0, free - promised)} bytes to spare, {needed} are needed",
                 remedy="free some space, or set [store] path to a larger disk",
             )
 

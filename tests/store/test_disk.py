@@ -2,9 +2,7 @@
 
 import errno
 import os
-import shutil
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -127,33 +125,6 @@ def test_a_whole_file_system_can_be_synced(tmp_path):
     DISK.sync_all(tmp_path)
     with pytest.raises(P2PHubError):
         DISK.sync_all(tmp_path / "nothing")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
-def test_a_clone_shares_blocks_where_the_file_system_can(tmp_path):
-    image, mount = tmp_path / "image", tmp_path / "mount"
-    image.touch()
-    os.truncate(image, 256 << 20)
-    mount.mkdir()
-    if shutil.which("mkfs.btrfs") is None:
-        pytest.skip("no mkfs.btrfs here")
-    made = subprocess.run(["mkfs.btrfs", "-q", str(image)], check=False, capture_output=True)
-    if (
-        made.returncode
-        or subprocess.run(["mount", "-o", "loop", image, mount], check=False).returncode
-    ):
-        pytest.skip("no btrfs here")
-    try:
-        (mount / "a").write_bytes(b"x" * 100_000)
-        source = os.open(mount / "a", os.O_RDONLY)
-        target = DISK.create(mount / "b")
-        assert DISK.clone(source, target)
-        os.close(source)
-        os.close(target)
-        assert (mount / "b").read_bytes() == b"x" * 100_000
-    finally:
-        subprocess.run(["umount", mount], check=True)
 
 
 def test_removing_a_tree_that_is_a_link_or_a_file_removes_that_and_nothing_behind_it(tmp_path):

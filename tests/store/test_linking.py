@@ -1,19 +1,15 @@
 """What is here already is not fetched again, and is verified all the same."""
 
 import os
-import shutil
-import subprocess
-from pathlib import Path
 
 import pytest
 
+from p2phub.errors import NoSpaceError
 from p2phub.formats.digest import blake3
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.store.disk import Disk
-from p2phub.store.layout import Layout
 from p2phub.store.linking import Strand, strands_of
 from p2phub.store.statements import query as QUERY
-from p2phub.store.store import Store
 from p2phub.testing.samples import Sample, make_sample
 
 from .conftest import bring, held
@@ -162,6 +158,30 @@ def test_a_piece_of_another_partial_that_rots_meanwhile_is_lost_there_too(store)
     assert not other.have(2)
 
 
+def test_what_the_file_has_in_another_place_is_repeated_there(store):
+    partial = store.partials.open(NEW.content, NEW.table)
+    partial.accept(0, memoryview(NEW.piece(0)))
+    assert store.link_pieces(partial, wanted=[Run(1, 11)]) == 100_000
+    assert partial.ranges() == ((0, 100_000), (900_000, 1_000_000))
+
+
+def test_a_repeated_piece_that_rotted_meanwhile_is_lost_in_both_places(store):
+    partial = store.partials.open(NEW.content, NEW.table)
+    partial.accept(0, memoryview(NEW.piece(0)))
+    flip(partial.data, 50)
+    assert store.link_pieces(partial) == 0
+    assert partial.missing() == [Run(0, 15)]
+
+
+def test_a_table_with_one_digest_for_two_lengths_loses_no_piece(store):
+    digest = blake3(OLD.piece(0))
+    table = PieceTable.build([100_000, 100_001, 900_000], [digest, digest, bytes(32)])
+    partial = store.partials.open(table.content_id, table)
+    partial.accept(0, memoryview(OLD.piece(0)))
+    assert store.link_pieces(partial) == 0
+    assert partial.have(0)
+
+
 def test_only_what_is_wanted_is_copied(store):
     bring(store, OLD)
     partial = store.partials.open(NEW.content, NEW.table)
@@ -212,6 +232,12 @@ class SharingDisk(Disk):
 
     def __init__(self):
         self.shared = []
+        self.written = []
+
+    def write(self, fd, data, offset, path):
+        if path.name == "data":
+            self.written.append((offset, len(data)))
+        super().write(fd, data, offset, path)
 
     def clone_range(self, source, start, length, target, at, path):
         assert start % BLOCK == length % BLOCK == at % BLOCK == 0
@@ -259,14 +285,29 @@ def test_pieces_that_only_touch_shared_blocks_are_copied(sharing):
 
 
 @pytest.mark.parametrize("kept", [range(19), range(1, 20), range(1, 19)], ids=str)
-def test_a_piece_that_begins_or_ends_inside_a_block_is_copied_beside_the_shared_ones(sharing, kept):
+def test_of_pieces_that_begin_and_end_inside_blocks_only_the_edges_are_copied(sharing, kept):
     bring(sharing, OLD)  # pieces of 100,000 bytes: no bound is a block's
     new = made_of(*(OLD.piece(n) if n in kept else os.urandom(100_000) for n in range(20)))
+    sharing.disk.written.clear()
     partial, linked = link(sharing, new)
     assert linked == 100_000 * len(kept)
-    assert len(sharing.disk.shared) == 1
     assert [partial.have(n) for n in range(20)] == [n in kept for n in range(20)]
+    start, stop = kept[0] * 100_000, (kept[-1] + 1) * 100_000
+    low, high = -(-start // BLOCK) * BLOCK, stop // BLOCK * BLOCK
+    assert sharing.disk.shared == [(low, high - low, low)]
+    edges = [(start, low - start), (high, stop - high)]
+    assert sharing.disk.written == [edge for edge in edges if edge[1]]
     assert sharing.blobs.has(OLD.content)
+
+
+def test_an_edge_that_rotted_unseen_does_not_count(sharing):
+    bring(sharing, OLD)
+    rot(sharing, OLD.content, 100_001)  # before the first whole block of what is kept
+    new = made_of(os.urandom(100_000), *(OLD.piece(n) for n in range(1, 20)))
+    partial, _ = link(sharing, new)
+    assert sharing.disk.shared
+    assert not partial.have(1)
+    assert not sharing.blobs.has(OLD.content)
 
 
 def test_a_blob_that_rotted_unseen_is_not_shared(sharing):
@@ -275,6 +316,34 @@ def test_a_blob_that_rotted_unseen_is_not_shared(sharing):
     partial, _ = link(sharing, changed(1))
     assert not partial.have(12)
     assert not sharing.blobs.has(EVEN.content)
+
+
+def test_what_shares_blocks_needs_no_room(sharing, monkeypatch):
+    bring(sharing, EVEN)
+    new = changed(1)
+    room = 400 * KIB  # for the first piece, which comes from elsewhere
+    monkeypatch.setattr(sharing.disk, "free_bytes", lambda folder: room)
+    partial = sharing.partials.open(new.content, new.table, part=0)
+    assert sharing.link_pieces(partial) == (8 << 20) - 256 * KIB
+    same = made_of(*(EVEN.piece(n) for n in range(2, 32)))
+    partial = sharing.partials.open(same.content, same.table, part=0)
+    room = 200 * KIB  # less than was promised to the first
+    assert sharing.link_pieces(partial) == same.table.size
+    more = changed(2)
+    partial = sharing.partials.open(more.content, more.table, part=0)
+    with pytest.raises(NoSpaceError):
+        sharing.link_pieces(partial)
+
+
+def test_what_cannot_share_blocks_is_not_begun_without_room(store, monkeypatch):
+    bring(store, EVEN)
+    new = changed(1)
+    monkeypatch.setattr(store.disk, "free_bytes", lambda folder: 7 << 20)
+    partial = store.partials.open(new.content, new.table, part=0)
+    with pytest.raises(NoSpaceError):
+        store.link_pieces(partial)
+    assert partial.count_done == 0
+    store.partials.close(partial)
 
 
 def test_blocks_never_come_over_a_piece_that_is_there(sharing):
@@ -291,33 +360,3 @@ def test_where_blocks_cannot_be_shared_everything_is_copied(store):
     bring(store, EVEN)
     _, linked = link(store, changed(1))
     assert linked == (8 << 20) - 256 * KIB
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a file system")
-@pytest.mark.parametrize("kind", ["btrfs", "xfs"])
-def test_blocks_are_shared_on_a_file_system_that_can(tmp_path, kind):
-    maker = shutil.which(f"mkfs.{kind}")
-    if maker is None:
-        pytest.skip(f"no mkfs.{kind} here")
-    image, mount = tmp_path / "image", tmp_path / "mount"
-    image.touch()
-    os.truncate(image, 512 << 20)
-    mount.mkdir()
-    made = subprocess.run([maker, "-q", str(image)], check=False, capture_output=True)
-    mounting = ["mount", "-o", "loop", str(image), str(mount)]
-    if made.returncode or subprocess.run(mounting, check=False).returncode:
-        pytest.skip(f"no {kind} here")
-    try:
-        with Store.open(Layout.of(Path(mount) / "home")) as store:
-            big = make_sample(64 << 20, piece=1 << 20)
-            new = made_of(os.urandom(1 << 20), *(big.piece(n) for n in range(1, 64)))
-            bring(store, big)
-            os.sync()
-            before = store.disk.free_bytes(mount)
-            _, linked = link(store, new)
-            assert linked == 63 << 20
-            os.sync()
-            assert before - store.disk.free_bytes(mount) < 16 << 20
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)

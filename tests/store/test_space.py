@@ -1,5 +1,7 @@
 """Quotas and full disks, told before the first byte is written."""
 
+import os
+
 import pytest
 
 from p2phub.errors import NoSpaceError, QuotaError
@@ -93,3 +95,15 @@ def test_a_claim_for_a_while_ends_with_an_error_too(space):
     with pytest.raises(ZeroDivisionError), space.claimed(500):
         _ = 1 / 0
     space.claim("a", 500)
+
+
+def test_what_needs_nothing_more_is_not_refused_on_a_disk_that_others_filled(tmp_path):
+    disk = SmallDisk()
+    space = Space(disk, tmp_path, 0, lambda: 0)
+    space.claim("a", 900)
+    disk.free = 100
+    (tmp_path / "b").write_bytes(b"x" * 4096)
+    os.sync()
+    space.claim("b", 4096, tmp_path / "b")
+    with pytest.raises(NoSpaceError):
+        space.claim("c", 1)
