@@ -8,7 +8,8 @@ means is in `p2phub.formats.messages`; that a peer is who it says is the stream'
 Rules it keeps:
  * a question and its answer have ten seconds together; a peer has a few questions open at once,
    and follows a few files;
- * who follows and says more, or stops listening, is told no more;
+ * who follows and says more, or stops listening, is told no more; nor is anybody told of what is
+   neither here nor being fetched: the end of the news says that none will come;
  * a question that this version does not understand is answered with an error, so that a later
    version can tell; anything that is not the protocol at all resets the stream;
  * the store is asked in worker threads.
@@ -177,7 +178,7 @@ class ControlServer:
         with trio.move_on_after(FOLLOW_SECONDS):
             async with one_error(), trio.open_nursery() as nursery:
                 nursery.start_soon(_until_it_ends, stream, nursery.cancel_scope)
-                while not followed.told.is_over(len(followed.contents)):
+                while not followed.is_over:
                     await trio.sleep(PUSH_EVERY)
                     news = await self._news(peer, followed)
                     if news is not None:
@@ -187,7 +188,10 @@ class ControlServer:
 
     async def _news(self, peer: str, followed: "_Followed") -> HaveReply | None:
         held = await self._in_thread(self._held, peer, followed.contents)
-        return followed.told.update(held)
+        news = followed.told.update(held)
+        is_nowhere = all(each is None for each in held.values())
+        followed.is_over = is_nowhere or followed.told.is_over(len(followed.contents))
+        return news
 
     def _exchange(self, peer: str, request: ExchangeRequest) -> ExchangeReply:
         if self._acquaintances is None:
@@ -278,7 +282,8 @@ class ControlClient:
 
     async def follow(self, peer: str, content: ContentId, heard: Callable[[Holding], None]) -> None:
         """Call `heard` with what it has of a file, and again when that is more, until the peer ends
-        it: because the file is complete there, or because it does not tell of news.
+        it: because the file is complete there or not being fetched, or because it does not tell of
+        news.
         """
         said, state = f"peer {peer} did not answer in time", Heard(content)
         with time_limit(self._patience.request, said):
@@ -310,12 +315,14 @@ class ControlClient:
         return _reply(data, peer, wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Followed:
     """Files whose news somebody wants, and what it was told of them."""
 
     contents: tuple[ContentId, ...]
     told: Told
+    is_over: bool = False
+    """Whether nothing can follow: all are complete, or none is here or being fetched."""
 
 
 @contextmanager

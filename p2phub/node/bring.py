@@ -32,12 +32,13 @@ from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import PATIENCE, FileFetch
 from p2phub.node.gathering import Gathering, gathering_of
 from p2phub.node.joining import STARVED, Joining
+from p2phub.node.locate import ResolvedRelease
 from p2phub.node.progress import ProgressCounter, reporting
-from p2phub.node.resolve import ResolvedRelease
 from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
+from p2phub.protocol.repeats import without_repeats
 from p2phub.store.blobs import Blobs
 from p2phub.store.partial import Partial
 
@@ -45,7 +46,7 @@ FILES_AT_ONCE = 4
 ATTEMPTS = 3
 """How often sources are looked for again when the known ones are used up."""
 ATTEMPT_PAUSE = 1.0  # seconds
-LITTLE = 2.0
+LITTLE = 1.0
 """Seconds for which a later attempt waits for sources that are fetching the file themselves."""
 
 
@@ -79,6 +80,11 @@ class Bringing:
         self.brought[source] = self.brought.get(source, 0) + size
         self.progress.add(size)
         self.services.traffic.down.add(size)
+
+    def count_here(self, size: int) -> None:
+        """So many bytes were on this disk."""
+        self.linked += size
+        self.progress.add(size)
 
 
 async def bring_all(
@@ -206,7 +212,6 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
 async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     """One file: table, local pieces, missing pieces, blob."""
     services, store = bringing.services, bringing.services.store
-    label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
     sources = await _sources(bringing, [file.content], again=again)
@@ -214,27 +219,26 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     wanted = covering(table, [(0, table.size)] if bringing.only is None else bringing.only)
-    part = sum(table.offset(run.first + run.count) - table.offset(run.first) for run in wanted)
-    partial = await services.on_disk(store.partials.open, file.content, table, part=part)
+    partial = await services.on_disk(store.partials.open, file.content, table, part=0)
     try:
         counted = partial.bytes_done if again or bringing.only is not None else 0
         await services.on_disk(store.link_pieces, partial, wanted=wanted)
-        here = partial.bytes_done - counted
-        bringing.linked += here
-        bringing.progress.add(here)
-        missing = both(partial.missing(), wanted)
-        if missing:
-            fetch = FileFetch(
-                label,
-                file.content,
-                table,
-                partial,
-                missing=missing,
-                patience=services.traffic.paces.patience(PATIENCE),
-                seed=_own_place(services),
-                brought=bringing.count,
-            )
-            await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
+        bringing.count_here(partial.bytes_done - counted)
+        for _ in range(ATTEMPTS):
+            if missing := without_repeats(table, both(partial.missing(), wanted)):
+                fetch = FileFetch(
+                    "/".join(file.path),
+                    file.content,
+                    table,
+                    partial,
+                    missing=missing,
+                    patience=services.traffic.paces.patience(PATIENCE),
+                    seed=_own_place(services),
+                    brought=bringing.count,
+                )
+                await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
+                linked = await services.on_disk(store.link_pieces, partial, wanted=wanted)
+                bringing.count_here(linked)
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
     finally:
@@ -339,8 +343,7 @@ async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
     services = bringing.services
     if not await services.on_disk(_is_right, services.store.blobs, file.content):
         return False
-    bringing.linked += file.size
-    bringing.progress.add(file.size)
+    bringing.count_here(file.size)
     return True
 
 

@@ -8,10 +8,13 @@ Rules it keeps:
  * a source whose news end is asked again after a while; one that can't be reached leaves, and may
    come back;
  * a fetch that nobody helps waits for those who have not answered yet and for those who are
-   fetching the file themselves, but not for long without a byte.
+   fetching the file themselves, but not for long without a byte or a new one of them; and for one
+   who has stopped getting more only as long as its pauses lead to expect, because two who wait for
+   each other wait for nothing.
 """
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 import trio
 
@@ -29,6 +32,31 @@ LOOK = 0.25  # seconds
 STARVED = 10.0  # seconds
 ANSWER = 10.0  # seconds that a fetch waits for somebody who says what it has
 GRACE = 2.0  # seconds that it waits for the others once one has
+QUIET = 3.0  # seconds without more at one that got more quickly, after which nothing is expected
+PAUSES = 3  # times its longest pause so far, for one that gets more slowly
+
+
+@dataclass(slots=True)
+class _Growth:
+    """When a source that lacks some last had more than before, and how long that takes it."""
+
+    at: float
+    longest: float | None = None
+    """Seconds; None as long as it has not grown."""
+    is_over: bool = False
+    """Whether the source says that it is not fetching the file."""
+
+    def note(self, now: float) -> None:
+        self.longest = max(self.longest or 0.0, now - self.at)
+        self.at = now
+
+    def is_expected(self, now: float) -> bool:
+        """Whether it may get more."""
+        if self.is_over:
+            return False
+        if self.longest is None:
+            return now - self.at < STARVED
+        return now - self.at < min(STARVED, max(QUIET, PAUSES * self.longest))
 
 
 class Joining:
@@ -61,6 +89,7 @@ class Joining:
         self._reserve: dict[str, Source] = {}
         self._sources: dict[str, Source] = {}
         self._holdings: dict[str, Holding] = {}
+        self._growth: dict[str, _Growth] = {}
         self._silent: dict[str, float] = {}
         """Since when they have not given their first answer."""
         self._alone = trio.Event()
@@ -105,11 +134,12 @@ class Joining:
     async def _watch(self) -> None:
         """Notice when there is something, and when nobody is left to wait for."""
         since, here, was_told = trio.current_time(), self._bytes_here(), False
+        known = len(self._growth)
         while True:
             await trio.sleep(LOOK)
             now = trio.current_time()
-            if self._bytes_here() != here:
-                here, since = self._bytes_here(), now
+            if self._bytes_here() != here or len(self._growth) > known:
+                here, known, since = self._bytes_here(), len(self._growth), now
             if here and not was_told:
                 was_told = True
                 self._begun()
@@ -127,7 +157,8 @@ class Joining:
 
     def _is_hopeful(self, now: float) -> bool:
         """Whether somebody has yet to say what it has, or may get more."""
-        if any(not each.complete for each in self._holdings.values()):
+        lacking = (name for name, each in self._holdings.items() if not each.complete)
+        if any(self._growth[name].is_expected(now) for name in lacking):
             return True
         longest = GRACE if self._holdings else ANSWER
         return any(now - since < longest for since in self._silent.values())
@@ -154,6 +185,8 @@ class Joining:
                 await self._control.follow(
                     source.name, self._content, lambda holding: self._join(source, holding)
                 )
+                if source.name in self._growth:
+                    self._growth[source.name].is_over = True
                 return
             except P2PHubError:
                 await trio.lowlevel.checkpoint()  # its data port may answer all the same
@@ -165,6 +198,12 @@ class Joining:
     def _join(self, source: Source, holding: Holding) -> None:
         if self._sources[source.name] is not source:
             return
+        now, growth = trio.current_time(), self._growth.get(source.name)
+        if growth is None:
+            growth = self._growth[source.name] = _Growth(now)
+        elif self._holdings.get(source.name) != holding:
+            growth.note(now)
+        growth.is_over = False
         self._silent.pop(source.name, None)
         self._holdings[source.name] = holding
         self._fetch.join(source, holding)

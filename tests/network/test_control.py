@@ -260,6 +260,7 @@ class TestFollow:
     async def test_of_a_file_that_is_not_there_yet_begins_with_nothing(
         self, client, library, nursery
     ):
+        library.add(SAMPLE, ranges=())
         heard = []
         nursery.start_soon(client.follow, "bob", SAMPLE.content, heard.append)
         await quiet_for()
@@ -268,6 +269,23 @@ class TestFollow:
         await quiet_for()
         assert heard == [Holding(False), Holding(False, ((0, 7),))]
         nursery.cancel_scope.cancel()
+
+    async def test_of_what_is_neither_here_nor_fetched_ends_at_once(self, client, server):
+        heard = []
+        with trio.fail_after(5):
+            await client.follow("bob", SAMPLE.content, heard.append)
+        assert heard == [Holding(False)]
+        await quiet_for()
+        assert not server._following
+
+    async def test_ends_when_the_peer_gives_up_fetching(self, client, library):
+        library.add(SAMPLE, ranges=((0, 7),))
+
+        def heard(holding):
+            library._files.pop(SAMPLE.content)
+
+        with trio.fail_after(5):
+            await client.follow("bob", SAMPLE.content, heard)
 
     async def test_says_many_small_news_together_and_each_once(
         self, client, library, network, nursery

@@ -5,7 +5,7 @@ import trio
 
 from p2phub.errors import NoSourceError, RemoteError
 from p2phub.node.fetch import FileFetch
-from p2phub.node.joining import ANSWER, STARVED, Joining
+from p2phub.node.joining import ANSWER, QUIET, STARVED, Joining
 from p2phub.protocol.ports import Holding
 from p2phub.testing.samples import MemorySink, make_sample
 from p2phub.testing.sources import HangingSource, HonestSource
@@ -30,6 +30,8 @@ class Peers:
         self.followed.append(name)
         for seconds, holding in self.news[name]:
             await trio.sleep(seconds)
+            if holding == "over":
+                return
             if holding is None:
                 raise RemoteError("the stream was cut off")
             heard(holding)
@@ -99,6 +101,68 @@ async def test_a_pull_that_nobody_helps_any_more_ends_in_bounded_time(autojump_c
     with pytest.raises(NoSourceError):
         await joining.run()
     assert STARVED <= trio.current_time() < STARVED + 3
+
+
+def parts(*pieces):
+    """What one says who has so many pieces, in turn."""
+    return [Holding(False, ((0, count << 20),) if count else ()) for count in pieces]
+
+
+async def test_two_who_wait_for_each_other_end_soon(autojump_clock):
+    """The other one got pieces as we did, and stopped as we did: the seeder of both has gone."""
+    said = [(0.5, each) for each in parts(1, 2, 3, 4)]
+    joining, sink = joining_of(Peers(other=said))
+    joining.add(honest("other", (0, HALF)))
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert len(sink.pieces) == 4
+    assert 2 + QUIET <= trio.current_time() < 2 + QUIET + 1
+
+
+async def test_one_that_gets_its_pieces_slowly_is_waited_for(autojump_clock):
+    said = [(8, each) for each in parts(0, 1, 2, 3, 4, 5, 6, 7)]
+    joining, sink = joining_of(Peers(slow=[*said, (8, WHOLE)]))
+    joining.add(honest("slow"))
+    await joining.run()
+    assert sink.data == SAMPLE.data
+
+
+async def test_one_that_does_not_fetch_the_file_itself_is_not_waited_for(autojump_clock):
+    joining, _ = joining_of(Peers(idle=[(0, *parts(0)), (0, "over")]))
+    joining.add(honest("idle"))
+    with pytest.raises(NoSourceError):
+        await joining.run()
+    assert trio.current_time() < 1
+
+
+async def test_one_that_begins_to_fetch_the_file_is_waited_for_again(autojump_clock):
+    peers = Peers(late=[(0, *parts(0)), (0, "over")], other=[(0, *parts(0)), (9, WHOLE)])
+    joining, sink = joining_of(peers)
+    joining.add(honest("late"))
+    joining.add(HonestSource("other", [SAMPLE]))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(1)
+        peers.news["late"] = [(0, *parts(0)), (7, WHOLE)]
+    assert sink.data == SAMPLE.data
+
+
+async def test_one_that_has_just_begun_is_waited_for(autojump_clock):
+    joining, sink = joining_of(Peers(begins=[(0, *parts(0)), (STARVED - 1, WHOLE)]))
+    joining.add(honest("begins"))
+    await joining.run()
+    assert sink.data == SAMPLE.data
+
+
+async def test_one_that_is_still_being_asked_is_waited_for(autojump_clock):
+    said = [(0.5, each) for each in parts(1, 2, 3, 4)]
+    joining, sink = joining_of(Peers(other=said, dialled=[(ANSWER - 1, WHOLE)]))
+    joining.add(honest("dialled"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(ANSWER - 2)
+        assert not sink.pieces
+    assert sink.data == SAMPLE.data
 
 
 async def test_a_pull_of_what_nobody_has_ends_when_all_have_said_so(autojump_clock):
