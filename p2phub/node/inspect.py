@@ -4,22 +4,27 @@ Works the same on the store of a running node and on one that was opened for rea
 `p2phub verify` needs no daemon and no network. Nothing here believes a row: what `info`, `ls` and
 `verify` say of a release comes from its documents, which pass the gate again."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 
-from p2phub.errors import NotFoundError, UntrustedError, UsageError
+from p2phub.errors import UntrustedError, UsageError
 from p2phub.formats.ids import (
     ContentId,
     PublisherId,
     Reference,
     RepoId,
     commit_id,
-    is_commit_prefix,
 )
 from p2phub.formats.manifest import Release
-from p2phub.formats.publisher import Head, Ref
+from p2phub.formats.publisher import Head
 from p2phub.node.events import Report
-from p2phub.node.knowledge import Knowledge, Missing
+from p2phub.node.knowledge import Knowledge
+from p2phub.node.locate import (
+    DEFAULT_REVISION,
+    ResolvedRelease,
+    locate,
+    name_of,
+    publisher_of,
+)
 from p2phub.node.values import (
     FileRow,
     Here,
@@ -38,30 +43,12 @@ from p2phub.store.store import Store
 from p2phub.trust.refusals import verdict_of
 from p2phub.trust.verdict import Judgement, Verdict
 
-DEFAULT_REVISION = "main"
-
 _ORDERS: dict[str, Order] = {
     "relevance": "relevance",
     "name": "name",
     "size": "size",
     "updated": "created",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A release that a reference names, from the documents on this disk."""
-
-    repo: RepoId
-    revision: str
-    digest: bytes
-    release: Release
-    judgement: Judgement
-    refs: Mapping[str, Ref]
-
-    @property
-    def commit(self) -> str:
-        return commit_id(self.digest)
 
 
 class Inspector:
@@ -129,7 +116,7 @@ class Inspector:
         path = self._store.snapshots.path(found.repo, found.commit)
         rows = self._store.repos.releases(found.repo.publisher, found.repo.name)
         return RepoInfo(
-            ref=self._name(found.repo, found.revision),
+            ref=found.called,
             commit=found.commit,
             digest=found.digest.hex(),
             publisher_id=str(found.repo.publisher),
@@ -198,20 +185,9 @@ class Inspector:
 
     # ------------------------------------------------------------ finding
 
-    def _publisher(self, reference: Reference) -> PublisherId:
-        if reference.publisher is not None:
-            return self._store.documents.aliases().resolve(reference.publisher)
-        own = self._store.documents.own_publisher()
-        if own is None:
-            raise UsageError(
-                f"{reference.name} names no publisher, and this machine has none of its own",
-                remedy="write publisher/name, or run `p2phub init` to become a publisher",
-            )
-        return own
-
     def _held(self, reference: Reference) -> tuple[RepoId, bytes, str]:
         """The release to verify: what the revision names, else the newest one on this disk."""
-        repo = RepoId(self._publisher(reference), reference.name)
+        repo = RepoId(publisher_of(self._store, reference), reference.name)
         held = [row for row in self._store.repos.local() if row.repo == repo]
         if reference.revision is None and held:
             newest = max(held, key=lambda row: (row.ref == DEFAULT_REVISION, row.since))
@@ -220,55 +196,10 @@ class Inspector:
             if reference.revision and row.commit.startswith(reference.revision):
                 return repo, row.digest, self._name(repo, reference.revision)
         found = self._locate(reference)
-        return repo, found.digest, self._name(repo, found.revision)
+        return repo, found.digest, found.called
 
-    def _locate(self, reference: Reference) -> Located:
-        """The release that a reference names, from the documents on this disk."""
-        publisher = self._publisher(reference)
-        entry = self._knowledge.find(publisher, reference.name)
-        if isinstance(entry, Missing) and entry.damage is not None:
-            raise entry.damage
-        if isinstance(entry, Missing):
-            raise NotFoundError(
-                f"the index of {self._called(publisher)} is not on this disk",
-                remedy=f"`p2phub pull {reference}` fetches it",
-            )
-        revision = reference.revision or DEFAULT_REVISION
-        ref = entry.refs.get(revision)
-        digest = ref.release if ref else self._commit(publisher, reference.name, revision)
-        self._knowledge.expect(digest, publisher)
-        accepted = self._knowledge.document(digest, Release)
-        if accepted is None:
-            raise NotFoundError(
-                f"the manifest of {reference} is not on this disk",
-                remedy=f"`p2phub pull {reference}` fetches it",
-            )
-        assert isinstance(accepted.document, Release)
-        return Located(
-            RepoId(publisher, reference.name),
-            revision,
-            digest,
-            accepted.document,
-            accepted.judgement,
-            entry.refs,
-        )
-
-    def _commit(self, publisher: PublisherId, name: str, prefix: str) -> bytes:
-        found = (
-            self._store.repos.find_commit(publisher, name, prefix)
-            if is_commit_prefix(prefix)
-            else []
-        )
-        if len(found) > 1:
-            raise UsageError(
-                f"{prefix} is the beginning of several commits of {name}",
-                remedy="write more of its digits",
-            )
-        if not found:
-            raise NotFoundError(
-                f"{name} has no revision {prefix} here", remedy="`p2phub info REF` lists them"
-            )
-        return found[0]
+    def _locate(self, reference: Reference) -> ResolvedRelease:
+        return locate(self._store, self._knowledge, reference)
 
     # ------------------------------------------------------------ saying
 
@@ -315,8 +246,5 @@ class Inspector:
     def _begun(self) -> frozenset[ContentId]:
         return frozenset(self._store.partials.list())
 
-    def _called(self, publisher: PublisherId) -> str:
-        return self._store.documents.aliases().alias_of(publisher) or str(publisher)
-
     def _name(self, repo: RepoId, revision: str) -> str:
-        return f"{self._called(repo.publisher)}/{repo.name}@{revision}"
+        return name_of(self._store, repo, revision)

@@ -13,7 +13,8 @@ from p2phub.formats.ids import Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.node.bring import bring_all
 from p2phub.node.events import Report, Resolved, Warned
-from p2phub.node.resolve import ResolvedRelease, resolve
+from p2phub.node.locate import ResolvedRelease
+from p2phub.node.resolve import resolve
 from p2phub.node.selection import select
 from p2phub.node.services import Services
 from p2phub.node.values import Pulled, PullRequest, SourceShare
@@ -31,9 +32,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     if request.to is not None:
         await services.on_disk(_check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
-    ref = await services.on_disk(services.name_of, resolved.repo, resolved.revision)
     obey_policy(services, resolved, report)
-    report(Resolved(ref, resolved.commit, str(resolved.repo.publisher), resolved.judgement.text))
+    report(_told(resolved))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
     files = _wanted(resolved, request, report)
@@ -58,7 +58,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     services.hashing_waits.ring()
     shares = tuple(SourceShare(name, size) for name, size in sorted(bringing.brought.items()))
     return Pulled(
-        ref=ref,
+        ref=resolved.called,
         commit=resolved.commit,
         path=path,
         verdict=resolved.judgement.text,
@@ -69,6 +69,11 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
         sources=len(shares),
         shares=shares,
     )
+
+
+def _told(resolved: ResolvedRelease) -> Resolved:
+    publisher = str(resolved.repo.publisher)
+    return Resolved(resolved.called, resolved.commit, publisher, resolved.judgement.text)
 
 
 def _let_go_if_empty(services: Services, resolved: ResolvedRelease) -> None:

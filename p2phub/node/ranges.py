@@ -17,9 +17,10 @@ from p2phub.formats.paths import parse_path
 from p2phub.formats.ranges import MAX_READ, Range, check_ranges, covering
 from p2phub.node.bring import Bringing, bring_part
 from p2phub.node.events import Event, Report
+from p2phub.node.locate import ResolvedRelease
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.pull import obey_policy
-from p2phub.node.resolve import ResolvedRelease, resolve
+from p2phub.node.resolve import resolve
 from p2phub.node.services import Services
 from p2phub.store.excerpt import read_excerpt
 from p2phub.store.store import Store
@@ -44,7 +45,7 @@ async def what_it_names(services: Services, reference: str) -> Named:
     """
     resolved = await resolve(services, Reference.parse(reference))
     return Named(
-        ref=await services.on_disk(services.name_of, resolved.repo, resolved.revision),
+        ref=resolved.called,
         commit=resolved.commit,
         publisher_id=str(resolved.repo.publisher),
         verdict=resolved.judgement.text,
@@ -63,7 +64,7 @@ async def bring_ranges(services: Services, request: PartRequest, report: Report)
         bringing = await _bring(services, part, report)
     resolved = part.resolved
     return PartHere(
-        ref=await services.on_disk(services.name_of, resolved.repo, resolved.revision),
+        ref=resolved.called,
         commit=resolved.commit,
         path="/".join(part.file.path),
         size=part.file.size,

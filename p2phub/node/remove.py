@@ -8,7 +8,7 @@ owner's: it is not touched.
 
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import ContentId, Reference
-from p2phub.node.resolve import ResolvedRelease, resolve
+from p2phub.node.locate import ResolvedRelease, locate
 from p2phub.node.services import Services
 from p2phub.node.values import Removed
 from p2phub.store.store import Store
@@ -16,13 +16,12 @@ from p2phub.store.store import Store
 
 async def remove(services: Services, reference: str) -> Removed:
     """Drop a release from this disk. Raises `NotFoundError` if it is not here."""
-    resolved = await resolve(services, Reference.parse(reference), offline=True)
+    resolved = await services.on_disk(
+        locate, services.store, services.knowledge, Reference.parse(reference)
+    )
     freed = await services.on_disk(_remove, services, resolved)
     services.announcer.forget(resolved.digest)
-    return Removed(
-        ref=await services.on_disk(services.name_of, resolved.repo, resolved.revision),
-        bytes_freed=freed,
-    )
+    return Removed(ref=resolved.called, bytes_freed=freed)
 
 
 def _remove(services: Services, resolved: ResolvedRelease) -> int:

@@ -38,61 +38,75 @@ from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import RepoEntry
 from p2phub.node.asking import first_right
 from p2phub.node.knowledge import CALLED, Missing
+from p2phub.node.locate import (
+    DEFAULT_REVISION,
+    ResolvedRelease,
+    called,
+    locate,
+    name_of,
+    publisher_of,
+)
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
 from p2phub.trust.catalog import Accepted, PublisherState
 from p2phub.trust.refusals import Refusal
-from p2phub.trust.verdict import Judgement
 
 ASKED_FOR_HEADS = 8  # connected peers asked beside the DHT
 HEAD_TIME = 5.0  # seconds for all answers about one head
 PEER_TIME = 0.5  # seconds that peers may still take once the DHT has answered and a head is known
 HISTORY = 256  # releases walked back to find a commit
-DEFAULT_REVISION = "main"
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedRelease:
-    """A release that passed the gate, and how it was named."""
-
-    repo: RepoId
-    revision: str
-    digest: bytes
-    release: Release
-    judgement: Judgement
-    refused: tuple[str, ...] = ()
-    """What the gate said of heads that peers sent and that were not believed."""
-
-    @property
-    def commit(self) -> str:
-        return commit_id(self.digest)
-
-
-async def resolve(
-    services: Services, reference: Reference, *, offline: bool = False
-) -> ResolvedRelease:
+async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
     """The release that `reference` names now.
 
-    `offline` asks nobody: what is on disk decides. Raises `NotFoundError` for an unknown alias,
-    repo or revision, `UntrustedError` for documents the gate refused, `NoSourceError` if nobody
-    has the documents."""
-    publisher = await services.on_disk(services.publisher_of, reference)
-    own = await services.on_disk(services.store.documents.own_publisher)
-    if not offline and publisher != own and is_commit_id(reference.revision or ""):
-        # A commit never changes; what rotted here is fetched again below.
-        with contextlib.suppress(NotFoundError, NoSourceError, UntrustedError):
-            return await resolve(services, reference, offline=True)
-    finder = _Finder(services, publisher, offline=offline, own=publisher == own)
+    Of our own publisher nobody knows more than this disk, and a commit never changes: for those
+    nobody is asked, unless something is missing or has rotted here.
+
+    Raises `NotFoundError` for an unknown alias, repo or revision, `UntrustedError` for documents
+    the gate refused, `NoSourceError` if nobody has the documents."""
+    begun = await services.on_disk(_begin, services, reference)
+    if begun.here is not None:
+        return begun.here
+    finder = _Finder(services, begun.publisher, own=begun.own)
     await finder.newest_head()
-    repo = RepoId(publisher, reference.name)
+    repo = RepoId(begun.publisher, reference.name)
     entry = await finder.entry(repo.name)
     revision = reference.revision or DEFAULT_REVISION
     digest = await finder.release_named(entry, revision)
     accepted = await finder.release(digest)
     assert isinstance(accepted.document, Release)
     return ResolvedRelease(
-        repo, revision, digest, accepted.document, accepted.judgement, finder.refused()
+        repo,
+        revision,
+        digest,
+        accepted.document,
+        accepted.judgement,
+        entry.refs,
+        await services.on_disk(name_of, services.store, repo, revision),
+        finder.refused(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What this disk says of a reference."""
+
+    publisher: PublisherId
+    own: bool
+    here: ResolvedRelease | None = None
+    """The release, where nobody has to be asked for it."""
+
+
+def _begin(services: Services, reference: Reference) -> _Begun:
+    """All that needs no network, in one thread and one go."""
+    store = services.store
+    publisher = publisher_of(store, reference)
+    own = publisher == store.documents.own_publisher()
+    if own or is_commit_id(reference.revision or ""):
+        with contextlib.suppress(NotFoundError, UntrustedError):
+            return _Begun(publisher, own, locate(store, services.knowledge, reference))
+    return _Begun(publisher, own)
 
 
 async def catch_up(services: Services, own: PublisherId) -> None:
@@ -103,7 +117,7 @@ async def catch_up(services: Services, own: PublisherId) -> None:
     """
     if not services.network.peers():
         return
-    finder = _Finder(services, own, offline=False, own=False)
+    finder = _Finder(services, own, own=False)
     await finder.ask_for_heads()
     while (lacking := await services.on_disk(services.knowledge.lacking, own)) is not None:
         await finder.fetch(lacking)
@@ -112,14 +126,11 @@ async def catch_up(services: Services, own: PublisherId) -> None:
 class _Finder:
     """The documents of one publisher, wherever they are.
 
-    `offline` asks nobody for anything; of our `own` publisher nobody knows a newer head.
+    Of our `own` publisher nobody knows a newer head.
     """
 
-    def __init__(
-        self, services: Services, publisher: PublisherId, *, offline: bool, own: bool
-    ) -> None:
-        self._services, self._publisher = services, publisher
-        self._offline, self._own = offline, own
+    def __init__(self, services: Services, publisher: PublisherId, *, own: bool) -> None:
+        self._services, self._publisher, self._own = services, publisher, own
         self._refusals: list[UntrustedError] = []
         self._damage: UntrustedError | None = None
         self._sources: list[Source] | None = None
@@ -131,7 +142,7 @@ class _Finder:
     async def newest_head(self) -> PublisherState:
         """The publisher's state after everybody was asked for a newer head."""
         state = await self._state()
-        if not self._offline and not (self._own and state is not None):
+        if not (self._own and state is not None):
             await self.ask_for_heads()
             state = await self._state() or await self._state_from_holders()
         if state is not None:
@@ -142,8 +153,6 @@ class _Finder:
             raise _retold(refusal, f"{what} is refused: {refusal.message}")
         if self._damage is not None:
             raise self._damage
-        if self._offline:
-            raise NotFoundError(f"nothing is known of publisher {self._publisher}")
         raise NoSourceError(
             f"nobody reachable has a head of publisher {self._publisher}",
             remedy="check `p2phub peers`; connect to a peer that knows this publisher",
@@ -276,7 +285,7 @@ class _Finder:
             )
 
         refusal: UntrustedError | None = None
-        for again in () if self._offline else (False, True):
+        for again in (False, True):
             sources = await self._neighbours(again=again)
             asked = await first_right(sources, ask)
             for source, accepted in asked.answers[:1]:
@@ -290,12 +299,12 @@ class _Finder:
         what = f"the {CALLED[missing.kind]} {missing.digest.hex()[:16]}… of {of}"
         if refusal is not None:
             raise _retold(refusal, f"{what} that was delivered is refused: {refusal.message}")
-        where = "is not on this disk" if self._offline else "is with nobody reachable"
-        raise NoSourceError(f"{what} {where}", remedy="pull when a peer that has it is online")
+        raise NoSourceError(
+            f"{what} is with nobody reachable", remedy="pull when a peer that has it is online"
+        )
 
     async def _called(self) -> str:
-        aliases = await self._services.on_disk(self._services.store.documents.aliases)
-        return aliases.alias_of(self._publisher) or str(self._publisher)
+        return await self._services.on_disk(called, self._services.store, self._publisher)
 
     async def _neighbours(self, *, again: bool = False) -> list[Source]:
         """Whoever is found first; everybody who can be found, if those did not do."""

@@ -12,8 +12,6 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2phub.config import Config
-from p2phub.errors import UsageError
-from p2phub.formats.ids import PublisherId, Reference, RepoId
 from p2phub.network.control import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
@@ -133,24 +131,3 @@ class Services:
     """Held while our own index is read, changed and signed."""
     liars: Liars = field(default_factory=Liars)
     """Who sent wrong bytes lately, to any pull."""
-
-    def publisher_of(self, reference: Reference) -> PublisherId:
-        """Who a reference means: a pinned alias, a full id, or this machine's own publisher when
-        it names nobody.
-
-        Raises `NotFoundError` for an alias that is not pinned, `UsageError` when there is no own
-        publisher."""
-        if reference.publisher is not None:
-            return self.store.documents.aliases().resolve(reference.publisher)
-        own = self.store.documents.own_publisher()
-        if own is None:
-            raise UsageError(
-                f"{reference.name} names no publisher, and this machine has none of its own",
-                remedy="write publisher/name, or run `p2phub init` to become a publisher",
-            )
-        return own
-
-    def name_of(self, repo: RepoId, revision: str) -> str:
-        """A repo as this machine's people call it: by alias where one is pinned."""
-        alias = self.store.documents.aliases().alias_of(repo.publisher)
-        return f"{alias or repo.publisher}/{repo.name}@{revision}"

@@ -1,0 +1,129 @@
+"""The release that a reference names, from the documents on this disk: nobody is asked.
+
+Rows of the index say where to look, never what is true: the release that is found comes from its
+document, which passes the gate, and is of the repo that was asked for. What has to be fetched, and
+how, is `resolve.py`'s business.
+
+Everything here blocks; a node calls it from the store's threads, once for each look-up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from p2phub.errors import NotFoundError, UsageError
+from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Ref
+from p2phub.node.knowledge import Knowledge, Missing
+from p2phub.store.store import Store
+from p2phub.trust.verdict import Judgement
+
+DEFAULT_REVISION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRelease:
+    """A release that passed the gate, and how it was named."""
+
+    repo: RepoId
+    revision: str
+    digest: bytes
+    release: Release
+    judgement: Judgement
+    refs: Mapping[str, Ref]
+    """What the publisher's index says that the refs of the repo name."""
+    called: str
+    """What it is called on this machine, such as `lab/minilm@main`."""
+    refused: tuple[str, ...] = ()
+    """What the gate said of heads that peers sent and that were not believed."""
+
+    @property
+    def commit(self) -> str:
+        return commit_id(self.digest)
+
+
+def locate(store: Store, knowledge: Knowledge, reference: Reference) -> ResolvedRelease:
+    """The release that `reference` names, as far as this disk knows.
+
+    Raises `NotFoundError` for what is not known here, `UsageError` for digits that several commits
+    begin with, `UntrustedError` for documents that the gate refused or that have rotted.
+    """
+    publisher = publisher_of(store, reference)
+    entry = knowledge.find(publisher, reference.name)
+    if isinstance(entry, Missing) and entry.damage is not None:
+        raise entry.damage
+    if isinstance(entry, Missing):
+        raise NotFoundError(
+            f"the index of {called(store, publisher)} is not on this disk",
+            remedy=f"`p2phub pull {reference}` fetches it",
+        )
+    revision = reference.revision or DEFAULT_REVISION
+    ref = entry.refs.get(revision)
+    digest = ref.release if ref else _commit(store, publisher, reference.name, revision)
+    knowledge.expect(digest, publisher)
+    accepted = knowledge.document(digest, Release)
+    if accepted is None:
+        raise NotFoundError(
+            f"the manifest of {reference} is not on this disk",
+            remedy=f"`p2phub pull {reference}` fetches it",
+        )
+    assert isinstance(accepted.document, Release)
+    if accepted.document.name != reference.name:
+        raise _no_such(reference.name, revision)
+    repo = RepoId(publisher, reference.name)
+    return ResolvedRelease(
+        repo,
+        revision,
+        digest,
+        accepted.document,
+        accepted.judgement,
+        entry.refs,
+        name_of(store, repo, revision),
+    )
+
+
+def publisher_of(store: Store, reference: Reference) -> PublisherId:
+    """Who a reference means: a pinned alias, a full id, or this machine's own publisher when it
+    names nobody.
+
+    Raises `NotFoundError` for an alias that is not pinned, `UsageError` when there is no own
+    publisher."""
+    if reference.publisher is not None:
+        return store.documents.aliases().resolve(reference.publisher)
+    own = store.documents.own_publisher()
+    if own is None:
+        raise UsageError(
+            f"{reference.name} names no publisher, and this machine has none of its own",
+            remedy="write publisher/name, or run `p2phub init` to become a publisher",
+        )
+    return own
+
+
+def called(store: Store, publisher: PublisherId) -> str:
+    """A publisher as this machine's people call it: by alias where one is pinned."""
+    return store.documents.aliases().alias_of(publisher) or str(publisher)
+
+
+def name_of(store: Store, repo: RepoId, revision: str) -> str:
+    """A release as this machine's people call it."""
+    return f"{called(store, repo.publisher)}/{repo.name}@{revision}"
+
+
+def _commit(store: Store, publisher: PublisherId, name: str, prefix: str) -> bytes:
+    if not is_commit_prefix(prefix):
+        raise _no_such(name, prefix)
+    found = store.repos.find_commit(publisher, name, prefix)
+    if len(found) > 1:
+        raise UsageError(
+            f"{prefix} is the beginning of several commits of {name}",
+            remedy="write more of its digits",
+        )
+    if not found:
+        raise _no_such(name, prefix)
+    return found[0]
+
+
+def _no_such(name: str, revision: str) -> NotFoundError:
+    return NotFoundError(
+        f"{name} has no revision {revision} here", remedy="`p2phub info REF` lists them"
+    )
