@@ -38,7 +38,6 @@ from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
-from p2phub.protocol.repeats import without_repeats
 from p2phub.store.blobs import Blobs
 from p2phub.store.partial import Partial
 
@@ -80,11 +79,6 @@ class Bringing:
         self.brought[source] = self.brought.get(source, 0) + size
         self.progress.add(size)
         self.services.traffic.down.add(size)
-
-    def count_here(self, size: int) -> None:
-        """So many bytes were on this disk."""
-        self.linked += size
-        self.progress.add(size)
 
 
 async def bring_all(
@@ -212,6 +206,7 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
 async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     """One file: table, local pieces, missing pieces, blob."""
     services, store = bringing.services, bringing.services.store
+    label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
     sources = await _sources(bringing, [file.content], again=again)
@@ -219,26 +214,27 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     wanted = covering(table, [(0, table.size)] if bringing.only is None else bringing.only)
-    partial = await services.on_disk(store.partials.open, file.content, table, part=0)
+    part = sum(table.offset(run.first + run.count) - table.offset(run.first) for run in wanted)
+    partial = await services.on_disk(store.partials.open, file.content, table, part=part)
     try:
         counted = partial.bytes_done if again or bringing.only is not None else 0
         await services.on_disk(store.link_pieces, partial, wanted=wanted)
-        bringing.count_here(partial.bytes_done - counted)
-        for _ in range(ATTEMPTS):
-            if missing := without_repeats(table, both(partial.missing(), wanted)):
-                fetch = FileFetch(
-                    "/".join(file.path),
-                    file.content,
-                    table,
-                    partial,
-                    missing=missing,
-                    patience=services.traffic.paces.patience(PATIENCE),
-                    seed=_own_place(services),
-                    brought=bringing.count,
-                )
-                await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
-                linked = await services.on_disk(store.link_pieces, partial, wanted=wanted)
-                bringing.count_here(linked)
+        here = partial.bytes_done - counted
+        bringing.linked += here
+        bringing.progress.add(here)
+        missing = both(partial.missing(), wanted)
+        if missing:
+            fetch = FileFetch(
+                label,
+                file.content,
+                table,
+                partial,
+                missing=missing,
+                patience=services.traffic.paces.patience(PATIENCE),
+                seed=_own_place(services),
+                brought=bringing.count,
+            )
+            await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
     finally:
@@ -343,7 +339,8 @@ async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
     services = bringing.services
     if not await services.on_disk(_is_right, services.store.blobs, file.content):
         return False
-    bringing.count_here(file.size)
+    bringing.linked += file.size
+    bringing.progress.add(file.size)
     return True
 
 
