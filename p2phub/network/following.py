@@ -13,9 +13,9 @@ It leaves streams, time limits and who may follow to `p2phub.network.control`.
 
 >>> heard = Heard(content := ContentId(9, bytes(32)))
 >>> heard.update(HaveReply(partial={content: ((0, 3),)}))
-Holding(complete=False, ranges=((0, 3),))
+Holding(complete=False, ranges=((0, 3),), in_order=False)
 >>> heard.update(HaveReply(partial={content: ((3, 5),)}))
-Holding(complete=False, ranges=((0, 5),))
+Holding(complete=False, ranges=((0, 5),), in_order=False)
 >>> added(((0, 5), (7, 9)), ((0, 3),))
 ((3, 5), (7, 9))
 """

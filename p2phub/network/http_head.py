@@ -23,13 +23,14 @@ from typing import Final, cast
 import h11
 
 from p2phub.errors import GarbageError
-from p2phub.network.limits import MAX_HTTP_HEAD
+from p2phub.network.limits import MAX_HTTP_HEAD, MAX_WEB_HEAD
 from p2phub.protocol.ask import Head
 from p2phub.protocol.batch import MAX_BATCH_BODY
 from p2phub.protocol.serve import Answer, Headers, Request
 
 _END: Final = b"\r\n\r\n"
 _START: Final = b"HTTP/1.1 "
+_WEB_START: Final = b"HTTP/1."
 
 
 def request_bytes(request: Request) -> bytes:
@@ -40,25 +41,37 @@ def request_bytes(request: Request) -> bytes:
 
 
 class HeadReader:
-    """Takes bytes until the head of one answer is complete; `rest` is what came after it."""
+    """Takes bytes until the head of one answer is complete; `rest` is what came after it.
 
-    def __init__(self) -> None:
+    `from_web`: of an ordinary web server, which may say more, may speak HTTP/1.0, and may send news
+    (1xx) before its answer.
+    """
+
+    def __init__(self, *, from_web: bool = False) -> None:
+        self._from_web = from_web
+        self._start = _WEB_START if from_web else _START
+        self._limit = MAX_WEB_HEAD if from_web else MAX_HTTP_HEAD
         self._buffer = bytearray()
         self.rest = b""
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the answer is one of HTTP/1.0."""
+        return self._buffer.startswith(b"HTTP/1.0")
 
     def feed(self, data: bytes) -> Head | None:
         """The head once it is complete. Raises `GarbageError`."""
         searched = max(0, len(self._buffer) - len(_END) + 1)
         self._buffer += data
-        if self._buffer[: len(_START)] != _START[: len(self._buffer)]:
+        if self._buffer[: len(self._start)] != self._start[: len(self._buffer)]:
             raise GarbageError("the answer is not HTTP/1.1")
         end = self._buffer.find(_END, searched)
-        if end < 0 and len(self._buffer) <= MAX_HTTP_HEAD:
+        if end < 0 and len(self._buffer) <= self._limit:
             return None
-        if not 0 <= end <= MAX_HTTP_HEAD:
-            raise GarbageError(f"the answer has a head of more than {MAX_HTTP_HEAD} bytes")
+        if not 0 <= end <= self._limit:
+            raise GarbageError(f"the answer has a head of more than {self._limit} bytes")
         self.rest = bytes(self._buffer[end + len(_END) :])
-        return _parse(bytes(self._buffer[: end + len(_END)]))
+        return _parse(bytes(self._buffer[: end + len(_END)]), news=self._from_web)
 
 
 class RequestReader:
@@ -129,7 +142,7 @@ class RequestReader:
         return True
 
 
-def _parse(head: bytes) -> Head:
+def _parse(head: bytes, *, news: bool) -> Head:
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HTTP_HEAD)
     parser.send(h11.Request(method="HEAD", target="/", headers=[("Host", "p2phub")]))
     try:
@@ -137,9 +150,9 @@ def _parse(head: bytes) -> Head:
         event = parser.next_event()
     except h11.RemoteProtocolError as error:
         raise GarbageError(f"the answer is not HTTP/1.1: {error}") from error
-    if not isinstance(event, h11.Response):
-        raise GarbageError("the answer has a head that is not one of an answer")
-    return Head(event.status_code, _texts(event.headers))
+    if isinstance(event, h11.Response) or (news and isinstance(event, h11.InformationalResponse)):
+        return Head(event.status_code, _texts(event.headers))
+    raise GarbageError("the answer has a head that is not one of an answer")
 
 
 def _request(event: h11.Request) -> Request:

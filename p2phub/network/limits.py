@@ -11,6 +11,8 @@ from p2phub.formats.limits import KIB, MIB
 
 MAX_HTTP_HEAD: Final = 16 * KIB
 """Bytes of the head of a request or an answer."""
+MAX_WEB_HEAD: Final = 128 * KIB
+"""Bytes of the head of an answer of an ordinary web server, which says more than a peer does."""
 MAX_CONNECTIONS: Final = 256
 """Data connections open at once."""
 MAX_CONNECTIONS_PER_PEER: Final = 32

@@ -9,10 +9,9 @@ and its children, `TimeoutError` and `ssl.SSLError` among them. A peer that hang
 farewell of TLS is an `ssl.SSLEOFError`, so that half an answer never looks whole.
 """
 
-import socket
 import ssl
 import time
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from p2phub.formats.limits import KIB
 
@@ -20,13 +19,28 @@ READ_AHEAD: Final = 256 * KIB
 """Encrypted bytes held at most; larger reads leave the processor's cache and are slower."""
 
 
-class TlsConnection:
-    """The client's side of `connection`, which is connected. Used by one thread at a time."""
+class Carrier(Protocol):
+    """What TLS runs over: a blocking socket, or what stands for one."""
 
-    def __init__(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+    def settimeout(self, seconds: float, /) -> None: ...
+
+    def sendall(self, data: bytes, /) -> None: ...
+
+    def recv_into(self, view: memoryview, /) -> int: ...
+
+
+class TlsConnection:
+    """The client's side of `connection`, which is connected. Used by one thread at a time.
+
+    `server_name`: whom the certificate must name, where the context has it checked.
+    """
+
+    def __init__(
+        self, connection: Carrier, context: ssl.SSLContext, *, server_name: str | None = None
+    ) -> None:
         self._connection = connection
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self._arrived = memoryview(bytearray(READ_AHEAD))
 
     @property

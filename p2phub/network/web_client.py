@@ -1,111 +1,140 @@
-"""One client of ordinary web servers, from the asking side: blocking httpx, for worker threads.
+"""One client of ordinary web servers, from the asking side: blocking sockets, for worker threads.
 
-Bytes go from the answer into one reused buffer and from there to the sink, piece by piece; no more
-than a piece and what one read brings is in memory. Certificates are checked as browsers do; proxies
-come from the environment.
+Bytes go from the connection into one reused buffer and from there to the sink, piece by piece; no
+more than a piece is in memory. Certificates are checked as browsers do; proxies come from the
+environment.
 
 Rules it keeps:
- * only the addresses of the `Place` it is given are dialled; no redirect is followed here;
+ * only the addresses of the `Place` it is given are dialled, and an open connection is used again
+   only where it leads to one of them; no redirect is followed here;
  * an answer is judged by its head first (`protocol/web_answer.py`), and never a byte more is kept
    than was asked for, whatever the server sends;
+ * of a server that sends nothing but whole files the answer stays open between runs, and its pieces
+   are handed on in the order in which they pass (`stream`);
  * every wait has an end: a head must be there in time and be small, a drip of bytes is no progress;
  * no cookies, no passwords of the user (`.netrc`), and no URL in any message: it may be signed.
 
 `abort` may be called from another thread and makes whatever blocks fail at once.
 """
 
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from typing import Final
 
-import httpcore
 import httpx
 
 from p2phub import __version__
 from p2phub.errors import GarbageError, RemoteError, TooSlowError
 from p2phub.formats.ids import ContentId
-from p2phub.formats.limits import MAX_PIECE
+from p2phub.formats.limits import KIB, MAX_PIECE
 from p2phub.formats.pieces import PieceTable, Run
-from p2phub.network.limits import LEAST_PROGRESS, Patience
+from p2phub.network.http_head import HeadReader
+from p2phub.network.limits import LEAST_PROGRESS, MAX_WEB_HEAD, Patience
+from p2phub.network.throttle import UNLIMITED, Throttle
+from p2phub.network.web_body import Body
+from p2phub.network.web_connection import Origin, WebConnection, Wire, proxy_of
 from p2phub.network.web_guard import Place
 from p2phub.protocol.ask import Head
 from p2phub.protocol.ports import Holding, Sink
-from p2phub.protocol.web_answer import check_document, check_range, check_status
+from p2phub.protocol.web_answer import check_document, check_range, check_status, is_last
 
 AGENT: Final = f"p2phub/{__version__}"
-MAX_HEAD: Final = 256 << 10
-"""Bytes read before there is a whole head, what follows it in the same read included."""
-WITHOUT_RANGES: Final = 8 << 20
-"""Bytes of the beginning of a file that are asked of a server that serves no parts of files."""
+_SAID: Final = (("User-Agent", AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity"))
 _IDLE: Final = 20.0
 """Seconds that an idle connection is kept."""
+_KEPT: Final = 4
+"""Idle connections that are kept: to a hub and to where it sends us."""
+_AT_ONCE: Final = 16 * KIB
+"""Bytes read at once for a head, or of a document."""
 
 
 @cache
 def web_context() -> ssl.SSLContext:
     """Certificates of the authorities that everybody knows, or those that SSL_CERT_FILE names."""
-    return httpx.create_ssl_context()
+    context = httpx.create_ssl_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
-def proxy_of(url: str) -> str | None:
-    """The proxy that the environment names for `url`."""
-    parts, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.hostname or ""):
-        return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+@dataclass(slots=True)
+class _Answer:
+    """A head that has come, and the body that follows on its connection."""
+
+    head: Head
+    body: Body
+    connection: WebConnection
+    is_last: bool
+    """Whether the server hangs up behind it."""
+
+
+@dataclass(slots=True)
+class _Flow:
+    """A file that comes whole, from its first byte on."""
+
+    content: ContentId
+    answer: _Answer
+    at: int = 0
+    """The piece that comes next."""
+    is_whole: bool = True
+    """Whether nothing of a piece was read yet and lost."""
 
 
 class WebClient:
-    """Asks the web server that people know as `name`; one request at a time.
-
-    `take(bytes)` returns when so many more may come in.
-    """
+    """Asks the web server that people know as `name`; one request at a time."""
 
     def __init__(
         self,
         name: str,
         *,
         patience: Patience | None = None,
-        take: Callable[[int], object] = lambda count: None,
+        down: Throttle = UNLIMITED,
         context: Callable[[], ssl.SSLContext] = web_context,
     ) -> None:
         self.name = name
         self.answered = False
         """Whether the server has sent anything in answer to the last request."""
-        self._patience, self._take, self._context = patience or Patience(), take, context
-        self._dialler = _Dialler(self._patience)
-        self._transports: dict[str | None, httpx.HTTPTransport] = {}
+        self.is_aborted = False
+        """Whether it was cut, so that it cannot be used again."""
+        self._patience, self._down, self._context = patience or Patience(), down, context
+        self._idle: dict[Origin, WebConnection] = {}
+        self._active: WebConnection | None = None
+        self._flow: _Flow | None = None
+        self._waited, self._fresh = 0.0, 0
         self._buffer = memoryview(b"")
 
     def holds(self, place: Place, content: ContentId) -> Holding | None:
-        """What the server has of a file, by asking for its first byte."""
-        with self._exchange(place, content.size, (0, 1)) as (head, parts):
-            if head.status == 200:  # it would send everything: it serves no parts
-                check_range(head, self.name, 0, content.size, content.size)
-                least = min(content.size, WITHOUT_RANGES)
-                return Holding(least == content.size, ((0, least),))
-            check_range(head, self.name, 0, 1, content.size)
-            self._end(head, parts, 1)
+        """What the server has of a file, by asking for its first byte.
+
+        From a server that sends nothing but whole files it comes in order: `stream` goes on with
+        this very answer.
+        """
+        with self._exchange(place, content.size, (0, 1)) as answer:
+            if answer.head.status == 200:
+                check_range(answer.head, self.name, 0, content.size, content.size)
+                if content.has_table:
+                    self._flow = _Flow(content, answer)
+                return Holding(complete=True, in_order=content.has_table)
+            check_range(answer.head, self.name, 0, 1, content.size)
         return Holding(complete=True)
 
     def document(self, place: Place, limit: int) -> bytes:
         """The bytes of a document, unchecked; at most `limit`."""
-        data = bytearray()
-        with self._exchange(place, None, None) as (head, parts):
-            check_document(head, self.name, limit)
-            for part in parts:
-                data += part
+        data, buffer = bytearray(), memoryview(bytearray(_AT_ONCE))
+        with self._exchange(place, None, None) as answer:
+            check_document(answer.head, self.name, limit)
+            while count := answer.body.read_into(buffer):
+                data += buffer[:count]
                 if len(data) > limit:
                     raise GarbageError(
                         f"{self.name} sends more than the {limit} bytes a document can have"
                     )
+            length = answer.head.header("content-length")
+            if length is not None and len(data) != int(length):
+                raise RemoteError(f"{self.name} ended its answer early")
         return bytes(data)
 
     def fetch(
@@ -114,252 +143,214 @@ class WebClient:
         """Hand every piece of `run` to `sink`, in order."""
         end = run.first + run.count
         start, stop = table.offset(run.first), table.offset(end)
-        if not self._buffer:
-            self._buffer = memoryview(bytearray(MAX_PIECE))
-        with self._exchange(place, content.size, (start, stop)) as (head, parts):
-            check_range(head, self.name, start, stop, content.size)
-            body = _Body(parts, self.name)
+        with self._exchange(place, content.size, (start, stop)) as answer:
+            check_range(answer.head, self.name, start, stop, content.size)
             for index in range(run.first, end):
-                piece = self._buffer[: table.length(index)]
-                body.fill(piece)
-                sink.accept(index, piece)
-            self._end(head, parts, stop - start)
+                sink.accept(index, self._piece(answer.body, table.length(index)))
 
     @property
-    def is_aborted(self) -> bool:
-        """Whether it was cut, so that it cannot be used again."""
-        return self._dialler.is_aborted
+    def streaming(self) -> ContentId | None:
+        """The file of which the rest is on its way, so that `stream` may go on with it."""
+        flow = self._flow
+        return flow.content if flow is not None and flow.is_whole else None
+
+    def leads_to(self, run: Run) -> bool:
+        """Whether all of `run` is still on its way."""
+        return self._flow is not None and self._flow.at <= run.first
+
+    def stream(
+        self, place: Place, content: ContentId, table: PieceTable, run: Run, sink: Sink
+    ) -> None:
+        """As `fetch`, of a server that sends nothing but whole files; it begins at the first piece,
+        and those before `run` are handed to `sink` too.
+        """
+        if self.streaming != content or not self.leads_to(run):
+            self._end_flow()
+            with self._exchange(place, content.size, None) as answer:
+                check_range(answer.head, self.name, 0, content.size, content.size)
+                self._flow = _Flow(content, answer)
+        self.go_on(content, table, run, sink)
+
+    def go_on(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
+        """As `stream`, from where the last run ended."""
+        flow = self._flow
+        if flow is None or self.streaming != content:
+            raise RemoteError(f"nothing of a file is on its way from {self.name}")
+        self.answered = False
+        self._use(flow.answer.connection)
+        try:
+            for index in range(flow.at, run.first + run.count):
+                flow.is_whole = False
+                piece = self._piece(flow.answer.body, table.length(index))
+                flow.at, flow.is_whole = index + 1, True
+                sink.accept(index, piece)
+        finally:
+            if not flow.is_whole or flow.at == table.count:
+                self._end_flow()
 
     def abort(self) -> None:
         """Make whatever blocks in another thread fail, now and from now on."""
-        self._dialler.abort()
+        self.is_aborted = True
+        if self._active is not None:
+            self._active.cut()
 
     def close(self) -> None:
         """Give the sockets back; not while another thread uses them."""
-        for transport in self._transports.values():
-            transport.close()
-        self._transports.clear()
+        self._end_flow()
+        if self._active is not None:
+            self._active.close()
+        for connection in self._idle.values():
+            connection.close()
+        self._idle.clear()
+
+    def _end_flow(self) -> None:
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            self._settle(flow.answer)
 
     @contextmanager
     def _exchange(
         self, place: Place, size: int | None, span: tuple[int, int] | None
-    ) -> Iterator[tuple[Head, Iterator[bytes]]]:
-        """Send a request; the head of its answer and its body, which must be read inside.
+    ) -> Iterator[_Answer]:
+        """Send a request; the head of its answer and its body, which must be read inside unless a
+        flow is made of it.
 
         `size`: bytes of the file asked for. `span`: which of its bytes.
         """
         self.answered = False
-        with self._our_errors():
-            request, transport = self._request(place, span), self._transport(place)
-            response = transport.handle_request(request)
-            try:
-                self.answered = True
-                self._dialler.head_ends()
-                head = _head_of(response)
-                check_status(head, self.name, now=time.time(), size=size)
-                yield head, self._paced(response)
-            finally:
-                response.close()
+        with ExitStack() as undo, self._our_errors():
+            connection = self._connected(place)
+            undo.callback(connection.close)
+            answer = self._asked(connection, place, span)
+            undo.pop_all()
+        try:
+            check_status(answer.head, self.name, now=time.time(), size=size)
+            yield answer
+        finally:
+            if self._flow is None or self._flow.answer is not answer:
+                self._settle(answer)
 
-    def _end(self, head: Head, parts: Iterator[bytes], length: int) -> None:
-        """Take note of the end that is due, so that the connection can be used again."""
-        if head.header("content-length") == str(length):
-            for _ in parts:
-                continue
-
-    def _request(self, place: Place, span: tuple[int, int] | None) -> httpx.Request:
-        patience = self._patience
-        self._dialler.head_begins(place.addresses)
-        headers = {"User-Agent": AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
-        if span is not None:
-            headers["Range"] = f"bytes={span[0]}-{span[1] - 1}"
-        timeouts = {
-            "connect": patience.handshake,
-            "read": patience.progress,
-            "write": patience.request,
-            "pool": patience.request,
-        }
-        return httpx.Request("GET", place.url, headers=headers, extensions={"timeout": timeouts})
-
-    def _transport(self, place: Place) -> httpx.HTTPTransport:
+    def _connected(self, place: Place) -> WebConnection:
+        """An open connection to where `place` is."""
         proxy = None if place.addresses else proxy_of(place.url)
-        if proxy not in self._transports:
-            limits = httpx.Limits(keepalive_expiry=_IDLE)
-            try:
-                made = httpx.HTTPTransport(verify=self._context(), limits=limits, proxy=proxy)
-            except (ImportError, ValueError) as error:
-                raise RemoteError(
-                    f"the proxy that the environment names for {self.name} cannot be used",
-                    remedy="set HTTPS_PROXY to http://host:port, or NO_PROXY for this host",
-                ) from error
-            made._pool._network_backend = self._dialler  # httpx has no parameter for it
-            self._transports[proxy] = made
-        return self._transports[proxy]
+        origin = Origin.of(place.url, proxy)
+        known = self._idle.pop(origin, None)
+        if known is not None:
+            is_fresh = time.monotonic() - known.idle_since < _IDLE
+            if is_fresh and (origin.proxy or known.address in place.addresses):
+                self._use(known)
+                return known
+            known.close()
+        made = WebConnection(origin, self.name, self._patience, self._context)
+        with ExitStack() as undo:
+            undo.callback(made.close)
+            self._use(made)
+            made.open(place.addresses)
+            undo.pop_all()
+        return made
 
-    def _paced(self, response: httpx.Response) -> Iterator[bytes]:
-        assert isinstance(response.stream, httpx.SyncByteStream)
-        for part in response.stream:
-            self._take(len(part))
-            yield part
+    def _asked(
+        self, connection: WebConnection, place: Place, span: tuple[int, int] | None
+    ) -> _Answer:
+        headers = list(_SAID)
+        if span is not None:
+            headers.append(("Range", f"bytes={span[0]}-{span[1] - 1}"))
+        deadline = time.monotonic() + self._patience.request
+        connection.wire.set_patience(self._patience.request)
+        connection.wire.send(connection.origin.request(place.url, headers))
+        head, reader = self._read_head(connection.wire, deadline)
+        self._down.take(len(reader.rest), self.name)
+        self._begin_body(connection)
+        body = Body(head, reader.rest, self._read)
+        return _Answer(head, body, connection, is_last(head, old=reader.is_old))
+
+    def _read_head(self, wire: Wire, deadline: float) -> tuple[Head, HeadReader]:
+        buffer, reader, data = memoryview(bytearray(_AT_ONCE)), HeadReader(from_web=True), b""
+        left = MAX_WEB_HEAD
+        while (head := reader.feed(data)) is None or head.status < 200:
+            if head is not None:  # news that the answer is on its way
+                reader, data = HeadReader(from_web=True), reader.rest
+                if data:
+                    continue
+            wire.set_patience(deadline - time.monotonic())
+            count = wire.read_into(buffer)
+            if not count:
+                raise RemoteError(f"{self.name} closed the connection instead of answering")
+            self.answered, data, left = True, bytes(buffer[:count]), left - count
+            if left < 0:
+                raise GarbageError(f"{self.name} sends a head that does not end")
+        return head, reader
+
+    def _use(self, connection: WebConnection) -> None:
+        """This is the connection that `abort` has to cut."""
+        self._active = connection
+        if self.is_aborted:
+            raise RemoteError(f"the connection to {self.name} was closed from this side")
+
+    def _settle(self, answer: _Answer) -> None:
+        """Keep the connection of an answer that is over."""
+        connection, self._active = answer.connection, None
+        answer.body.drop_what_came()
+        if self.is_aborted or answer.is_last or not answer.body.is_over:
+            connection.close()
+            return
+        connection.idle_since = time.monotonic()
+        self._idle[connection.origin] = connection
+        if len(self._idle) > _KEPT:
+            self._idle.pop(next(iter(self._idle))).close()
+
+    def _piece(self, body: Body, length: int) -> memoryview:
+        """Read exactly so many bytes of a body; they are there until the next call."""
+        if not self._buffer:
+            self._buffer = memoryview(bytearray(MAX_PIECE))
+        filled, view = 0, self._buffer[:length]
+        while filled < length:
+            count = body.read_into(view[filled:])
+            if not count:
+                raise RemoteError(f"{self.name} ended its answer early")
+            filled += count
+        return view
+
+    def _begin_body(self, connection: WebConnection) -> None:
+        connection.wire.set_patience(self._patience.progress)
+        self._waited, self._fresh = 0.0, 0
+
+    def _read(self, view: memoryview) -> int:
+        """More bytes of a body; 0 if the server has hung up."""
+        if self._active is None:
+            raise RemoteError(f"the connection to {self.name} is closed")
+        part = view[: self._down.portion] if self._down.is_limited else view
+        began = time.monotonic()
+        with self._our_errors():
+            count = self._active.wire.read_into(part)
+        self.answered = self.answered or count > 0
+        self._judge(count, time.monotonic() - began)
+        self._down.take(count, self.name)
+        return count
+
+    def _judge(self, count: int, seconds: float) -> None:
+        """A drip of bytes is no progress; what our own limit makes us wait is not their fault."""
+        self._fresh += count
+        self._waited += seconds
+        if self._fresh >= LEAST_PROGRESS:
+            self._waited, self._fresh = 0.0, 0
+        elif self._waited > self._patience.progress:
+            raise TooSlowError(f"{self.name} sends next to nothing")
 
     @contextmanager
     def _our_errors(self) -> Iterator[None]:
         name = self.name
         try:
             yield
-        except httpx.TimeoutException as error:
+        except TimeoutError as error:
             raise TooSlowError(f"{name} did not answer in time") from error
-        except httpx.ProtocolError as error:
-            raise GarbageError(f"{name} does not speak HTTP as we do: {error}") from error
-        except httpx.TransportError as error:
-            raise RemoteError(f"the connection to {name} failed: {error}") from error
-        except httpx.InvalidURL as error:
-            raise RemoteError(f"{name} is named by what is no web address") from error
-
-
-class _Body:
-    """The parts of a body as a row of bytes."""
-
-    def __init__(self, parts: Iterator[bytes], name: str) -> None:
-        self._parts, self._name = parts, name
-        self._rest = memoryview(b"")
-
-    def fill(self, view: memoryview) -> None:
-        """Read exactly so many bytes."""
-        filled = 0
-        while filled < len(view):
-            if not self._rest:
-                part = next(self._parts, None)
-                if part is None:
-                    raise RemoteError(f"{self._name} ended its answer early")
-                self._rest = memoryview(part)
-            count = min(len(self._rest), len(view) - filled)
-            view[filled : filled + count] = self._rest[:count]
-            self._rest = self._rest[count:]
-            filled += count
-
-
-class _Dialler(httpcore.NetworkBackend):
-    """Connects httpx to the addresses that were checked, watches its sockets and can cut them."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._plain = httpcore.SyncBackend()
-        self._addresses: tuple[str, ...] = ()
-        self._streams: set[_Watched] = set()
-        self.is_aborted = False
-        self.deadline: float | None = None
-        """Until when there must be a head; None while a body is read."""
-        self.head_left = 0
-
-    def head_begins(self, addresses: tuple[str, ...]) -> None:
-        """A request to `addresses` (none: to the proxy) is about to be sent."""
-        patience = self._patience
-        self._addresses, self.head_left = addresses, MAX_HEAD
-        self.deadline = time.monotonic() + patience.connect + patience.handshake + patience.request
-
-    def head_ends(self) -> None:
-        """The head is here; from now on, progress is what counts."""
-        self.deadline = None
-
-    def abort(self) -> None:
-        self.is_aborted = True
-        for stream in list(self._streams):
-            stream.cut()
-
-    def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,
-        local_address: str | None = None,
-        socket_options: Iterable[Any] | None = None,
-    ) -> httpcore.NetworkStream:
-        problem: Exception = httpcore.ConnectError("it has no address")
-        for address in self._addresses or (host,):
-            self.refuse_if_aborted()
-            try:
-                stream = self._plain.connect_tcp(address, port, self._patience.connect)
-            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-                problem = error
-            else:
-                return self.watched(stream)
-        raise problem
-
-    def watched(self, stream: httpcore.NetworkStream) -> "_Watched":
-        made = _Watched(stream, self, self._patience.progress)
-        self._streams.add(made)
-        if self.is_aborted:
-            made.cut()
-        return made
-
-    def forget(self, stream: "_Watched") -> None:
-        self._streams.discard(stream)
-
-    def refuse_if_aborted(self) -> None:
-        if self.is_aborted:
-            raise httpcore.ConnectError("it was closed from this side")
-
-
-class _Watched(httpcore.NetworkStream):
-    """A connection on which a head comes in time and a drip is no progress."""
-
-    def __init__(self, inner: httpcore.NetworkStream, dialler: _Dialler, progress: float) -> None:
-        self._inner, self._dialler, self._progress = inner, dialler, progress
-        self._waited, self._fresh = 0.0, 0
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        began, deadline = time.monotonic(), self._dialler.deadline
-        if deadline is not None:
-            timeout = min(timeout or self._progress, deadline - began)
-        if timeout is not None and timeout <= 0:
-            raise httpcore.ReadTimeout("no head in time")
-        data = self._inner.read(max_bytes, timeout)
-        if deadline is None:
-            self._judge(len(data), time.monotonic() - began)
-        else:
-            self._waited, self._fresh = 0.0, 0
-            self._dialler.head_left -= len(data)
-            if self._dialler.head_left < 0:
-                raise httpcore.RemoteProtocolError("the head of its answer does not end")
-        return data
-
-    def _judge(self, count: int, seconds: float) -> None:
-        self._fresh += count
-        self._waited += seconds
-        if self._fresh >= LEAST_PROGRESS:
-            self._waited, self._fresh = 0.0, 0
-        elif self._waited > self._progress:
-            raise httpcore.ReadTimeout("next to nothing comes")
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._dialler.refuse_if_aborted()
-        self._inner.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._dialler.forget(self)
-        self._inner.close()
-
-    def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,
-    ) -> httpcore.NetworkStream:
-        self._dialler.forget(self)
-        return self._dialler.watched(self._inner.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        return self._inner.get_extra_info(info)
-
-    def cut(self) -> None:
-        connection = self._inner.get_extra_info("socket")
-        try:
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
-        except OSError:
-            return  # not connected, or closed already
-
-
-def _head_of(response: httpx.Response) -> Head:
-    headers = ((name.lower(), value) for name, value in response.headers.multi_items())
-    return Head(response.status_code, tuple(headers))
+        except ssl.SSLCertVerificationError as error:
+            raise RemoteError(
+                f"the certificate of {name} proves nothing: {error.verify_message}"
+            ) from error
+        except ssl.SSLError as error:
+            said = error.reason or str(error)
+            raise RemoteError(f"the connection to {name} failed: {said}") from error
+        except OSError as error:
+            said = error.strerror or str(error)
+            raise RemoteError(f"the connection to {name} failed: {said}") from error

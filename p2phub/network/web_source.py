@@ -11,7 +11,9 @@ Rules it keeps:
    `MOST_WAITING` seconds until it sends something;
  * `fetch`, `document` and `holds` return only when their thread has let go of the sink; when they
    are cancelled, the connection is cut so that this is soon;
- * a connection that was closed while it was idle is not a failure: a fresh one is tried.
+ * a connection that was closed while it was idle is not a failure: a fresh one is tried;
+ * of a server that sends nothing but whole files, at most `MOST_STREAMS` answers are kept open
+   between two runs of their files.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -25,7 +27,8 @@ from p2phub.errors import NotFoundError, RemoteError, TooSlowError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.network.waiting import one_error
-from p2phub.network.web_client import WebClient, proxy_of
+from p2phub.network.web_client import WebClient
+from p2phub.network.web_connection import proxy_of
 from p2phub.network.web_guard import PUBLIC, Guard, Place, redirected
 from p2phub.protocol.batch import one_by_one
 from p2phub.protocol.ports import AcceptFile, Holding, Sink
@@ -40,6 +43,7 @@ REMEMBERED: Final = 60.0
 """Seconds that the end of a redirect is used again; signed addresses live longer."""
 MOST_WAITING: Final = 60.0
 LEAST_WAITING: Final = 0.5
+MOST_STREAMS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class WebSource:
         self._threads = trio.CapacityLimiter(connections)
         self._idle: list[WebClient] = []
         self._active: set[WebClient] = set()
+        self._in_order: set[ContentId] = set()
+        """The files that come whole or not at all."""
+        self._streams: dict[ContentId, WebClient] = {}
+        """Those with the rest of such a file on its way; the newest stands last."""
         self._known: dict[str, _Known] = {}
         self._not_before, self._waited = 0.0, 0.0
         self._closed = False
@@ -115,10 +123,22 @@ class WebSource:
         if not run.count:
             await trio.lowlevel.checkpoint()
             return
-        await self._first(
-            self._urls.get(content, ()),
-            lambda client, place: client.fetch(place, content, table, run, sink),
-        )
+        urls = self._urls.get(content, ())
+        if content not in self._in_order:
+            await self._first(urls, lambda client, at: client.fetch(at, content, table, run, sink))
+        elif not await self._goes_on(content, table, run, sink):
+            await self._first(urls, lambda client, at: client.stream(at, content, table, run, sink))
+
+    async def _goes_on(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> bool:
+        """Go on with the answer that has the rest of the file; whether there was one."""
+        client = self._streams.pop(content, None)
+        if client is None:
+            return False
+        if not client.leads_to(run):
+            client.close()
+            return False
+        await self._run(client, lambda each: each.go_on(content, table, run, sink))
+        return True
 
     async def fetch_many(
         self, contents: Sequence[ContentId], accept: AcceptFile
@@ -135,6 +155,8 @@ class WebSource:
             client.abort()
         while self._idle:
             self._idle.pop().close()
+        while self._streams:
+            self._streams.popitem()[1].close()
         await trio.lowlevel.checkpoint()
 
     async def _probe(self, content: ContentId) -> Holding | None:
@@ -142,7 +164,10 @@ class WebSource:
             return Holding(complete=True)
         for url in self._urls[content]:
             try:
-                return await self._follow(url, lambda client, at: client.holds(at, content))
+                holding = await self._follow(url, lambda client, at: client.holds(at, content))
+                if holding is not None and holding.in_order:
+                    self._in_order.add(content)
+                return holding
             except BusyError as busy:
                 self._wait_for(busy)
                 return Holding(complete=True)
@@ -212,13 +237,13 @@ class WebSource:
         while self._idle:
             client = self._idle.pop()
             try:
-                return await self._run(client, place, job)
+                return await self._run(client, lambda each: job(each, place))
             except RemoteError as error:
                 if client.answered or isinstance(error, TooSlowError):
                     raise
-        return await self._run(self._make_client(self.name), place, job)
+        return await self._run(self._make_client(self.name), lambda each: job(each, place))
 
-    async def _run(self, client: WebClient, place: Place, job: Job[T]) -> T:
+    async def _run(self, client: WebClient, job: Callable[[WebClient], T]) -> T:
         """Do `job` in a thread; keep the client if it may be used again."""
         self._active.add(client)
         is_done = False
@@ -234,9 +259,7 @@ class WebSource:
             async with one_error(), trio.open_nursery() as nursery:
                 nursery.start_soon(cut_when_cancelled)
                 try:
-                    result = await trio.to_thread.run_sync(
-                        job, client, place, limiter=self._threads
-                    )
+                    result = await trio.to_thread.run_sync(job, client, limiter=self._threads)
                 finally:
                     is_done = True
                     nursery.cancel_scope.cancel()
@@ -244,6 +267,18 @@ class WebSource:
         finally:
             self._active.discard(client)
             if client.answered and not (client.is_aborted or self._closed):
-                self._idle.append(client)
+                self._keep(client)
             else:
                 client.close()
+
+    def _keep(self, client: WebClient) -> None:
+        content = client.streaming
+        if content is None:
+            self._idle.append(client)
+            return
+        former = self._streams.pop(content, None)
+        self._streams[content] = client
+        if former is None and len(self._streams) > MOST_STREAMS:
+            former = self._streams.pop(next(iter(self._streams)))
+        if former is not None:
+            former.close()

@@ -32,9 +32,10 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
-from p2phub.protocol.fetch_plan import Ask, FetchPlan, Leave, Wait
+from p2phub.protocol.fetch_plan import FetchPlan
 from p2phub.protocol.ports import Holding, Sink, Source
 from p2phub.protocol.source_state import Failure
+from p2phub.protocol.steps import Ask, Leave, Wait
 
 _FAILURES: tuple[tuple[type[P2PHubError], Failure], ...] = (
     (WrongBytesError, Failure.DAMAGED),  # its own copy: what it sent is for the sink to judge
@@ -294,10 +295,12 @@ class FileFetch:
         self._sink.accept(index, data)
         self._progress = now = self._clock.current_time()
         with self._lock:
+            is_due = self._plan.is_due(source, index)
             goes_on = self._plan.got(source, index, now)
             finished = self._plan.finished
         self._helped.add(source)
-        self._brought(source, len(data))
+        if is_due:
+            self._brought(source, len(data))
         if finished:
             self._trio.run_sync_soon(self._ring)
         if not goes_on:

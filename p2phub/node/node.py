@@ -138,7 +138,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
 
 def _web_seeds(config: Config, down: Throttle) -> WebSeeds:
     swarm = config.swarm
-    return WebSeeds(swarm.web_seeds, connections=swarm.connections, take=down.take)
+    return WebSeeds(swarm.web_seeds, connections=swarm.connections, down=down)
 
 
 def _data_server(

@@ -9,7 +9,7 @@ Rules it keeps:
 """
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
@@ -19,6 +19,7 @@ import trio
 from p2phub.errors import ConfigError, UsageError
 from p2phub.formats.ids import ContentId, PublisherId
 from p2phub.formats.manifest import FileEntry, Release
+from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.network.web_client import WebClient
 from p2phub.network.web_guard import Guard
 from p2phub.network.web_source import CONNECTIONS, WebSource
@@ -37,7 +38,7 @@ class _Host:
 
 
 class WebSeeds:
-    """`named`: the seeds of node.toml. `take(bytes, host)` returns when so many more may come in.
+    """`named`: the seeds of node.toml. `down`: how fast bytes may come in.
 
     Raises `ConfigError` for what is no seed.
     """
@@ -47,13 +48,13 @@ class WebSeeds:
         named: Sequence[str] = (),
         *,
         connections: int = CONNECTIONS,
-        take: Callable[[int, str], object] = lambda count, host: None,
+        down: Throttle = UNLIMITED,
     ) -> None:
         try:
             self._layouts = tuple(map(with_path, named))
         except UsageError as error:
             raise ConfigError(f"[swarm] web_seeds: {error.message}", remedy=error.remedy) from error
-        self._connections, self._take = connections, take
+        self._connections, self._down = connections, down
         self._places: WeakValueDictionary[str, trio.Semaphore] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -117,7 +118,7 @@ class WebSeeds:
             guard=guard,
             places=places,
             connections=self._connections,
-            make_client=lambda name: WebClient(name, take=lambda count: self._take(count, name)),
+            make_client=lambda name: WebClient(name, down=self._down),
         )
 
 

@@ -34,6 +34,8 @@ def end_to_give(
     asked: Asked, theirs: SourceState, ours: SourceState, sizes: PieceSizes
 ) -> Stretch | None:
     """The pieces of a run of `theirs` that `ours` should bring; None if it has none of them."""
+    if ours.is_past(asked.at):
+        return None
     their_share = theirs.share() or 1.0
     our_share = ours.share(more=1) or their_share
     keep = sizes.of(asked.at, asked.stop) * their_share / (their_share + our_share)
@@ -47,5 +49,5 @@ def is_sooner(
 ) -> bool:
     """Whether `ours` has the piece that is on its way, and would bring it in half the time."""
     share = ours.share(more=1) or theirs.share() or 1.0
-    is_held = ours.held is None or asked.at in ours.held
+    is_held = (ours.held is None or asked.at in ours.held) and not ours.is_past(asked.at)
     return is_held and seconds > 2 * sizes.of(asked.at, asked.at + 1) / share

@@ -16,7 +16,9 @@ Rules it keeps, whatever the sources do:
  * a run is asked of one source at a time. What a source that stalls was asked for is free for
    others after `patience` seconds. When nothing is free, the end of a run that will take long is
    cut off and given to whoever has nothing to do, so that both end together (end game); only its
-   last piece is ever asked of two.
+   last piece is ever asked of two;
+ * a source that has the file in order only (`Holding.in_order`) is asked for one run at a time, the
+   next one from where it is on; what passes before that counts if it is still missing.
 
 How rare a piece is and how fast a source is: `protocol/swarm.py`.
 
@@ -34,7 +36,6 @@ Ask(run=Run(first=1, count=2))
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from p2phub.formats.limits import MIB
 from p2phub.formats.pieces import Run
@@ -43,6 +44,7 @@ from p2phub.protocol.piece_set import PieceSet
 from p2phub.protocol.piece_sizes import PieceSizes
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import Asked, Failure, SourceState
+from p2phub.protocol.steps import Ask, Leave, Wait
 from p2phub.protocol.swarm import Availability, Candidate, by_rarity, first_place
 
 AIM = 1.0  # seconds of work that a run should be for one connection of its source
@@ -54,25 +56,6 @@ MOST_WAIT = 5.0  # seconds that a source of everything is not asked for what oth
 NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
 LOOK_AGAIN = 0.1  # seconds
 LONG = 0.2  # seconds of work left in a run, for each of patience, from which its end is given away
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """Ask this source for this run now."""
-
-    run: Run
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing for this source now; ask again after so many seconds, or when something happened."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Leave:
-    """Nothing for this source any more, unless it gets more or others lose what they have."""
 
 
 class FetchPlan:
@@ -122,6 +105,11 @@ class FetchPlan:
         """How many pieces have not been accepted yet."""
         return self._left
 
+    def is_due(self, source: str, index: int) -> bool:
+        """Whether piece `index` is still missing, or `source` was asked for it all the same."""
+        state = self._sources.get(source)
+        return not self._got[index] or (state is not None and state.asked_for(index) is not None)
+
     def stalled(self, now: float, seconds: float) -> set[str]:
         """Sources that were asked for something and have brought nothing for so many seconds."""
         return {
@@ -141,8 +129,8 @@ class FetchPlan:
         )
         state = self._sources.get(source)
         if state is None:
-            cursor = first_place(self._seed, self._count)
-            self._sources[source] = SourceState(held, cursor)
+            cursor = 0 if holding.in_order else first_place(self._seed, self._count)
+            self._sources[source] = SourceState(held, cursor, in_order=holding.in_order)
         else:
             if held is not None and held != state.held:
                 state.grew = now
@@ -168,6 +156,8 @@ class FetchPlan:
             return Leave()
         if now < state.not_before:
             return Wait(state.not_before - now)
+        if state.in_order and state.asked:
+            return Wait(LOOK_AGAIN)
         self._free_stalled(now)
         run = self._next_free(state, now) or self._next_late(state, now)
         if run is None:
@@ -179,12 +169,16 @@ class FetchPlan:
         """The sink has accepted piece `index` from `source`. Whether the source may go on with its
         run; if not, others bring the rest, and it is `done`.
         """
-        if not self._got[index]:
+        is_new = not self._got[index]
+        if is_new:
             self._got[index] = 1
             self._left -= 1
             self._free.remove(index, index + 1)
         state = self._sources.get(source)
         asked = None if state is None else state.asked_for(index)
+        if state is not None and state.in_order and asked is None:
+            state.passed(self._sizes.of(index, index + 1), now, is_new=is_new)
+            return any(self._got.find(0, each.at, each.stop) >= 0 for each in state.asked)
         if state is None or asked is None:  # it has left, and was a moment late
             return False
         state.brought(self._sizes.of(index, index + 1), now)
@@ -240,7 +234,8 @@ class FetchPlan:
                 first = self._apart(state, first, stop, now)
                 stop = self._stop_of(first, stop, state, free)
                 self._free.remove(first, stop)
-                state.cursor, state.awaited = stop % self._count, None
+                state.cursor = stop if state.in_order else stop % self._count
+                state.awaited = None
                 return Run(first, stop - first)
             state.order.pop()
         return None
@@ -248,7 +243,7 @@ class FetchPlan:
     def _apart(self, state: SourceState, first: int, stop: int, now: float) -> int:
         """Where to begin in a stretch: in a swarm, where no other node is at work on it."""
         is_swarm = any(each.is_growing(now) for each in self._sources.values())
-        if not is_swarm or first == state.cursor:
+        if not is_swarm or state.in_order or first == state.cursor:
             return first
         if self._sizes.of(first, stop) < 2 * self._want(state):
             return first
@@ -265,7 +260,7 @@ class FetchPlan:
         growing = [
             each for each in self._sources.values() if each.is_growing(now) and not each.dropped
         ]
-        if state.held is not None or not growing:
+        if state.held is not None or state.in_order or not growing:
             return False
         share = state.share(more=1)
         if best.count:
@@ -289,9 +284,8 @@ class FetchPlan:
                 each.held for each in known if each.held is not None and not each.dropped
             )
         state.seen = self._version
-        state.order = by_rarity(
-            self._free, state.held, self._availability, state.cursor, self._count
-        )
+        rarity = Availability() if state.in_order else self._availability
+        state.order = by_rarity(self._free, state.held, rarity, state.cursor, self._count)
         state.order.reverse()
 
     def _stop_of(self, first: int, limit: int, state: SourceState, free: PieceSet) -> int:

@@ -31,6 +31,9 @@ class Holding:
 
     complete: bool
     ranges: tuple[tuple[int, int], ...] = ()
+    in_order: bool = False
+    """Whether it can only be had from its first byte on: what is asked of such a source comes one
+    run at a time, and pieces before it may come too."""
 
 
 AcceptFile = Callable[[ContentId, memoryview], None]

@@ -62,6 +62,8 @@ class SourceState:
     held: PieceSet | None  # None: all
     cursor: int
     """Where its last run ended."""
+    in_order: bool = False
+    """Whether it can only go on from there, or begin again with the first piece."""
     rate: Rate = field(default_factory=Rate)
     grew: float = -GROWS
     """When it last said that it has more than before."""
@@ -118,6 +120,15 @@ class SourceState:
         """A piece of `size` bytes came from it."""
         self.failures = 0
         self.rate.add(size, now)
+
+    def passed(self, size: int, now: float, *, is_new: bool) -> None:
+        """A piece of `size` bytes came from it that stands before what it was asked for."""
+        self.failures = 0 if is_new else self.failures
+        self.rate.add(size, now)
+
+    def is_past(self, index: int) -> bool:
+        """Whether it would have to begin again for this piece."""
+        return self.in_order and index < self.cursor
 
     def failed(self, failure: Failure, now: float) -> None:
         """Count what it did."""

@@ -107,6 +107,16 @@ def check_status(head: Head, name: str, *, now: float, size: int | None = None) 
         raise GarbageError(f"{name} answers in an encoding that nobody asked for")
 
 
+def is_last(head: Head, *, old: bool) -> bool:
+    """Whether the server hangs up behind this answer. `old`: it is one of HTTP/1.0.
+
+    >>> is_last(Head(200, (("connection", "Close"),)), old=False), is_last(Head(200, ()), old=True)
+    (True, True)
+    """
+    said = {word.strip().lower() for each in _all(head, "connection") for word in each.split(",")}
+    return "keep-alive" not in said if old else "close" in said
+
+
 def retry_after(text: str, now: float) -> float:
     """Seconds to wait: a number or a date as HTTP writes it.
 

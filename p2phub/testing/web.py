@@ -220,6 +220,45 @@ def without_ranges(exchange: Exchange) -> None:
     exchange.whole(200, exchange.data or b"")
 
 
+def in_chunks(exchange: Exchange) -> None:
+    """Always sends the whole file, in chunks of odd sizes, and does not say how long it is."""
+    data = memoryview(exchange.data or b"")
+    exchange.head(200, Transfer_Encoding="chunked")
+    for start in range(0, len(data), 70_001):
+        part = data[start : start + 70_001]
+        exchange.wfile.write(b"%x\r\n" % len(part) + part + b"\r\n")
+    exchange.wfile.write(b"0\r\n\r\n")
+
+
+def as_of_old(exchange: Exchange) -> None:
+    """The whole file over HTTP/1.0, as `python -m http.server` sends it, after some news."""
+    exchange.wfile.write(b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n")
+    exchange.wfile.write(b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\n" + (exchange.data or b""))
+    exchange.close_connection = True
+
+
+def breaking_off(after: int, then: Answer = without_ranges) -> Answer:
+    """Sends the whole file and breaks off after so many bytes of it."""
+
+    def answer(exchange: Exchange) -> None:
+        data = exchange.data or b""
+        if len(data) <= after:
+            then(exchange)
+            return
+        exchange.head(200, Content_Length=len(data))
+        exchange.wfile.write(data[:after])
+        exchange.close_connection = True
+
+    return answer
+
+
+def whole_and_wrong(exchange: Exchange) -> None:
+    """Always sends the whole file, and one wrong bit in the middle of it."""
+    data = bytearray(exchange.data or b"")
+    data[len(data) // 2] ^= 1
+    exchange.whole(200, bytes(data))
+
+
 def other_range(exchange: Exchange) -> None:
     """Says that it sends the bytes after those that were asked for."""
     data = exchange.data or b""

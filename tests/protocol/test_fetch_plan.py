@@ -3,9 +3,10 @@ import time
 import pytest
 
 from p2phub.formats.pieces import Run
-from p2phub.protocol.fetch_plan import LEAST_RUN, Ask, FetchPlan, Leave, Wait
+from p2phub.protocol.fetch_plan import LEAST_RUN, FetchPlan
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import FIRST_BACK_OFF, MAX_FAILURES, SLOW_COUNTS, Failure
+from p2phub.protocol.steps import Ask, Leave, Wait
 
 MIB = 1 << 20
 ALL = Holding(complete=True)
