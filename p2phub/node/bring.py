@@ -15,7 +15,6 @@ import trio
 
 from p2phub.errors import (
     NoSourceError,
-    NotFoundError,
     UntrustedError,
     WrongBytesError,
     plain_errors,
@@ -38,8 +37,9 @@ from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
-from p2phub.store.blobs import Blobs
+from p2phub.protocol.repeats import without_repeats
 from p2phub.store.partial import Partial
+from p2phub.store.shelf import Shelf
 
 FILES_AT_ONCE = 4
 ATTEMPTS = 3
@@ -80,11 +80,16 @@ class Bringing:
         self.progress.add(size)
         self.services.traffic.down.add(size)
 
+    def count_here(self, size: int) -> None:
+        """So many bytes were on this disk."""
+        self.linked += size
+        self.progress.add(size)
+
 
 async def bring_all(
     services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
 ) -> Bringing:
-    missing = await services.on_disk(_missing, services.store.blobs, files)
+    missing = await services.on_disk(_missing, services.store.shelf, files)
     total = sum(file.size for file in files)
     to_fetch = sum(file.size for file in missing)
     report(Planned(len(files), total, total - to_fetch, to_fetch))
@@ -114,19 +119,11 @@ async def bring_part(
     return bringing
 
 
-def _missing(blobs: Blobs, files: Sequence[FileEntry]) -> list[FileEntry]:
+def _missing(shelf: Shelf, files: Sequence[FileEntry]) -> list[FileEntry]:
     """The files that are not here as they should be, each content once."""
     unique = {file.content: file for file in files}
-    return [file for content, file in unique.items() if not _is_right(blobs, content)]
-
-
-def _is_right(blobs: Blobs, content: ContentId) -> bool:
-    """Whether a blob is what it was when it was verified, and its piece table too."""
-    try:
-        with blobs.opened(content):
-            return blobs.table(content) is not None
-    except (NotFoundError, UntrustedError):
-        return False
+    here = shelf.right(unique)
+    return [file for content, file in unique.items() if content not in here]
 
 
 async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> None:
@@ -206,7 +203,6 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
 async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     """One file: table, local pieces, missing pieces, blob."""
     services, store = bringing.services, bringing.services.store
-    label = "/".join(file.path)
     if await _came_meanwhile(bringing, file):
         return
     sources = await _sources(bringing, [file.content], again=again)
@@ -214,27 +210,26 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     wanted = covering(table, [(0, table.size)] if bringing.only is None else bringing.only)
-    part = sum(table.offset(run.first + run.count) - table.offset(run.first) for run in wanted)
-    partial = await services.on_disk(store.partials.open, file.content, table, part=part)
+    partial = await services.on_disk(store.partials.open, file.content, table, part=0)
     try:
         counted = partial.bytes_done if again or bringing.only is not None else 0
         await services.on_disk(store.link_pieces, partial, wanted=wanted)
-        here = partial.bytes_done - counted
-        bringing.linked += here
-        bringing.progress.add(here)
-        missing = both(partial.missing(), wanted)
-        if missing:
-            fetch = FileFetch(
-                label,
-                file.content,
-                table,
-                partial,
-                missing=missing,
-                patience=services.traffic.paces.patience(PATIENCE),
-                seed=_own_place(services),
-                brought=bringing.count,
-            )
-            await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
+        bringing.count_here(partial.bytes_done - counted)
+        for _ in range(ATTEMPTS):
+            if missing := without_repeats(table, both(partial.missing(), wanted)):
+                fetch = FileFetch(
+                    "/".join(file.path),
+                    file.content,
+                    table,
+                    partial,
+                    missing=missing,
+                    patience=services.traffic.paces.patience(PATIENCE),
+                    seed=_own_place(services),
+                    brought=bringing.count,
+                )
+                await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
+                linked = await services.on_disk(store.link_pieces, partial, wanted=wanted)
+                bringing.count_here(linked)
         if bringing.only is None or partial.complete:
             await services.on_disk(partial.commit)
     finally:
@@ -337,10 +332,9 @@ async def _fetch(
 async def _came_meanwhile(bringing: Bringing, file: FileEntry) -> bool:
     """Whether a file is here now; another pull may have brought it."""
     services = bringing.services
-    if not await services.on_disk(_is_right, services.store.blobs, file.content):
+    if not await services.on_disk(services.store.shelf.right, [file.content]):
         return False
-    bringing.linked += file.size
-    bringing.progress.add(file.size)
+    bringing.count_here(file.size)
     return True
 
 

@@ -7,12 +7,11 @@ matches, and the verified ranges of files that are still being fetched. All repo
 private ones will be kept back here, by `peer`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from p2phub.errors import NotFoundError
 from p2phub.formats.ids import ContentId, PublisherId
+from p2phub.protocol.batch import Opener
 from p2phub.protocol.ports import FileReader, Holding
-from p2phub.store.reader import BlobReader, PartialReader
 from p2phub.store.store import Store
 
 
@@ -41,16 +40,11 @@ class Library:
 
     def open(self, content: ContentId) -> FileReader:
         """Open what `holding` named. Raises `NotFoundError` or `DamagedBlobError`."""
-        if self._store.blobs.has(content):
-            blobs = self._store.blobs
-            fd, place = blobs.open_verified(content), blobs.place(content)
-            if place is not None:
-                return BlobReader(fd, place, blobs.stamp(content))
-            return BlobReader(fd, blobs.path(content))
-        partial = self._store.partials.get(content)
-        if partial is None:
-            raise NotFoundError(f"there is no {content} here any more")
-        return PartialReader(partial)
+        return self._store.shelf.open(content)
+
+    def openers(self, contents: Sequence[ContentId], peer: str | None) -> Sequence[Opener | None]:
+        """For each of many small files what opens it; None if not all of it is here."""
+        return self._store.shelf.openers(contents)
 
     def head(self, publisher: bytes, peer: str | None) -> bytes | None:
         """The newest head that is known of a publisher."""

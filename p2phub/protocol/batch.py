@@ -39,6 +39,8 @@ MAX_BATCH_BYTES: Final = 4 * MIB
 MAX_BATCH_BODY: Final = MAX_BATCH_FILES * (len(str(MAX_PIECE)) + 66)
 """Bytes of a request: a size, a dash, 64 digits and the end of the line for each file."""
 _FRAME: Final = struct.Struct("<HI")
+Opener = Callable[[], FileReader]
+"""Opens a file to send. Raises `NotFoundError` or `DamagedBlobError`."""
 FRAME: Final = _FRAME.size
 """Bytes in front of each file."""
 HERE, MISSING, DAMAGED = 200, 404, 500
@@ -87,23 +89,19 @@ def parse_batch(body: bytes) -> tuple[ContentId, ...]:
 class FileBatch:
     """The body of an answer: frames and files, of which one is open at a time.
 
-    `is_held` says, file by file, whether it is to be sent. Used by one thread at a time.
+    `openers`: for each file what opens it, None if it is not here. Used by one thread at a time.
     """
 
     def __init__(
         self,
         contents: Sequence[ContentId],
-        is_held: Sequence[bool],
-        open_file: Callable[[ContentId], FileReader],
+        openers: Sequence[Opener | None],
     ) -> None:
         self.contents = tuple(contents)
-        self.length = sum(
-            FRAME + (content.size if held else 0)
-            for content, held in zip(contents, is_held, strict=True)
-        )
+        todo = tuple(zip(self.contents, openers, strict=True))
+        self.length = sum(FRAME + (content.size if opener else 0) for content, opener in todo)
         """Bytes of the whole body."""
-        self._todo = iter(tuple(zip(contents, is_held, strict=True)))
-        self._open_file = open_file
+        self._todo = iter(todo)
         self._reader: FileReader | None = None
         self._frame = b""
         self._offset = self._left = 0
@@ -130,12 +128,12 @@ class FileBatch:
         following = next(self._todo, None)
         if following is None:
             return False
-        content, held = following
-        status, self._offset, self._left = (HERE if held else MISSING), 0, 0
-        if held:
+        content, opener = following
+        status, self._offset, self._left = (HERE if opener else MISSING), 0, 0
+        if opener:
             self._left = content.size
             try:
-                self._reader = self._open_file(content)
+                self._reader = opener()
             except (DamagedBlobError, NotFoundError):
                 status = DAMAGED
         self._frame = frame(status, self._left)

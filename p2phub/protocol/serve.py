@@ -42,7 +42,7 @@ from p2phub.errors import (
 from p2phub.formats.digest import from_hexadecimal, hexadecimal
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import KIB, MAX_ERROR_TEXT, MAX_FILE
-from p2phub.protocol.batch import FileBatch, parse_batch
+from p2phub.protocol.batch import FileBatch, Opener, parse_batch
 from p2phub.protocol.ports import FileReader, Holding
 
 FILES: Final = "/v1/files/"
@@ -65,7 +65,9 @@ class Held(Protocol):
     """What this node has and may show. Every method may be called from any thread."""
 
     def holding(self, content: ContentId, peer: str | None) -> Holding | None:
-        """What is held of a file that `peer` may see; None if nothing."""
+        """What is held of a file that `peer` may see, no ranges if that is about to begin; None if
+        nothing.
+        """
         ...
 
     def document(self, digest: bytes, peer: str | None) -> bytes | None:
@@ -78,6 +80,12 @@ class Held(Protocol):
 
     def open(self, content: ContentId) -> FileReader:
         """Open what `holding` named. Raises `NotFoundError` or `DamagedBlobError`."""
+        ...
+
+    def openers(self, contents: Sequence[ContentId], peer: str | None) -> Sequence[Opener | None]:
+        """For each of many small files what opens it; None for one that is not here as a whole, or
+        that `peer` may not see.
+        """
         ...
 
 
@@ -255,12 +263,7 @@ def _file(request: Request, content: ContentId, held: Held, peer: str | None, mo
 
 def _many_files(request: Request, held: Held, peer: str | None, most: int) -> Answer:
     contents = parse_batch(request.body)
-    holdings = [held.holding(content, peer) for content in contents]
-    is_held = [
-        holding is not None and _covers(holding, 0, content.size)
-        for content, holding in zip(contents, holdings, strict=True)
-    ]
-    body = FileBatch(contents, is_held, held.open)
+    body = FileBatch(contents, held.openers(contents, peer))
     if body.length > most:
         raise RefusedError(f"ask for at most {most} bytes at a time here, not {body.length}")
     headers = (("Content-Type", "application/octet-stream"), ("Content-Length", str(body.length)))

@@ -20,18 +20,28 @@ computed the content id from the very bytes.
 
 import contextlib
 import os
+import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from p2phub.errors import NoSpaceError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
-from p2phub.store.disk import PRIVATE, READ_ONLY, Disk, is_folder, is_plain
+from p2phub.store.disk import (
+    PRIVATE,
+    READ_ONLY,
+    Disk,
+    PathText,
+    disk_errors,
+    is_folder,
+    is_plain,
+)
 from p2phub.store.index import Index, Statements
 from p2phub.store.journal import Journal
 from p2phub.store.layout import Layout
+from p2phub.store.rows import place_in, row_of, rows_of
 from p2phub.store.stamp import Stamp, stamp_now
 
 FEW = 8
@@ -42,7 +52,7 @@ FEW = 8
 class Arrival:
     """A complete, verified file that is to become a blob."""
 
-    path: Path
+    path: PathText
     """Where it lies now, on the store's own file system."""
     content: ContentId
     table: PieceTable
@@ -76,25 +86,35 @@ class Adopter:
 
         What is a blob already stays where it lies: its owner removes it.
         """
-        fresh = []
-        for content, arrival in {arrival.content: arrival for arrival in arrivals}.items():
-            if not self._is_here(content) or self.place(content):
-                fresh.append(arrival)
-            elif arrival.sha256 is not None:
-                self.note_sha256(content, arrival.sha256)
+        fresh = self._fresh(arrivals)
         contents = [arrival.content for arrival in fresh]
         try:
             self._journal.begin("put", contents)
             self._sync_each([arrival.path for arrival in fresh])
             with self._moving:
-                late = [arrival for arrival in fresh if not self._is_stored(arrival.content)]
-                self._place_all(late)
+                rows = rows_of(self._index, contents)
+                in_place = {content for content, row in rows.items() if place_in(row)}
+                stored = rows.keys() - in_place
+                late = [arrival for arrival in fresh if arrival.content not in stored]
+                self._place_all(late, in_place)
         except P2PHubError:
             with contextlib.suppress(P2PHubError):
                 self._end_put(contents)
             raise
         self._journal.end("put", contents)
         return [arrival.content for arrival in late]
+
+    def _fresh(self, arrivals: Sequence[Arrival]) -> list[Arrival]:
+        """Those that are no blob of ours yet, each once; of the others, the SHA-256 is noted."""
+        unique = {arrival.content: arrival for arrival in arrivals}
+        rows = rows_of(self._index, unique)
+        fresh = []
+        for content, arrival in unique.items():
+            if content not in rows or not self._is_here(content) or self.place(content):
+                fresh.append(arrival)
+            elif arrival.sha256 is not None:
+                self.note_sha256(content, arrival.sha256)
+        return fresh
 
     def put_in_place(self, files: Sequence[Placed]) -> list[ContentId]:
         """Make blobs of files where they lie, all or none; those that were not there before.
@@ -143,14 +163,12 @@ class Adopter:
 
     def known(self, content: ContentId) -> bool:
         """Whether there is a row."""
-        with self._index.read() as statements:
-            return statements.one("blobs.find", content.digest, content.size) is not None
+        return row_of(self._index, content) is not None
 
     def place(self, content: ContentId) -> Path | None:
         """Where a blob lies that is a file of a person; None for a file of ours, or nothing."""
-        with self._index.read() as statements:
-            row = statements.one("blobs.find", content.digest, content.size)
-        return Path(os.fsdecode(row[6])) if row and row[6] is not None else None
+        row = row_of(self._index, content)
+        return place_in(row) if row else None
 
     def note_sha256(self, content: ContentId, digest: bytes) -> None:
         """This node has hashed the whole file."""
@@ -225,10 +243,6 @@ class Adopter:
     def _is_file_here(self, content: ContentId) -> bool:
         return os.path.lexists(self.place(content) or self._layout.blob(content))
 
-    def _is_stored(self, content: ContentId) -> bool:
-        """Whether it is a blob that is a file of ours."""
-        return self.known(content) and self.place(content) is None
-
     def _remove_link(self, content: ContentId) -> None:
         """What lies among the blobs under this name, unless it is a file of ours."""
         link = self._layout.blob(content)
@@ -256,46 +270,46 @@ class Adopter:
         with self._index.write() as statements:
             _drop_row(statements, content)
 
-    def _place_all(self, arrivals: Sequence[Arrival]) -> None:
-        moved: dict[Arrival, Stamp] = {}
+    def _place_all(self, arrivals: Sequence[Arrival], in_place: Collection[ContentId]) -> None:
+        """Rename them and write their rows. `in_place`: those that files of persons were so far."""
+        moved: list[tuple[Arrival, Stamp]] = []
         try:
             self._rename_all(arrivals, moved)
-            for arrival in arrivals:
-                self._disk.set_mode(self._layout.blob(arrival.content), READ_ONLY)
             with self._index.write() as statements:
-                for arrival in arrivals:
-                    stamp = self._still(arrival, moved[arrival])
-                    _drop_row(statements, arrival.content)  # of a file in place
-                    _add_row(statements, arrival, stamp)
+                for content in in_place:
+                    _drop_row(statements, content)
+                placed = [(arrival, self._still(arrival, before)) for arrival, before in moved]
+                _add_rows(statements, placed)
         except P2PHubError:
-            for arrival, before in moved.items():
+            for arrival, before in moved:
                 with contextlib.suppress(P2PHubError):
                     self._still(arrival, before)
                     self._disk.rename(self._layout.blob(arrival.content), arrival.path)
                     self._disk.set_mode(arrival.path, PRIVATE)
             raise
 
-    def _rename_all(self, arrivals: Sequence[Arrival], moved: dict[Arrival, Stamp]) -> None:
-        folders = {self._layout.blob(arrival.content).parent for arrival in arrivals}
-        for folder in [folder for folder in folders if not folder.exists()]:
-            self._disk.make_folder(folder)
-            folders.add(self._layout.blobs)
-        for arrival in arrivals:
-            before = self._stamp(arrival.path)
-            self._disk.rename(arrival.path, self._layout.blob(arrival.content))
-            moved[arrival] = before
+    def _rename_all(self, arrivals: Sequence[Arrival], moved: list[tuple[Arrival, Stamp]]) -> None:
+        """Give each its name, durably, and make it read-only; what has its name is `moved`."""
+        targets = [self._layout.blob_text(arrival.content) for arrival in arrivals]
+        folders = set(map(os.path.dirname, targets))
+        for folder in [each for each in folders if not os.path.exists(each)]:
+            self._disk.make_folder(Path(folder))
+            folders.add(str(self._layout.blobs))
+        writable = []
+        for arrival, target in zip(arrivals, targets, strict=True):
+            found = _look(arrival.path)
+            self._disk.rename(arrival.path, target)
+            moved.append((arrival, Stamp.of(found)))
+            if stat.S_IMODE(found.st_mode) != READ_ONLY:
+                writable.append(target)
         self._sync_each(sorted(folders))
-
-    def _stamp(self, path: Path) -> Stamp:
-        found = stamp_now(path)
-        if found is None:
-            raise P2PHubError(f"{path} is gone", remedy="run the command again")
-        return found
+        for target in writable:
+            self._disk.set_mode(target, READ_ONLY)
 
     def _still(self, arrival: Arrival, before: Stamp) -> Stamp:
         """The stamp of a file that has its new name, if it is the one that was verified."""
-        path = self._layout.blob(arrival.content)
-        now = self._stamp(path)
+        path = self._layout.blob_text(arrival.content)
+        now = Stamp.of(_look(path))
         if not now.is_renamed(before):
             raise P2PHubError(
                 f"somebody changed {path} while it was put there",
@@ -303,7 +317,7 @@ class Adopter:
             )
         return now
 
-    def _sync_each(self, paths: Sequence[Path]) -> None:
+    def _sync_each(self, paths: Sequence[PathText]) -> None:
         if len(paths) > FEW:
             self._disk.sync_all(self._layout.blobs)
             return
@@ -314,6 +328,28 @@ class Adopter:
         """Unmark those that were put back; what could not be is left to `recovery`."""
         back = [content for content in contents if not self._layout.blob(content).exists()]
         self._journal.end("put", back)
+
+
+def _look(path: PathText) -> os.stat_result:
+    """What lies there, be it a link."""
+    with disk_errors(path):
+        try:
+            return os.lstat(path)
+        except FileNotFoundError:
+            raise P2PHubError(f"{path} is gone", remedy="run the command again") from None
+
+
+def _add_rows(statements: Statements, placed: Sequence[tuple[Arrival, Stamp]]) -> None:
+    """Write the rows of many blobs; small ones have no table and no pieces."""
+    for arrival, stamp in placed:
+        if arrival.content.has_table:
+            _add_row(statements, arrival, stamp)
+    small = (
+        (arrival.content.digest, arrival.content.size, *stamp.row)
+        for arrival, stamp in placed
+        if not arrival.content.has_table
+    )
+    statements.many("blobs.add_small", small)
 
 
 def _add_row(statements: Statements, file: Arrival | Placed, stamp: Stamp) -> int:

@@ -40,6 +40,7 @@ from p2phub.store.index import Index, Row
 from p2phub.store.ingest import Ingested
 from p2phub.store.intake import Intake
 from p2phub.store.layout import Layout
+from p2phub.store.rows import place_in, row_of, rows_of, stamp_in
 from p2phub.store.sources import Sources
 from p2phub.store.space import Space
 from p2phub.store.stamp import Stamp, stamp_now
@@ -76,6 +77,10 @@ class Blobs:
         """Whether there is a row, whatever became of the file."""
         return self._row(content) is not None
 
+    def known_of(self, contents: Iterable[ContentId]) -> set[ContentId]:
+        """Those of `contents` that have a row."""
+        return set(rows_of(self._index, contents))
+
     def has(self, content: ContentId) -> bool:
         """Whether the whole file is here. A file that somebody has removed is forgotten."""
         if self._row(content) is None:
@@ -96,7 +101,7 @@ class Blobs:
     def stamp(self, content: ContentId) -> Stamp | None:
         """What its file had when its bytes were right; None if it is not here."""
         row = self._row(content)
-        return _stamp(row, content) if row else None
+        return stamp_in(row, content) if row else None
 
     def open_verified(self, content: ContentId) -> int:
         """An open file descriptor of bytes that match `content`; the caller closes it.
@@ -106,11 +111,11 @@ class Blobs:
         row = self._row(content)
         if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
-        place = _place(row)
+        place = place_in(row)
         with ExitStack() as undo:
             fd = self._open(content, place)
             undo.callback(os.close, fd)
-            if Stamp.of(os.fstat(fd)) != _stamp(row, content):
+            if Stamp.of(os.fstat(fd)) != stamp_in(row, content):
                 self._recheck(content, fd, place)
             undo.pop_all()
         if place is not None and not self._index.read_only:
@@ -233,7 +238,7 @@ class Blobs:
         row = self._row(content)
         if row is None:
             raise NotFoundError(f"there is no blob {content} in this store")
-        whole, place = hashlib.sha256(), _place(row)
+        whole, place = hashlib.sha256(), place_in(row)
         with self._opened_as_it_is(content, place) as fd:
             before = Stamp.of(os.fstat(fd))
             table, bad = self._bad_pieces(fd, content, lambda _, data: whole.update(data), progress)
@@ -242,7 +247,7 @@ class Blobs:
         if bad:
             self._quarantine(content, before, place)
             return Examined(table.count, tuple(bad), b"")
-        if before != _stamp(row, content):
+        if before != stamp_in(row, content):
             self._set_stamp(content, before)
         if row[5] is None and not self._index.read_only:
             with contextlib.suppress(NoSpaceError):
@@ -261,9 +266,9 @@ class Blobs:
         """Make a blob of a complete file whose bytes the caller has verified."""
         self.adopt_many([Arrival(path, content, table, sha256)])
 
-    def adopt_many(self, arrivals: Sequence[Arrival]) -> None:
-        """The same for several, all or none."""
-        self._adopter.put(arrivals)
+    def adopt_many(self, arrivals: Sequence[Arrival]) -> list[ContentId]:
+        """The same for several, all or none; those that were no blob before."""
+        return self._adopter.put(arrivals)
 
     def take_out(self, content: ContentId, target: Path) -> bool:
         """Move a file that has the name of a blob and is unknown to the index: see `adoption`."""
@@ -303,13 +308,12 @@ class Blobs:
     # ------------------------------------------------------------ one blob's file and row
 
     def _row(self, content: ContentId) -> Row | None:
-        with self._index.read() as statements:
-            return statements.one("blobs.find", content.digest, content.size)
+        return row_of(self._index, content)
 
     def _usable(self, content: ContentId, in_place: bool) -> PieceTable | None:
         """The table of a blob that is here and right. A file in place is none of ours."""
         row = self._row(content)
-        if row is None or (_place(row) and not in_place):
+        if row is None or (place_in(row) and not in_place):
             return None
         with contextlib.suppress(NotFoundError, UntrustedError, RefusedError):
             os.close(self.open_verified(content))
@@ -341,7 +345,7 @@ class Blobs:
         """Its stamp is another: hash it again; remember the new stamp, or quarantine it."""
         with self._rechecking:
             row = self._row(content)
-            if row is not None and Stamp.of(os.fstat(fd)) == _stamp(row, content):
+            if row is not None and Stamp.of(os.fstat(fd)) == stamp_in(row, content):
                 return  # another thread was faster
             if place is None:
                 with contextlib.suppress(P2PHubError):
@@ -389,12 +393,3 @@ class Blobs:
             with contextlib.suppress(NoSpaceError):
                 return self._adopter.forget(content)
         return False
-
-
-def _stamp(row: Row, content: ContentId) -> Stamp:
-    device, inode, mtime_ns, ctime_ns = row[1:5]
-    return Stamp.from_row(device, inode, mtime_ns, ctime_ns, content.size)
-
-
-def _place(row: Row) -> Path | None:
-    return Path(os.fsdecode(row[6])) if row[6] is not None else None

@@ -25,14 +25,18 @@ import os
 import shutil
 import stat
 import struct
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from p2phub.errors import NoSpaceError, P2PHubError, QuotaError, RefusedError
 
 Progress = Callable[[int], None]
 """Told how many more bytes are done, from whatever thread does the work."""
+
+PathText = Path | str
+"""What is done to thousands of files takes their paths as text: to make a `Path` of each costs more
+than the system call."""
 
 FICLONE = 0x40049409
 FICLONERANGE = 0x4020940D
@@ -52,16 +56,28 @@ def no_progress(count: int) -> None:
     """For callers that do not want to know."""
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the system says about `path` into an error of ours."""
-    try:
-        yield
-    except OSError as error:
-        raise _ours(error, path) from error
+class disk_errors:
+    """Turn what the system says about `path` into an error of ours, inside of `with`."""
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: PathText) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Nothing is to be done yet."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise _ours(error, self._path) from error
 
 
-def _ours(error: OSError, path: Path) -> P2PHubError:
+def _ours(error: OSError, path: PathText) -> P2PHubError:
     reason = error.strerror or str(error)
     if error.errno in _FULL:
         return NoSpaceError(
@@ -92,7 +108,7 @@ def _ours(error: OSError, path: Path) -> P2PHubError:
 class Disk:
     """The changes a store makes to a disk. Thread-safe: it holds no state."""
 
-    def _about_to(self, action: str, path: Path) -> None:
+    def _about_to(self, action: str, path: PathText) -> None:
         """Called before every change; the fakes fail here."""
 
     def make_folder(self, path: Path) -> None:
@@ -108,7 +124,7 @@ class Disk:
             if path.stat().st_mode & 0o777 != 0o700:
                 path.chmod(0o700)
 
-    def create(self, path: Path, mode: int = PRIVATE) -> int:
+    def create(self, path: PathText, mode: int = PRIVATE) -> int:
         """A new file, open for reading and writing. An existing one is an error."""
         self._about_to("create", path)
         with disk_errors(path):
@@ -133,7 +149,7 @@ class Disk:
         with disk_errors(path):
             os.ftruncate(fd, size)
 
-    def write(self, fd: int, data: bytes | memoryview, offset: int, path: Path) -> None:
+    def write(self, fd: int, data: bytes | memoryview, offset: int, path: PathText) -> None:
         """All of `data` at `offset`."""
         self._about_to("write", path)
         with disk_errors(path):
@@ -170,7 +186,7 @@ class Disk:
         with disk_errors(path):
             os.fsync(fd)
 
-    def sync_path(self, path: Path) -> None:
+    def sync_path(self, path: PathText) -> None:
         """The same for a folder (the names in it), or for a file that is not open."""
         self._about_to("sync_path", path)
         with disk_errors(path):
@@ -190,11 +206,11 @@ class Disk:
             finally:
                 os.close(fd)
 
-    def rename(self, source: Path, target: Path) -> None:
+    def rename(self, source: PathText, target: PathText) -> None:
         """Give the file or folder its new name, in place of whatever file had it."""
         self._about_to("rename", target)
         with disk_errors(target):
-            source.rename(target)
+            os.rename(source, target)
 
     def rename_new(self, source: Path, target: Path) -> bool:
         """Give the file its new name unless somebody has it: then False."""
@@ -212,22 +228,22 @@ class Disk:
             source.unlink()
         return True
 
-    def set_mode(self, path: Path, mode: int) -> None:
+    def set_mode(self, path: PathText, mode: int) -> None:
         self._about_to("set_mode", path)
         with disk_errors(path):
-            path.chmod(mode)
+            os.chmod(path, mode)
 
-    def link(self, target: str, path: Path) -> None:
+    def link(self, target: str, path: PathText) -> None:
         """A symbolic link at `path` that says `target`."""
         self._about_to("link", path)
         with disk_errors(path):
-            path.symlink_to(target)
+            os.symlink(target, path)
 
-    def remove(self, path: Path) -> None:
+    def remove(self, path: PathText) -> None:
         """Remove a file or link; fine if it is gone."""
         self._about_to("remove", path)
         with disk_errors(path), contextlib.suppress(FileNotFoundError):
-            path.unlink()
+            os.unlink(path)
 
     def remove_tree(self, path: Path) -> None:
         """Remove whatever is there, a folder with all that is in it; fine if it is gone. Follows no
@@ -249,7 +265,7 @@ class Disk:
         return found.f_bavail * found.f_frsize
 
 
-def read_into(fd: int, buffer: memoryview, offset: int, path: Path) -> int:
+def read_into(fd: int, buffer: memoryview, offset: int, path: PathText) -> int:
     """Fill `buffer` from `offset` on; fewer bytes only where the file ends."""
     done = 0
     with disk_errors(path):

@@ -30,6 +30,12 @@ from p2phub.formats.ids import ContentId
 from p2phub.store.disk import Disk
 
 
+def blob_name(content: ContentId) -> str:
+    """Where a blob lies below `blobs`: the folder and the name in it."""
+    digest = content.digest.hex()
+    return f"{digest[:2]}/{content.size}-{digest}"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Every path of one node."""
@@ -100,7 +106,11 @@ class Layout:
 
     def blob(self, content: ContentId) -> Path:
         """Where the whole file `content` lies once it is complete."""
-        return self.blobs / content.digest.hex()[:2] / str(content)
+        return Path(self.blob_text(content))
+
+    def blob_text(self, content: ContentId) -> str:
+        """The same as text, for whoever asks about thousands."""
+        return f"{self.store}/blobs/{blob_name(content)}"
 
     def make(self, disk: Disk) -> None:
         """Create what is missing; home, keys and run are closed to everybody else."""

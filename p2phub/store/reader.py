@@ -8,10 +8,9 @@ each read, before the bytes are given out.
 """
 
 import os
-from pathlib import Path
 
 from p2phub.errors import DamagedBlobError, NotFoundError, P2PHubError
-from p2phub.store.disk import disk_errors, read_into
+from p2phub.store.disk import PathText, disk_errors, read_into
 from p2phub.store.partial import Partial
 from p2phub.store.stamp import Stamp
 
@@ -21,7 +20,7 @@ class BlobReader:
     others may write to had when it was right.
     """
 
-    def __init__(self, fd: int, path: Path, stamp: Stamp | None = None) -> None:
+    def __init__(self, fd: int, path: PathText, stamp: Stamp | None = None) -> None:
         self._fd, self._path, self._stamp = fd, path, stamp
 
     def read_into(self, offset: int, buffer: memoryview) -> int:

@@ -11,7 +11,6 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from p2phub.errors import WrongBytesError
 from p2phub.formats.digest import sha256
@@ -19,7 +18,7 @@ from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.adoption import Arrival
 from p2phub.store.blobs import Blobs
-from p2phub.store.disk import Disk
+from p2phub.store.disk import READ_ONLY, Disk
 from p2phub.store.layout import Layout
 from p2phub.store.partials import Partials
 from p2phub.store.space import Space
@@ -28,9 +27,7 @@ from p2phub.store.space import Space
 class Handful:
     """Some small files on their way here. Thread-safe. Made by `SmallFiles.begin`."""
 
-    def __init__(
-        self, disk: Disk, blobs: Blobs, space: Space, new_path: Callable[[], Path]
-    ) -> None:
+    def __init__(self, disk: Disk, blobs: Blobs, space: Space, new_path: Callable[[], str]) -> None:
         self._disk, self._blobs, self._space, self._new_path = disk, blobs, space, new_path
         self._arrived: dict[ContentId, Arrival] = {}
         self._lock = threading.Lock()
@@ -40,13 +37,14 @@ class Handful:
 
         Raises `WrongBytesError` if the bytes are not that file, `NoSpaceError` on a full disk.
         """
-        if content.has_table or ContentId(len(data), sha256(data)) != content:
+        is_it = len(data) == content.size and sha256(data) == content.digest
+        if content.has_table or not is_it:
             raise WrongBytesError(f"the bytes for {content} are not that file")
         with self._lock:
             if content in self._arrived:
                 return
             path = self._new_path()
-            file = self._disk.create(path)
+            file = self._disk.create(path, READ_ONLY)
             try:
                 self._disk.write(file, data, 0, path)
             finally:
@@ -57,10 +55,11 @@ class Handful:
     def keep(self) -> tuple[ContentId, ...]:
         """Make blobs of what has come, all or none; which those are."""
         with self._lock:
-            arrived = tuple(self._arrived.values())
-            self._blobs.adopt_many(arrived)
+            contents = tuple(self._arrived)
+            for content in self._blobs.adopt_many(tuple(self._arrived.values())):
+                del self._arrived[content]
             self._drop()
-        return tuple(arrival.content for arrival in arrived)
+        return contents
 
     def end(self) -> None:
         """Remove what was not kept, and give its room back."""
@@ -82,17 +81,16 @@ class SmallFiles:
     ) -> None:
         self._layout, self._disk, self._blobs = layout, disk, blobs
         self._partials, self._space = partials, space
-        self._numbers = itertools.count()
+        self._temp, self._numbers = str(layout.temp), itertools.count()
 
     def wanted(self, contents: Iterable[ContentId]) -> tuple[ContentId, ...]:
         """Those of which nothing is here: no blob, no partial file, nothing in the place of one."""
-        begun = set(self._partials.list())
+        asked = tuple(contents)
+        begun = self._blobs.known_of(asked).union(self._partials.list())
         return tuple(
             content
-            for content in contents
-            if content not in begun
-            and not self._blobs.known(content)
-            and not os.path.lexists(self._layout.blob(content))
+            for content in asked
+            if content not in begun and not os.path.lexists(self._layout.blob_text(content))
         )
 
     def begin(self, size: int) -> Handful:
@@ -104,5 +102,5 @@ class SmallFiles:
         self._space.claim(made, size)
         return made
 
-    def _new_path(self) -> Path:
-        return self._layout.temp / f"small-{os.getpid()}-{next(self._numbers)}"
+    def _new_path(self) -> str:
+        return f"{self._temp}/small-{os.getpid()}-{next(self._numbers)}"

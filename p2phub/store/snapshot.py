@@ -15,6 +15,7 @@ import itertools
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from p2phub.formats.ids import ContentId, RepoId
 from p2phub.formats.paths import FilePath, check_path
 from p2phub.store.blobs import Blobs
 from p2phub.store.disk import Disk, disk_errors, is_folder
-from p2phub.store.layout import Layout
+from p2phub.store.layout import Layout, blob_name
 
 SEALED, OPEN = 0o555, 0o755
 
@@ -113,9 +114,7 @@ class Snapshots:
         return ""
 
     def _target(self, path: FilePath, content: ContentId) -> str:
-        up = [".."] * (len(path) - 1 + 4)
-        blob = self._blobs.path(content)
-        return "/".join([*up, "blobs", blob.parent.name, blob.name])
+        return "../" * (len(path) - 1 + 4) + "blobs/" + blob_name(content)
 
     def _build(self, folder: Path, wanted: dict[FilePath, ContentId]) -> None:
         aside = self._layout.temp / f"snapshot-{os.getpid()}-{next(self._numbers)}"
@@ -124,8 +123,9 @@ class Snapshots:
             for above in dict.fromkeys(path[:-1] for path in wanted):
                 self._disk.make_folder(aside.joinpath(*above))
             for path, content in wanted.items():
-                self._disk.link(self._target(path, content), aside.joinpath(*path))
-            self._seal(aside, OPEN)
+                self._disk.link(self._target(path, content), f"{aside}/{'/'.join(path)}")
+            for above in {path[:end] for path in wanted for end in range(1, len(path))}:
+                self._disk.set_mode(aside.joinpath(*above), SEALED)
             self._disk.make_folder(folder.parent)
             self._disk.rename(aside, folder)
         except P2PHubError:
@@ -135,10 +135,11 @@ class Snapshots:
         self._disk.sync_path(folder.parent)
 
     def _complete(self, folder: Path, wanted: dict[FilePath, ContentId]) -> None:
+        links = _links_at(folder, wanted)
         missing = {
             path: content
             for path, content in wanted.items()
-            if _link_at(folder, path) != self._target(path, content)
+            if links.get(path) != self._target(path, content)
         }
         try:
             for path, content in missing.items():
@@ -148,7 +149,7 @@ class Snapshots:
                 self._disk.rename(aside, folder.joinpath(*path))
         finally:
             if missing:
-                self._seal(folder, SEALED)
+                self._seal(folder)
 
     def _open_way(self, folder: Path, path: FilePath) -> None:
         """Make the folders above a file writable; one that became a link is replaced."""
@@ -160,23 +161,26 @@ class Snapshots:
                 self._disk.make_folder(folder)
             self._disk.set_mode(folder, OPEN)
 
-    def _seal(self, folder: Path, top: int) -> None:
-        """Close every folder for writing; the topmost must stay open until it is renamed."""
+    def _seal(self, folder: Path) -> None:
+        """Close every folder for writing."""
         for place, _, _ in os.walk(folder):
-            mode = top if Path(place) == folder else SEALED
-            self._disk.set_mode(Path(place), mode)
+            self._disk.set_mode(Path(place), SEALED)
 
 
-def _link_at(folder: Path, path: FilePath) -> str | None:
-    """What the link of a file says; None if there is none, or a link on the way."""
-    for part in path[:-1]:
-        folder = folder / part
-        if folder.is_symlink():
-            return None
-    try:
-        return os.readlink(folder / path[-1])
-    except OSError:
-        return None
+def _links_at(folder: Path, paths: Iterable[FilePath]) -> dict[FilePath, str]:
+    """What the links of these files say; nothing of those that are none, or behind a link."""
+    by_folder: dict[FilePath, list[FilePath]] = {}
+    for path in paths:
+        by_folder.setdefault(path[:-1], []).append(path)
+    found = {}
+    for above, inside in by_folder.items():
+        if any(folder.joinpath(*above[:end]).is_symlink() for end in range(1, len(above) + 1)):
+            continue
+        place = str(folder.joinpath(*above))
+        for path in inside:
+            with suppress(OSError):
+                found[path] = os.readlink(f"{place}/{path[-1]}")
+    return found
 
 
 def _entries(folder: Path, above: FilePath) -> Iterator[tuple[FilePath, str | None]]:

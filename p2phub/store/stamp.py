@@ -14,10 +14,9 @@ True
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
-from p2phub.store.disk import disk_errors
+from p2phub.store.disk import PathText, disk_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,11 @@ class Stamp:
         return _signed(self.device), _signed(self.inode), self.mtime_ns, self.ctime_ns
 
 
-def stamp_now(path: Path) -> Stamp | None:
+def stamp_now(path: PathText) -> Stamp | None:
     """Of what lies at `path`, be it a link; None if nothing does."""
     with disk_errors(path):
         try:
-            return Stamp.of(path.lstat())
+            return Stamp.of(os.lstat(path))
         except FileNotFoundError:
             return None
 

@@ -30,6 +30,7 @@ from p2phub.store.partials import Partials
 from p2phub.store.peers import Peers
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
+from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
@@ -49,6 +50,7 @@ class Store:
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
         self.blobs = Blobs(index, layout, disk, self.space)
         self.partials = Partials(layout, disk, self.blobs, self.space)
+        self.shelf = Shelf(index, layout, self.blobs, self.partials)
         self.small_files = SmallFiles(layout, disk, self.blobs, self.partials, self.space)
         self.snapshots = Snapshots(layout, disk, self.blobs)
 

@@ -10,7 +10,7 @@ import os
 import threading
 from pathlib import Path
 
-from p2phub.store.disk import Disk, disk_errors
+from p2phub.store.disk import Disk, PathText, disk_errors
 
 
 class CountingDisk(Disk):
@@ -20,16 +20,16 @@ class CountingDisk(Disk):
         self.changes: list[tuple[str, Path]] = []
         self._lock = threading.Lock()
 
-    def _about_to(self, action: str, path: Path) -> None:
+    def _about_to(self, action: str, path: PathText) -> None:
         with self._lock:
-            self.changes.append((action, path))
+            self.changes.append((action, Path(path)))
 
     def sync(self, fd: int, path: Path) -> None:
         self._about_to("sync", path)
 
-    def sync_path(self, path: Path) -> None:
+    def sync_path(self, path: PathText) -> None:
         self._about_to("sync_path", path)
-        path.stat()
+        os.stat(path)
 
     def sync_all(self, folder: Path) -> None:
         self._about_to("sync_all", folder)
@@ -52,7 +52,7 @@ class FailingDisk(CountingDisk):
     def mend(self) -> None:
         self._at = None
 
-    def _about_to(self, action: str, path: Path) -> None:
+    def _about_to(self, action: str, path: PathText) -> None:
         super()._about_to(action, path)
         if self._at is not None and len(self.changes) > self._at and self._minds(action):
             with disk_errors(path):
@@ -86,7 +86,7 @@ class PowerCut(CountingDisk):
         super().__init__()
         self._at = at
 
-    def _about_to(self, action: str, path: Path) -> None:
+    def _about_to(self, action: str, path: PathText) -> None:
         super()._about_to(action, path)
         if len(self.changes) > self._at:
             raise PowerCutError(action, path)

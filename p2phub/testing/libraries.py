@@ -8,11 +8,13 @@ True
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 
 from p2phub.errors import DamagedBlobError, NotFoundError
 from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
+from p2phub.protocol.batch import Opener
 from p2phub.protocol.ports import Holding
 from p2phub.testing.samples import Sample, make_sample
 
@@ -103,6 +105,14 @@ class MemoryLibrary:
             raise NotFoundError(f"there is no {content}")
         self.count_open(1)
         return BytesReader(self._files[content], self)
+
+    def openers(self, contents: Sequence[ContentId], peer: str | None) -> Sequence[Opener | None]:
+        return [self._opener(content, self.holding(content, peer)) for content in contents]
+
+    def _opener(self, content: ContentId, holding: Holding | None) -> Opener | None:
+        if holding is None or not (holding.complete or (0, content.size) in holding.ranges):
+            return None
+        return partial(self.open, content)
 
     def count_open(self, change: int) -> None:
         """Called by readers as they open and close, from any thread."""

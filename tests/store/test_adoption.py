@@ -1,5 +1,7 @@
 """Files become blobs all or none, in an order that survives a power cut at any point."""
 
+import os
+
 import pytest
 
 from p2phub.errors import NoSpaceError, P2PHubError, RefusedError
@@ -56,7 +58,7 @@ def test_the_row_comes_last(reopen, monkeypatch):
     real = store.disk.set_mode
 
     def look(path, mode):
-        seen.append((path.exists(), store.blobs.known(BIG.content)))
+        seen.append((os.path.exists(path), store.blobs.known(BIG.content)))
         real(path, mode)
 
     monkeypatch.setattr(store.disk, "set_mode", look)

@@ -147,7 +147,7 @@ def test_the_power_goes_at_every_change_and_no_wrong_or_half_file_is_left(reopen
             store.blobs.remove(sample.content)
             store.partials.remove(sample.content)
         at += 1
-    assert at > 50
+    assert at > 40
     check(store, FILES[:10])
 
 

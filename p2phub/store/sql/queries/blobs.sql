@@ -5,10 +5,27 @@ SELECT blobs.id, device, inode, mtime_ns, ctime_ns, sha256, in_place.path
 FROM blobs LEFT JOIN in_place ON in_place.blob = blobs.id
 WHERE blobs.digest = ? AND blobs.size = ?;
 
+-- The rows of many digests, 32 bytes each.
+-- name: find_many
+WITH RECURSIVE wanted (n, digest) AS (
+    SELECT 0, substr(?1, 1, 32)
+    UNION ALL
+    SELECT n + 1, substr(?1, 32 * n + 33, 32) FROM wanted WHERE 32 * (n + 1) < length(?1)
+)
+SELECT blobs.size, blobs.digest,
+    blobs.id, device, inode, mtime_ns, ctime_ns, sha256, in_place.path
+FROM wanted CROSS JOIN blobs ON blobs.digest = wanted.digest
+LEFT JOIN in_place ON in_place.blob = blobs.id;
+
 -- name: add
 INSERT INTO blobs (digest, size, sha256, device, inode, mtime_ns, ctime_ns)
 VALUES (?, ?, ?, ?, ?, ?, ?)
 RETURNING id;
+
+-- A small file: its digest is its SHA-256.
+-- name: add_small
+INSERT INTO blobs (digest, size, sha256, device, inode, mtime_ns, ctime_ns)
+VALUES (?1, ?2, ?1, ?3, ?4, ?5, ?6);
 
 -- name: set_stamp
 UPDATE blobs SET device = ?, inode = ?, mtime_ns = ?, ctime_ns = ? WHERE digest = ? AND size = ?;
