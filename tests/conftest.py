@@ -6,10 +6,13 @@
 * Each test has a time budget: 30 s, 300 s if it is marked slow, or what `budget(seconds)` says.
 * Tests marked gpu are skipped, with the reason, where there is no CUDA device.
 * Property tests draw the same examples in every run.
+* What a test module opened is closed when it ends: what only the garbage collector would close
+  fails the module's last test, not the run after it.
 * Processes that tests start find this tree, and neither settings nor a hub of whoever runs them;
   they heed SIGINT, also where the tests run in the background of a shell that ignores it.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -127,3 +130,11 @@ def pytest_runtest_call(item):
             return (yield)
     finally:
         _armed = False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+    return result

@@ -19,8 +19,10 @@ Rules it keeps
   of, every 30 s, also when it is told to keep none (network/auto_connector.py:297).
   Test: test_libp2p_host.py::test_nobody_is_dialled_whom_we_did_not_ask_for.
 - Taking a host down closes its sockets first, whatever ended it: leaving `host.run()` leaves them
-  open and peers see a frozen node (host/basic_host.py:574).
-  Test: test_libp2p_host.py::test_a_host_that_ends_closes_its_sockets.
+  open and peers see a frozen node (host/basic_host.py:574). What will not say goodbye in time, or
+  was being dialled just then, is cut.
+  Tests: test_libp2p_host.py::test_a_host_that_ends_closes_its_sockets,
+  test_libp2p_host.py::test_a_connection_that_takes_no_goodbye_is_cut.
 
 It leaves who is dialled, and when, to `libp2p_session`.
 """
@@ -29,6 +31,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
+from weakref import WeakSet
 
 import libp2p.identity.identify.identify as identify
 import trio
@@ -93,6 +96,7 @@ async def _dial_nobody() -> None: ...
 async def running(host: Any, listen: Sequence[str]) -> AsyncIterator[None]:
     """Run `host` and listen. Raises `PortInUseError` when one of the addresses cannot be had."""
     addresses = [Multiaddr(address) for address in listen]
+    dialled = _remember_dialled(host)
     async with host.run(addresses):
         try:
             for address in addresses:
@@ -106,6 +110,25 @@ async def running(host: Any, listen: Sequence[str]) -> AsyncIterator[None]:
             with trio.move_on_after(CLOSING) as scope:
                 scope.shield = True
                 await _close(host)
+            for stream in list(dialled):
+                stream.socket.close()
+
+
+def _remember_dialled(host: Any) -> WeakSet[trio.SocketStream]:
+    """The sockets of the connections that `host` makes from now on."""
+    dialled: WeakSet[trio.SocketStream] = WeakSet()
+    for transport in host.get_network().transport_manager.get_transports():
+        transport.dial = _remembering(transport.dial, dialled)
+    return dialled
+
+
+def _remembering(dial: Any, dialled: WeakSet[trio.SocketStream]) -> Any:
+    async def dial_and_remember(address: Multiaddr) -> Any:
+        connection = await dial(address)
+        dialled.add(connection.stream.stream)
+        return connection
+
+    return dial_and_remember
 
 
 async def _close(host: Any) -> None:

@@ -105,9 +105,8 @@ class Neighbours:
 
     async def close(self) -> None:
         """Close every source."""
-        for source in self._sources.values():
-            await source.close()
-        self._sources.clear()
+        while self._sources:
+            await self._sources.popitem()[1].close()
 
     def _note_who_left(self) -> None:
         """A silent peer that is away now has come back when it is connected again."""
@@ -157,11 +156,11 @@ class Neighbours:
             except (P2PHubError, trio.TooSlowError):
                 self._fell_silent(peer.peer_id)
                 return known
-            if known is not None:
-                await known.close()
             self._sources[peer.peer_id], self._met[peer.peer_id] = source, peer
             self._doubted.discard(peer.peer_id)
             self._greeted[peer.peer_id] = (now, frozenset(peer.addresses))
+            if known is not None:
+                await known.close()
             return source
 
     def _fell_silent(self, peer_id: str, before: float = 0.0) -> None:

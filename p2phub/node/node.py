@@ -129,8 +129,10 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                         yield Node(services, network)
                     finally:
                         with trio.CancelScope(shield=True):
-                            await housekeeping.remember_now(services)
-                            await services.neighbours.close()
+                            try:
+                                await housekeeping.remember_now(services)
+                            finally:
+                                await services.neighbours.close()
                     nursery.cancel_scope.cancel()
         finally:
             server.stop()

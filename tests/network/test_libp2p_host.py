@@ -18,7 +18,7 @@ from libp2p.security.secio import transport as secio
 from multiaddr import Multiaddr
 
 from p2phub.errors import PortInUseError, RemoteError, TooSlowError, UsageError
-from p2phub.network import libp2p_host
+from p2phub.network import libp2p_build, libp2p_host
 from p2phub.network import libp2p_patches as patches
 from p2phub.network.libp2p_build import build_host
 from p2phub.network.libp2p_build import running as running_host
@@ -247,6 +247,19 @@ async def test_a_host_that_ends_closes_its_sockets():
         await until(lambda: not two.peers(), 15)
         with pytest.raises(OSError, match="failed"):
             await trio.open_tcp_stream("127.0.0.1", int(address.addresses[0].rpartition("/")[2]))
+
+
+async def test_a_connection_that_takes_no_goodbye_is_cut(monkeypatch):
+    monkeypatch.setattr(libp2p_build, "CLOSING", 0.2)
+    one, two = network("one"), network("two")
+    async with running(two):
+        async with running(one):
+            await one.connect(address_of(two))
+            (connection,) = one._session.host.get_network().get_connections()
+            # As one finds it whose peer has read nothing for a while.
+            await connection.muxed_conn._write_lock.acquire()
+        await until(lambda: not two.peers())
+        connection.muxed_conn._write_lock.release()
 
 
 async def test_a_host_that_is_going_down_and_has_closed_its_sockets_still_knows_itself(

@@ -159,6 +159,25 @@ async def test_a_source_that_has_moved_is_greeted_where_it_is_now(autojump_clock
     assert old.closed
 
 
+async def test_a_greeting_given_up_at_its_end_leaves_no_closed_source_behind(autojump_clock):
+    network = Network(connected=["near"])
+    neighbours = neighbours_of(network)
+    (old,) = await neighbours.holders(DIGEST)
+    close = old.close
+
+    async def close_slowly() -> None:
+        await close()
+        await trio.sleep(1)
+
+    old.close = close_slowly
+    network.connected = [PeerAddress("near", ("/ip4/127.0.0.1/tcp/2",))]
+    with trio.move_on_after(0.5) as given_up:
+        await neighbours.holders(DIGEST)
+    assert given_up.cancelled_caught
+    (new,) = await neighbours.holders(DIGEST)
+    assert not new.closed
+
+
 async def test_who_is_not_wanted_does_not_take_a_place(autojump_clock):
     network = Network(providers=[f"p{number}" for number in range(2 * ENOUGH)])
     neighbours = neighbours_of(network)

@@ -9,6 +9,7 @@ from itertools import count
 
 import pytest
 
+from p2phub.node import housekeeping
 from p2phub.node.values import SearchQuery
 from p2phub.store.index import Index
 from p2phub.testing.disks import PowerCutError
@@ -107,3 +108,24 @@ async def test_a_power_cut_in_a_pull_leaves_what_came_or_nothing(tmp_path):
             if not noted:
                 assert at > 5
                 return
+
+
+async def test_what_fails_at_the_very_end_leaves_no_connection_open(tmp_path, monkeypatch):
+    async def cut(services):
+        raise PowerCutError(0)
+
+    async def pulled_and_cut():
+        async with consumer(here, serving, publisher) as pulling:
+            await pull(pulling)
+            monkeypatch.setattr(housekeeping, "remember_now", cut)
+            left.append(pulling._services.neighbours._sources)
+            assert left[0]
+
+    here, there, folder = tmp_path / "here", tmp_path / "there", model(tmp_path / "model")
+    publisher, left = new_publisher(there), []
+    async with node(there) as serving:
+        await publish(serving, folder)
+        with pytest.raises((PowerCutError, BaseExceptionGroup)):
+            await pulled_and_cut()
+        monkeypatch.undo()
+    assert left == [{}]
