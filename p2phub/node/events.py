@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+from p2phub.results import Progress as Progress
+
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
@@ -35,19 +37,6 @@ class Planned:
     """Already on this disk."""
     bytes_to_fetch: int
     """What sources have to give."""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far it is; sent a few times a second at most."""
-
-    event: ClassVar[str] = "progress"
-    bytes_done: int
-    bytes_total: int
-    rate: float = 0.0
-    """Bytes a second, over the last seconds."""
-    sources: int = 0
-    """Sources in use now; 0 for work on this disk only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,11 @@
 """What people and programs ask of a node, what it answers, and what it tells them on the way.
 
-Requests go in, results come out, events (`events`) are reported while something long goes on. All
-are frozen; sizes are bytes, times unix seconds, rates bytes a second. `as_json` turns any of them
-into the JSON that the command line and the control API promise: the field names here *are* those
-keys, so renaming one breaks the programs that read it, and adding one breaks nobody. References
-(`ref`) are text as people type them, `publisher/name@revision`; inside the node they are
-`formats.ids.Reference`.
+Requests go in, results (`p2phub/results.py`) come out, events (`events`) are reported while
+something long goes on. All are frozen; sizes are bytes, times unix seconds, rates bytes a second.
+`as_json` turns any of them into the JSON that the command line and the control API promise: the
+field names *are* those keys, so renaming one breaks the programs that read it, and adding one
+breaks nobody. References (`ref`) are text as people type them, `publisher/name@revision`; inside
+the node they are `formats.ids.Reference`.
 
 This module knows shapes only. Who fills them is in the other modules of `node`; how they travel is
 the gateway's.
@@ -32,7 +32,25 @@ from p2phub.node.events import (
     Verifying,
     Warned,
 )
-from p2phub.node.status import Status
+from p2phub.results import (
+    FileRow,
+    Here,
+    Hit,
+    Identity,
+    Kind,
+    PeerInfo,
+    Pin,
+    Published,
+    Pulled,
+    RefInfo,
+    Removed,
+    RepoInfo,
+    RepoRow,
+    SourceShare,
+    Status,
+    StepTaken,
+    Verification,
+)
 
 __all__ = [
     "Event",
@@ -69,9 +87,7 @@ __all__ = [
     "as_json",
 ]
 
-Kind = Literal["model", "dataset", "space"]
 Sort = Literal["relevance", "name", "size", "updated"]
-Here = Literal["complete", "partial", "none"]
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -140,214 +156,6 @@ class SearchQuery:
     """The order of the hits."""
     limit: int = 50
     """At most this many hits."""
-
-
-# ---------------------------------------------------------------- results
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who this node is."""
-
-    peer_id: str
-    publisher_id: str | None
-    """None before `init` made a publisher."""
-    alias: str | None
-    """What this node calls its own publisher."""
-    addresses: tuple[str, ...] = ()
-    """Full multiaddrs, `/p2p/<peer id>` included; empty while no node runs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerInfo:
-    """A connected peer."""
-
-    peer_id: str
-    addresses: tuple[str, ...]
-    agent: str | None = None
-    """The program and version it says it runs; a claim."""
-    direct: bool = False
-    """Whether its data port was reached, so that bulk bytes need no libp2p stream."""
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A release that our own gate accepted and that is being announced."""
-
-    ref: str
-    commit: str
-    """The first 40 hex digits of the release digest."""
-    digest: str
-    """SHA-256 of the release payload, hex."""
-    publisher_id: str
-    files: int
-    bytes: int
-    """Total size of the files."""
-    bytes_hashed: int
-    """Bytes read and hashed for this; the rest was known."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceShare:
-    """What one source gave to a pull."""
-
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pulled:
-    """A release whose wanted files are all here and verified."""
-
-    ref: str
-    commit: str
-    path: Path
-    """The folder: the snapshot, or the one that was asked for."""
-    verdict: str
-    bytes_total: int
-    bytes_fetched: int
-    """Bytes that came from sources."""
-    bytes_linked: int
-    """Bytes that were already here."""
-    seconds: float
-    sources: int
-    """How many sources gave bytes."""
-    shares: tuple[SourceShare, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One repo that a search found."""
-
-    ref: str
-    commit: str
-    task: str | None
-    license: str | None
-    library: str | None
-    bytes: int
-    verdict: str
-    kind: Kind = "model"
-    tags: tuple[str, ...] = ()
-    languages: tuple[str, ...] = ()
-    created: int = 0
-    """Unix seconds, as the publisher says."""
-    publisher_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RefInfo:
-    """A ref or tag of a repo, and the commit it names."""
-
-    name: str
-    commit: str
-    tag: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RepoInfo:
-    """One release of a repo and what is known about the repo."""
-
-    ref: str
-    commit: str
-    digest: str
-    publisher_id: str
-    kind: Kind
-    verdict: str
-    stale_since: int | None
-    """Unix seconds; None while fresh."""
-    created: int
-    """Unix seconds, as the publisher says."""
-    message: str
-    files: int
-    bytes: int
-    here: Here
-    """How much of it is on this disk."""
-    path: Path | None = None
-    """The snapshot, where there is one."""
-    task: str | None = None
-    license: str | None = None
-    library: str | None = None
-    languages: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
-    base: tuple[str, ...] = ()
-    """What it was made from, as the publisher says."""
-    refs: tuple[RefInfo, ...] = ()
-    commits: tuple[str, ...] = ()
-    """Every known commit of the repo, newest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class RepoRow:
-    """A repo held on this disk: one line of `ls`."""
-
-    ref: str
-    commit: str
-    kind: Kind
-    verdict: str
-    here: Here
-    files: int
-    bytes: int
-    """Total size of the release."""
-    bytes_here: int
-    """Verified bytes on this disk."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRow:
-    """A file of a release: one line of `ls REF`."""
-
-    path: str
-    """Parts joined by `/`, for people."""
-    size: int
-    sha256: str
-    """Hex; the publisher's claim until `sha256_checked`."""
-    sha256_checked: bool
-    """Whether this node hashed the whole file itself."""
-    content: str
-    """The content id, `size-hex`."""
-    here: Here
-
-
-@dataclass(frozen=True, slots=True)
-class StepTaken:
-    """One numbered step of a verification."""
-
-    name: str
-    ok: bool
-    detail: str
-    """What was compared; names the file where a file is wrong."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """What `verify` found for one release."""
-
-    ref: str
-    verdict: str
-    stale_since: int | None
-    """Unix seconds; None while fresh."""
-    steps: tuple[StepTaken, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Whether every step held: the exit code of `verify` is 4 when one did not."""
-        return all(step.ok for step in self.steps)
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What `rm` gave back to the disk."""
-
-    ref: str
-    bytes_freed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """An alias and the publisher it names on this machine."""
-
-    alias: str
-    publisher_id: str
 
 
 def as_json(value: object) -> dict[str, Json]:
