@@ -161,6 +161,23 @@ async def test_a_revision_costs_its_changed_tensors(tmp_path, wire, change):
     assert pulled.bytes_fetched + pulled.bytes_linked == pulled.bytes_total
 
 
+async def test_tensors_with_the_same_bytes_cross_the_wire_once(tmp_path, wire):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    embedding, norm = os.urandom(3 * MIB), os.urandom(100_000)
+    tied = {"embed": embedding, "head": embedding, **{f"norm.{n}": norm for n in range(20)}}
+    write(folder / "model.safetensors", tied | {"zeros": bytes(8 * MIB)})
+    publisher = new_publisher(tmp_path / "a")
+    async with node(tmp_path / "a") as a, consumer(tmp_path / "b", a, publisher) as b:
+        await a.publish(PublishRequest(folder, "x"), quiet)
+        wire.reset()
+        pulled = await b.pull(PullRequest("lab/x"), quiet)
+        assert contents(pulled.path) == contents(folder)
+    different = 3 * MIB + 100_000 + MIB
+    assert different <= pulled.bytes_fetched <= wire.cost <= 1.01 * different + 0.005 * SIZE
+    assert pulled.bytes_fetched + pulled.bytes_linked == pulled.bytes_total
+
+
 async def test_a_row_that_is_inserted_costs_its_piece(tmp_path, wire):
     folder = tmp_path / "in"
     folder.mkdir()
