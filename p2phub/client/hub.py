@@ -201,7 +201,8 @@ class Hub:
                 is given out no more.
             rehash: read every byte, also of files that look unchanged since the last time.
             seeds: web servers that have these files too, each the address of a folder or one
-                with `{path}`, `{name}`, `{publisher}` or `{content}` in it.
+                with `{path}`, `{name}`, `{publisher}` or `{content}` in it. Without any, those of
+                the last release stay; `["none"]` takes them away.
             progress: called now and then with bytes done and in all.
 
         Raises `UsageError` (missing or empty folder, a path that must not reach a disk),

@@ -29,7 +29,7 @@ from p2phub.node.progress import reporting
 from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
-from p2phub.protocol.seeds import filled, seed_layouts
+from p2phub.protocol.seeds import NO_SEEDS, filled, layouts_of, seed_layouts
 from p2phub.store.ingest import Ingested
 from p2phub.store.layout import Layout
 from p2phub.trust import envelope
@@ -42,9 +42,10 @@ TELL_PATIENCE = 5.0
 async def publish(services: Services, request: PublishRequest, report: Report) -> Published:
     """Sign and announce the files of a folder as a new release of `request.name`.
 
-    A folder that holds exactly what the repo holds already makes no new release: the one that is
-    there is announced again, and tagged if a tag is asked for. Raises `UsageError` (folder, name,
-    tag, no publisher), `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`."""
+    Without `request.seeds` it keeps the web seeds of the last release. A folder that holds exactly
+    what the repo holds already makes no new release: the one that is there is announced again, and
+    tagged if a tag is asked for. Raises `UsageError` (folder, name, tag, no publisher),
+    `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`."""
     check_name(request.name)
     if request.tag is not None:
         check_new_ref(request.tag)
@@ -60,10 +61,12 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     folder = await services.on_disk(files_in, request.folder, services.store.layout.blobs)
     _warn_of_pickles(folder, report)
     files, hashed = await _ingest(services, request, folder, report)
-    files = tuple(_with_seeds(file, layouts, author.publisher, request.name) for file in files)
     card = await services.on_disk(_card_of, services, files, report)
     async with services.signing:  # two at once would each leave the other out of the index
         await catch_up(services, author.publisher)
+        if not request.seeds:
+            layouts = await services.on_disk(_former_seeds, services, author, request.name, report)
+        files = tuple(_with_seeds(file, layouts, author.publisher, request.name) for file in files)
         digest, release = await services.on_disk(
             _sign_and_keep, services, author, request, message, files, card, report
         )
@@ -188,6 +191,22 @@ def _with_seeds(
     return replace(file, seeds=tuple(urls))
 
 
+def _former_seeds(services: Services, author: Author, name: str, report: Report) -> tuple[str, ...]:
+    """The web seeds of the release that `main` names, if there is one."""
+    before = _entry_of(services, author.publisher, name)
+    release = _release_of_main(services, before)
+    layouts = layouts_of(release[1].files) if release is not None else ()
+    if layouts:
+        named = ", ".join(layouts)
+        report(
+            Warned(
+                f"the web seeds stay those of the last release: {named}",
+                remedy=f"`--seed {NO_SEEDS}` takes them away, `--seed URL` names others",
+            )
+        )
+    return layouts
+
+
 def _card_of(services: Services, files: Sequence[FileEntry], report: Report) -> Card:
     readme = next((file for file in files if file.path == ("README.md",)), None)
     if readme is None or readme.size > limits.MAX_README:
@@ -266,14 +285,21 @@ def _unchanged(
     request: PublishRequest,
 ) -> tuple[bytes, Release] | None:
     """The release that `main` names, if it has these very files and kind."""
+    found = _release_of_main(services, before)
+    if found is None:
+        return None
+    same = found[1].files == files and found[1].kind == request.kind
+    return found if same else None
+
+
+def _release_of_main(services: Services, before: RepoEntry | None) -> tuple[bytes, Release] | None:
     if before is None or "main" not in before.refs:
         return None
     digest = before.refs["main"].release
     accepted = services.knowledge.document(digest, Release)
     if accepted is None or not isinstance(accepted.document, Release):
         return None
-    same = accepted.document.files == files and accepted.document.kind == request.kind
-    return (digest, accepted.document) if same else None
+    return digest, accepted.document
 
 
 def _moves_anything(before: RepoEntry | None, moves: dict[str, bytes]) -> bool:

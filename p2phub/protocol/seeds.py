@@ -11,6 +11,9 @@ id). What is signed in a release is filled in already: one plain URL for each fi
 Only a static export can be asked for piece tables too: they lie beside the files, under
 `/v1/documents/{digest}`. For a seed without any place to fill in, `{path}` stands at its end.
 
+A publisher who names no seeds for a new revision keeps those of the last one: `layouts_of` reads
+them back from its files. `none` takes them away.
+
 Rules it keeps: http and https only; no name or password of a user in it, since a release is public
 and an address is shown to people. Whether a machine may be asked at all is left to
 `network/web_guard.py`.
@@ -24,7 +27,7 @@ and an address is shown to people. Whether a machine may be asked at all is left
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import quote, urlsplit
 
@@ -32,9 +35,12 @@ from p2phub.errors import UsageError
 from p2phub.formats.digest import hexadecimal
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_SEEDS
+from p2phub.formats.manifest import FileEntry
 from p2phub.formats.urls import is_url
 
 PLACES: Final = ("publisher", "name", "commit", "path", "content")
+NO_SEEDS: Final = "none"
+"""What a publisher names instead of a seed to have none."""
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _FILES, _DOCUMENTS = "/v1/files/", "/v1/documents/"
 _PORTS = {"http": 80, "https": 443}
@@ -63,7 +69,18 @@ def with_path(seed: str) -> str:
 
 
 def seed_layouts(seeds: Sequence[str]) -> tuple[str, ...]:
-    """The seeds that a publisher names for a release, each once. Raises `UsageError`."""
+    """The seeds that a publisher names for a release, each once. Raises `UsageError`.
+
+    >>> seed_layouts(["https://x/m/", "https://x/m"]), seed_layouts(["none"])
+    (('https://x/m/{path}',), ())
+    """
+    if NO_SEEDS in seeds:
+        if set(seeds) != {NO_SEEDS}:
+            raise UsageError(
+                "web seeds are named, and none at the same time",
+                remedy=f"leave out `{NO_SEEDS}`, or everything else",
+            )
+        return ()
     layouts = tuple(dict.fromkeys(map(with_path, seeds)))
     if len(layouts) > MAX_SEEDS:
         raise UsageError(
@@ -84,6 +101,45 @@ def filled(seed: str, **values: str) -> str:
         return quote(values[place[1]], safe="/")
 
     return _PLACE.sub(value_of, seed)
+
+
+def layouts_of(files: Sequence[FileEntry]) -> tuple[str, ...]:
+    """The layouts that give every one of `files` its seeds; those of some files only are left out.
+
+    >>> from p2phub.formats.ids import ContentId
+    >>> file = FileEntry(("a b",), 0, b"", ContentId(0, bytes(32)), seeds=("https://x/m/a%20b?d=1",))
+    >>> layouts_of([file])
+    ('https://x/m/{path}?d=1',)
+    """
+    if not files:
+        return ()
+    sample = max(files, key=lambda file: len(_path_of(file)))
+    layouts: dict[str, None] = {}
+    for url in sample.seeds:
+        if "{" in url:
+            continue
+        guesses = [url, *_with_place(url, "content", str(sample.content))]
+        path = quote(_path_of(sample), safe="/")
+        guesses += [more for guess in guesses for more in _with_place(guess, "path", path)]
+        right = [guess for guess in guesses if all(_is_laid_out(guess, each) for each in files)]
+        layouts |= dict.fromkeys(right[-1:])
+    return tuple(layouts)
+
+
+def _with_place(url: str, place: str, value: str) -> Iterator[str]:
+    """`url` with `{place}` instead of `value`, wherever that stands in it."""
+    at = url.find(value)
+    while at >= 0:
+        yield f"{url[:at]}{{{place}}}{url[at + len(value) :]}"
+        at = url.find(value, at + 1)
+
+
+def _is_laid_out(layout: str, file: FileEntry) -> bool:
+    return filled(layout, path=_path_of(file), content=str(file.content)) in file.seeds
+
+
+def _path_of(file: FileEntry) -> str:
+    return "/".join(file.path)
 
 
 def document_url(url: str, content: ContentId, digest: bytes) -> str | None:

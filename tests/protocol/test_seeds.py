@@ -4,7 +4,15 @@ import pytest
 
 from p2phub.errors import UsageError
 from p2phub.formats.ids import ContentId
-from p2phub.protocol.seeds import document_url, filled, host_of, seed_layouts, with_path
+from p2phub.formats.manifest import FileEntry
+from p2phub.protocol.seeds import (
+    document_url,
+    filled,
+    host_of,
+    layouts_of,
+    seed_layouts,
+    with_path,
+)
 
 CONTENT = ContentId(2_000_000, bytes(range(32)))
 
@@ -63,6 +71,56 @@ def test_the_seeds_of_a_release_each_once():
     )
     with pytest.raises(UsageError, match="too many"):
         seed_layouts([f"https://x{n}/" for n in range(9)])
+
+
+def test_none_is_no_seed_and_stands_alone():
+    assert seed_layouts(["none"]) == ()
+    with pytest.raises(UsageError, match="none"):
+        seed_layouts(["none", "https://x/m"])
+
+
+def entries(*layouts, paths=("a", "a/b c.bin", "README.md")):
+    """Files of a release that was published with these seeds."""
+    return [
+        FileEntry(
+            path=tuple(path.split("/")),
+            size=number,
+            sha256=bytes(32),
+            content=(content := ContentId(number, bytes([number]) * 32)),
+            seeds=tuple(filled(each, path=path, content=str(content)) for each in layouts),
+        )
+        for number, path in enumerate(paths)
+    ]
+
+
+class TestLayoutsReadBackFromARelease:
+    @pytest.mark.parametrize(
+        "layouts",
+        [
+            (),
+            ("https://a/m/{path}",),
+            ("https://a/m/{path}", "https://b/v1/files/{content}"),
+            ("https://a/{path}?from=a&x=1",),
+            ("https://a/{content}/{path}",),
+            ("https://a/README.md/{path}",),
+        ],
+    )
+    def test_are_those_it_was_published_with(self, layouts):
+        assert layouts_of(entries(*layouts)) == layouts
+
+    def test_of_one_file_too(self):
+        assert layouts_of(entries("https://a/a/{path}", paths=["a"])) == ("https://a/a/{path}",)
+
+    def test_of_no_files(self):
+        assert layouts_of([]) == ()
+
+    def test_not_where_only_some_files_have_them(self):
+        assert layouts_of([*entries("https://a/{path}"), *entries(paths=["other"])]) == ()
+
+    def test_not_where_braces_stand_in_an_address(self):
+        odd = entries("https://a/{path}", paths=["x"])[0]
+        odd = FileEntry(odd.path, odd.size, odd.sha256, odd.content, seeds=("https://a/{q}/x",))
+        assert layouts_of([odd]) == ()
 
 
 def test_only_an_export_has_documents():

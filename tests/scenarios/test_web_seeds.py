@@ -6,6 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from p2phub.errors import NoSourceError, WrongBytesError
+from p2phub.formats.manifest import Release
 from p2phub.node.events import Warned
 from p2phub.node.offline import layout_of
 from p2phub.node.values import PublishRequest, PullRequest
@@ -166,3 +167,38 @@ class TestBesidePeers:
             named = [each.message for each in heard if isinstance(each, Warned)]
             was_caught = any(server.host in each and "wrong bytes" in each for each in named)
             assert not was_caught or answer in (web.all_wrong, web.endless_body)
+
+
+class TestANewRevision:
+    async def test_keeps_the_seeds_of_the_last_one_until_others_are_named(self, tmp_path):
+        folder, warnings = model(tmp_path / "model"), []
+
+        def hear(event):
+            if isinstance(event, Warned):
+                warnings.append(event.message)
+
+        def seeds_now(lab, digest):
+            accepted = lab._services.knowledge.document(bytes.fromhex(digest), Release)
+            return {"/".join(each.path): each.seeds for each in accepted.document.files}
+
+        new_publisher(tmp_path / "lab")
+        async with node(tmp_path / "lab") as lab:
+
+            async def publish(*seeds):
+                done = await lab.publish(PublishRequest(folder, "x", seeds=seeds), hear)
+                return seeds_now(lab, done.digest), done.commit
+
+            first, commit = await publish("https://mirror.example/m")
+            assert first["config.json"] == ("https://mirror.example/m/config.json",)
+            assert not any("web seeds" in each for each in warnings)
+            assert (await publish())[1] == commit
+            (folder / "new file.json").write_text("{}")
+            second, _ = await publish()
+            assert second == first | {
+                "new file.json": ("https://mirror.example/m/new%20file.json",)
+            }
+            assert any("https://mirror.example/m/{path}" in each for each in warnings)
+            third, _ = await publish("https://other.example/v1/files/{content}")
+            assert all(len(each) == 1 and "other" in each[0] for each in third.values())
+            assert not any((await publish("none"))[0].values())
+            assert not any((await publish())[0].values())

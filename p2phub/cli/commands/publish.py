@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a web server that has these files too: the address of the folder, or one with"
-        " {path}, {name}, {publisher} or {content} in it; may be given several times",
+        " {path}, {name}, {publisher} or {content} in it; may be given several times. Without it"
+        " the seeds of the last release stay; `none` takes them away",
     )
     parser.add_argument("--sign-with", metavar="KEY", help="the name of the release key to use")
 
