@@ -118,8 +118,7 @@ class Output:
 
     def line_of(self, cells: Sequence[object]) -> None:
         """One plain row; a tab between cells."""
-        said = ("" if each is None else shown(each) for each in cells)
-        print("\t".join(said), file=self._out, flush=True)
+        print("\t".join(shown(_plain(each)) for each in cells), file=self._out, flush=True)
 
     def _draw(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
         from rich.console import Console
@@ -146,10 +145,17 @@ class Output:
 
 
 def _cell(value: object, column: Column) -> str:
-    if value is None:
-        return ""
     if column.bytes and isinstance(value, int):
         return size(value)
+    return shown(_plain(value))
+
+
+def _plain(value: object) -> object:
+    """What stands in a table for people and for pipes: never the spelling of Python."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return shown(" ".join(str(each) for each in value))
-    return shown(value)
+        return " ".join(str(each) for each in value)
+    return value

@@ -1,9 +1,20 @@
 """Commands that need no daemon: `init`, and looking at a store that no node runs on."""
 
+import io
+import json
 import re
 import stat
+from argparse import Namespace
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from p2phub.cli.commands import status
+from p2phub.cli.output import Output
+from p2phub.cli.session import Session
+from p2phub.results import RepoRow
 
 ID = "b" * 51 + "a"
 
@@ -60,6 +71,20 @@ def test_status_at_rest_has_every_key(cli):
     promised = {"peers", "repos", "bytes", "transfers", "up_rate", "down_rate", "announce_lag"}
     assert promised <= set(told)
     assert told["running"] is False
+
+
+def test_two_releases_of_a_repo_are_one_repo_in_status():
+    rows = [RepoRow(f"lab/x@{ref}", ref, "model", "verified", "complete", 1, 5, 5) for ref in "ab"]
+
+    class Resting(Session):
+        @contextmanager
+        def offline(self):
+            yield SimpleNamespace(ls=lambda reference: rows)
+
+    out = io.StringIO()
+    resting = Resting(Path("/nowhere"), Output(json=True, out=out))
+    assert status.run(Namespace(), resting) == 0
+    assert (json.loads(out.getvalue())["repos"], json.loads(out.getvalue())["bytes"]) == (1, 10)
 
 
 def test_trust_is_kept_between_commands(cli):

@@ -32,6 +32,13 @@ def test_a_table_in_a_pipe_has_tabs_and_whole_numbers():
     assert out.getvalue().split("\t")[:2] == ["lab/[bold]x", "91000000"]
 
 
+@pytest.mark.parametrize("out", [io.StringIO(), Terminal()], ids=["pipe", "terminal"])
+def test_a_table_does_not_show_how_python_spells_values(out):
+    columns = (Column("addresses", "addresses"), Column("direct", "direct"), Column("a", "agent"))
+    Output(out=out).table([{"addresses": ["/ip4/a", "/ip4/b"], "direct": True}], columns)
+    assert out.getvalue().splitlines()[-1].split() == ["/ip4/a", "/ip4/b", "yes"]
+
+
 def test_a_table_as_json_keeps_every_key():
     out = io.StringIO()
     Output(json=True, out=out).table(ROWS, COLUMNS)

@@ -52,7 +52,7 @@ def _at_rest(session: Session) -> dict[str, Any]:
     with session.offline() as offline:
         rows = as_objects(offline.ls(None))
     held = {
-        "repos": len({row["ref"] for row in rows}),
+        "repos": len({row["ref"].rpartition("@")[0] for row in rows}),
         "bytes": sum(row["bytes_here"] for row in rows),
     }
     still = {"transfers": 0, "up_rate": 0.0, "down_rate": 0.0, "announce_lag": 0.0}
