@@ -5,7 +5,7 @@ itself.
 of a node, so that a test can hand them fakes of just the parts they touch."""
 
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
@@ -47,10 +47,14 @@ class Turns:
 
     def __init__(self) -> None:
         self._locks: dict[object, trio.Lock] = {}
+        self._together: dict[object, trio.Event] = {}
+        """The keys that somebody has many of: set when they are free again."""
 
     @asynccontextmanager
     async def of(self, key: object) -> AsyncIterator[None]:
         """Wait for the turn of whoever has `key`, and have it for as long as the block lasts."""
+        while (free := self._together.get(key)) is not None:
+            await free.wait()
         lock = self._locks.setdefault(key, trio.Lock())
         try:
             async with lock:
@@ -64,18 +68,16 @@ class Turns:
 
         Waits for nobody, so that two who want the same can't wait for each other.
         """
-        ours: dict[Key, trio.Lock] = {}
-        for key in keys:
-            lock = self._locks.setdefault(key, trio.Lock())
-            with suppress(trio.WouldBlock):
-                lock.acquire_nowait()
-                ours[key] = lock
+        free = trio.Event()
+        taken = self._locks.keys() | self._together.keys()
+        ours = [key for key in dict.fromkeys(keys) if key not in taken]
+        self._together.update(dict.fromkeys(ours, free))
         try:
-            yield list(ours)
+            yield ours
         finally:
-            for key, lock in ours.items():
-                lock.release()
-                self._forget(key, lock)
+            for key in ours:
+                del self._together[key]
+            free.set()
 
     def _forget(self, key: object, lock: trio.Lock) -> None:
         used = lock.statistics()

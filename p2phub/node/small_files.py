@@ -1,8 +1,12 @@
 """Fetch many small files at once: drive a `BatchPlan` with real sources, a few workers per source.
 
 The plan decides, a source hands over whole files from its own threads, a handful of the store
-checks them, and what one request brought becomes blobs together. What nobody brought is left to
+checks them. What requests have brought becomes blobs together, while others bring the next: every
+keeping waits for the disk, and takes whatever is there by then. What nobody brought is left to
 whoever called, who goes the way of any file for it: with its patience, and with its errors.
+
+A connection asks no further while what it brought before its last request is not kept: so much is
+fetched again, at most, by a process that was killed.
 """
 
 import threading
@@ -56,6 +60,9 @@ class SmallFilesFetch:
         self._lock = threading.Lock()
         self._clock = trio.lowlevel.current_clock()
         self._changed = trio.Event()
+        self._came: list[tuple[Handful, trio.Event]] = []
+        """What requests have brought and nobody keeps yet; each with what is set when it is."""
+        self._keeping = trio.Lock()
 
     async def run(self, sources: Sequence[Source]) -> None:
         """Bring what these sources have. Raises what our own disk says, and nothing of theirs."""
@@ -63,26 +70,33 @@ class SmallFilesFetch:
             async with trio.open_nursery() as nursery:
                 for source in sources:
                     for _ in range(source.connections):
-                        nursery.start_soon(self._work, source, nursery.cancel_scope)
+                        nursery.start_soon(self._work, source, nursery)
         self.slow |= self._plan.stalled(trio.current_time())
 
-    async def _work(self, source: Source, all_workers: trio.CancelScope) -> None:
+    async def _work(self, source: Source, nursery: trio.Nursery) -> None:
+        unkept: list[trio.Event] = []
         while True:
             async with source.place():
                 with self._lock:
                     step = self._plan.next_for(source.name, trio.current_time())
                 if isinstance(step, Ask):
-                    await self._ask(source, step.contents)
+                    unkept.append(trio.Event())
+                    await self._ask(source, step.contents, unkept[-1], nursery)
+            if self._plan.finished:
+                nursery.cancel_scope.cancel()  # one may hang on files that others brought
+            for kept in unkept[:-1]:
+                await kept.wait()
+            del unkept[:-1]
             if isinstance(step, Wait):
                 with trio.move_on_after(step.seconds):
                     await self._changed.wait()
             if isinstance(step, Leave):
                 return
-            if self._plan.finished:
-                all_workers.cancel()  # one may hang on files that others brought
 
-    async def _ask(self, source: Source, batch: Sequence[ContentId]) -> None:
-        """One request; what it brought is kept, however it ends."""
+    async def _ask(
+        self, source: Source, batch: Sequence[ContentId], kept: trio.Event, nursery: trio.Nursery
+    ) -> None:
+        """One request; what it brought is kept by a task of `nursery`, however it ends."""
         size = sum(content.size for content in batch)
         handful = await self._on_disk(self._store.begin, size)
 
@@ -92,10 +106,20 @@ class SmallFilesFetch:
         try:
             await self._fetch(source, batch, accept)
         finally:
-            with trio.CancelScope(shield=True):
-                await self._on_disk(self._keep, handful)
+            self._came.append((handful, kept))
+            nursery.start_soon(self._keep_all)
         changed, self._changed = self._changed, trio.Event()
         changed.set()
+
+    async def _keep_all(self) -> None:
+        """Keep what has come by now, also when the fetch is cancelled; one at a time does."""
+        with trio.CancelScope(shield=True):
+            async with self._keeping:
+                came, self._came = self._came, []
+                if came:
+                    await self._on_disk(self._keep, [handful for handful, _ in came])
+                for _, kept in came:
+                    kept.set()
 
     async def _fetch(
         self,
@@ -130,8 +154,12 @@ class SmallFilesFetch:
         if is_new:
             self._brought(source, len(data))
 
-    def _keep(self, handful: Handful) -> None:
+    def _keep(self, handfuls: Sequence[Handful]) -> None:
+        first, *others = handfuls
         try:
-            self._kept(handful.keep())
+            for handful in others:
+                first.take_over(handful)
+            self._kept(first.keep())
         finally:
-            handful.end()
+            for handful in handfuls:
+                handful.end()

@@ -61,6 +61,12 @@ class Handful:
             self._drop()
         return contents
 
+    def take_over(self, other: "Handful") -> None:
+        """What has come of `other` is this one's from now on, to be kept with its own."""
+        with self._lock, other._lock:
+            for content in other._arrived.keys() - self._arrived.keys():
+                self._arrived[content] = other._arrived.pop(content)
+
     def end(self) -> None:
         """Remove what was not kept, and give its room back."""
         with self._lock:

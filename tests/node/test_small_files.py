@@ -144,3 +144,66 @@ async def test_no_error_of_a_source_ends_it(autojump_clock, store):
 
     await fetch(store, Failing)
     assert not any(map(store.blobs.has, CONTENTS))
+
+
+class SlowDisk:
+    """Keeps nothing before it is told to; begins at once."""
+
+    def __init__(self):
+        self.let_go, self.keepings = trio.Event(), []
+
+    async def __call__(self, work, *args):
+        await trio.lowlevel.checkpoint()
+        if work.__name__ == "_keep":
+            self.keepings.append(len(args[0]))
+            await self.let_go.wait()
+        return work(*args)
+
+
+async def test_a_connection_goes_on_while_the_disk_keeps_and_not_too_far(
+    autojump_clock, store, monkeypatch
+):
+    monkeypatch.setattr(batch_plan, "SHARE", 10)
+    disk, source = SlowDisk(), HonestSource("one", FILES, latency=0.01)
+    source.connections = 1
+    job = SmallFilesFetch(CONTENTS, store.small_files, disk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job.run, [source])
+        await trio.sleep(100)
+        assert len(source.batches) == 2  # the first is being kept, the second waits for it
+        disk.let_go.set()
+    assert is_whole(store)
+    assert len(source.batches) == 4
+
+
+async def test_what_comes_while_the_disk_keeps_is_kept_together(autojump_clock, store, monkeypatch):
+    monkeypatch.setattr(batch_plan, "SHARE", 10)
+    disk = SlowDisk()
+    sources = [HonestSource(str(number), FILES, latency=number) for number in (1, 2)]
+    for source in sources:
+        source.connections = 2
+    job = SmallFilesFetch(CONTENTS, store.small_files, disk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job.run, sources)
+        await trio.sleep(1000)
+        disk.let_go.set()
+    assert is_whole(store)
+    assert disk.keepings[0] == 1
+    assert sum(disk.keepings) == sum(len(source.batches) for source in sources)
+    assert len(disk.keepings) == 2
+
+
+async def test_what_was_not_kept_yet_is_kept_by_a_fetch_that_is_cancelled(
+    autojump_clock, store, monkeypatch
+):
+    monkeypatch.setattr(batch_plan, "SHARE", 10)
+    disk, source = SlowDisk(), HonestSource("one", FILES, latency=0.01)
+    source.connections = 1
+    job = SmallFilesFetch(CONTENTS, store.small_files, disk)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job.run, [source])
+        await trio.sleep(100)
+        nursery.cancel_scope.cancel()
+        disk.let_go.set()
+    assert [content for content in CONTENTS if store.blobs.has(content)] == CONTENTS[:20]
+    assert not list(store.layout.temp.iterdir())

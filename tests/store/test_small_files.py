@@ -86,6 +86,21 @@ def test_two_handfuls_of_the_same_files_make_one_blob_of_each(store):
     assert not list(store.layout.temp.iterdir())
 
 
+def test_two_handfuls_are_kept_as_one(reopen):
+    disk = CountingDisk()
+    store = reopen(disk=disk)
+    one, two = store.small_files.begin(SIZE), store.small_files.begin(SIZE)
+    give(one, FILES[:12])
+    give(two, FILES[8:])
+    one.take_over(two)
+    assert set(one.keep()) == {sample.content for sample in FILES}
+    one.end()
+    two.end()
+    check(store)
+    assert [action for action, _ in disk.changes].count("sync_all") == 2
+    assert not list(store.layout.temp.iterdir())
+
+
 def test_what_was_not_kept_is_gone_and_gives_its_room_back(reopen):
     store = reopen(quota=SIZE + 10)
     for _ in range(3):

@@ -5,6 +5,7 @@ runs in the background and logs to logs/node.log in the home folder.
 """
 
 import argparse
+import gc
 import logging
 import os
 import re
@@ -105,6 +106,7 @@ async def _serve(session: Session, config: "Config", embedded: bool) -> None:
                     open_node(config, session.home) as node,
                     open_gateway(node, config, session.home, listener=listener) as gateway,
                 ):
+                    gc.freeze()  # 100,000 objects that stay: 80 ms each time one looks at them
                     _tell_ready(session.output, gateway.url, node.identity)
                     if embedded:
                         nursery.start_soon(_hold_lifeline, gateway, session.output, stop)
