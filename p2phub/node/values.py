@@ -117,7 +117,8 @@ class PublishRequest:
     rehash: bool = False
     """Read every byte, also of files that look unchanged since they were last read."""
     seeds: tuple[str, ...] = ()
-    """Web servers that have these files too, as `p2phub.protocol.seeds` writes them."""
+    """Web servers that have these files too, as `p2phub.protocol.seeds` writes them. Without any,
+    those of the last release stay; `none` takes them away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -377,3 +377,25 @@ def hub(cdn: str, wrong_size: int = 0) -> Answer:
         )
 
     return answer
+
+
+def signed(signature: str, then: Answer = honest) -> Answer:
+    """An S3-style bucket: `then`, but nothing without `signature` in the question."""
+
+    def answer(exchange: Exchange) -> None:
+        if signature in exchange.path.partition("?")[2]:
+            then(exchange)
+        else:
+            exchange.whole(403, b"<Error><Code>AccessDenied</Code></Error>")
+
+    return answer
+
+
+def elsewhere(region: str) -> Answer:
+    """An S3-style redirect to where the bucket is, with the same question."""
+
+    def answer(exchange: Exchange) -> None:
+        text = b"<Error><Code>TemporaryRedirect</Code></Error>"
+        exchange.whole(307, text, Location=f"{region}{exchange.path}")
+
+    return answer

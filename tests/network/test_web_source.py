@@ -1,9 +1,6 @@
 """Web servers as sources: what each layout needs, and every way in which a server may misbehave."""
 
-import shutil
-import socket
 import ssl
-import subprocess
 import time
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -39,9 +36,11 @@ from p2phub.testing import web
 from p2phub.testing.samples import MemorySink, make_sample
 from p2phub.testing.sources import HonestSource, LyingSource
 from p2phub.testing.web import WebServer
+from tests.network.nginx import PROGRAM, nginx
 
 LARGE = make_sample(12 * MIB, seed="web", piece=700_000)
 SMALL = make_sample(1000, seed="small")
+OTHER = make_sample(77, seed="other")
 EMPTY = make_sample(0)
 PATHS = {"/m/large.bin": LARGE, "/m/a b/small.bin": SMALL, "/m/empty.bin": EMPTY}
 FILES = {path: sample.data for path, sample in PATHS.items()}
@@ -473,56 +472,72 @@ class TestCancelling:
             await fetch(source)
 
 
-NGINX = """
-daemon off; master_process off; pid {place}/pid; error_log {place}/errors;
-events {{ worker_connections 16; }}
-http {{
-  access_log off; gzip on; gzip_min_length 1; gzip_types application/octet-stream;
-  client_body_temp_path {place}/1; proxy_temp_path {place}/2; fastcgi_temp_path {place}/3;
-  uwsgi_temp_path {place}/4; scgi_temp_path {place}/5;
-  server {{ listen 127.0.0.1:{port}; root {place}/files; }}
-}}
-"""
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed here")
+@pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed here")
 class TestNginx:
     @pytest.fixture
-    def port(self, tmp_path):
+    def folder(self, tmp_path):
         (tmp_path / "files/m/a b").mkdir(parents=True)
         for path, data in FILES.items():
             (tmp_path / "files" / path[1:]).write_bytes(data)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        (tmp_path / "nginx.conf").write_text(NGINX.format(place=tmp_path, port=port))
-        words = ["-p", str(tmp_path), "-e", str(tmp_path / "errors"), "-c", "nginx.conf"]
-        server = subprocess.Popen([shutil.which("nginx"), *words])
-        try:
-            for _ in range(200):
-                with socket.socket() as attempt:
-                    if not attempt.connect_ex(("127.0.0.1", port)):
-                        break
-                time.sleep(0.02)
-            yield port
-        finally:
-            server.kill()
-            server.wait()
+        return tmp_path / "files"
 
-    async def test_brings_every_file_and_lacks_others(self, port):
-        host, other = f"127.0.0.1:{port}", make_sample(77, seed="other")
+    def source(self, address, context=None, **more):
         quoted = {path.replace(" ", "%20"): each for path, each in PATHS.items()}
-        urls = {each.content: [f"http://{host}{path}"] for path, each in quoted.items()}
-        urls[other.content] = [f"http://{host}/m/other.bin"]
-        source = WebSource(host, urls, guard=Guard(frozenset({host})))
+        urls = {each.content: [f"{address}{path}"] for path, each in quoted.items()}
+        urls[OTHER.content] = [f"{address}/m/other.bin"]
+        host = address.partition("//")[2]
+        extra = {"context": lambda: context} if context else {}
+        return WebSource(
+            host,
+            urls,
+            guard=Guard(frozenset({host})),
+            make_client=lambda name: WebClient(name, **extra),
+            **more,
+        )
+
+    async def check(self, source):
         for sample in PATHS.values():
             assert await source.holds(sample.content) == Holding(complete=True)
             assert (await fetch(source, sample)).data == sample.data
         assert (await fetch(source, run=Run(5, 3))).order == [5, 6, 7]
-        assert await source.holds(other.content) is None
+        assert await source.holds(OTHER.content) is None
         with pytest.raises(NotFoundError):
-            await fetch(source, other)
+            await fetch(source, OTHER)
         await source.close()
+
+    async def test_brings_every_file_and_lacks_others(self, folder):
+        with nginx(folder) as address:
+            await self.check(self.source(address))
+
+    async def test_over_tls(self, folder, tmp_path):
+        _, context = make_authority(tmp_path)
+        keys = tmp_path / "certificate.pem", tmp_path / "key.pem"
+        with nginx(folder, keys=keys) as address:
+            await self.check(self.source(address, context))
+            stranger = self.source(address)
+            with pytest.raises(RemoteError, match="certificate"):
+                await fetch(stranger)
+            await stranger.close()
+
+    async def test_without_ranges(self, folder):
+        with nginx(folder, more="max_ranges 0;") as address:
+            source = self.source(address)
+            assert await source.holds(LARGE.content) == Holding(complete=True, in_order=True)
+            assert (await fetch(source, run=Run(0, 8))).order == list(range(8))
+            assert (await fetch(source, run=Run(8, 3))).order == [8, 9, 10]
+            await source.close()
+
+    async def test_that_allows_one_connection_only(self, folder):
+        limit = "limit_conn_zone $binary_remote_addr zone=one:1m;"
+        with nginx(
+            folder, more="limit_conn one 1; limit_conn_status 429;", before=limit
+        ) as address:
+            source, sink = self.source(address), MemorySink(LARGE.table)
+            job = FileFetch("large.bin", LARGE.content, LARGE.table, sink, patience=2)
+            with trio.fail_after(30):
+                await job.run([(source, Holding(complete=True))])
+            assert sink.data == LARGE.data
+            await source.close()
 
 
 class TestRaces:

@@ -15,6 +15,7 @@ from p2phub.testing import web
 from p2phub.testing.files import random_bytes
 from p2phub.testing.publishers import FakePublisher, fake_file
 from p2phub.testing.web import WebServer
+from tests.network.nginx import PROGRAM, nginx
 from tests.scenarios.nodes import (
     MIB,
     consumer,
@@ -101,6 +102,55 @@ class TestNoPeerHasTheBytes:
                 "/lab/x/resolve/main/weights.safetensors",
                 "/lab/x/resolve/main/config.json",
             }
+
+    async def test_but_a_bucket_that_wants_its_signature_and_is_elsewhere(self, tmp_path):
+        secret = "X-Amz-Signature=c2VjcmV0%2F"
+        slow = web.busy(1, "1", status=503)
+        with WebServer(BY_PATH, web.signed(secret)) as region, WebServer(BY_PATH) as bucket:
+            later = web.signed(secret, web.elsewhere(region.url))
+            bucket.answer = lambda each: (slow if not bucket.asked[1:] else later)(each)
+            lab = bytes_nowhere(tmp_path / "lab")
+            mine = seeded(f"{bucket.url}/{{name}}/{{path}}?X-Amz-Expires=60&{secret}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path) == {
+                    "weights.safetensors": WEIGHTS,
+                    "config.json": CONFIG,
+                }
+            assert all(each.path.endswith(secret) for each in region.asked)
+
+    async def test_but_a_server_that_sends_whole_files_in_chunks(self, tmp_path):
+        with WebServer(BY_PATH, web.in_chunks) as server:
+            lab = bytes_nowhere(tmp_path / "lab")
+            mine = seeded(f"{server.url}/{{name}}/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path)["weights.safetensors"] == WEIGHTS
+                assert done.bytes_fetched == len(WEIGHTS) + len(CONFIG)
+            assert len([each for each in server.asked if "weights" in each.path]) == 1
+
+    @pytest.mark.skipif(PROGRAM is None, reason="nginx is not installed here")
+    async def test_but_nginx_has_the_folder_that_somebody_pulled(self, tmp_path):
+        with WebServer(BY_PATH) as server:
+            lab = bytes_nowhere(tmp_path / "lab", f"{server.url}/x")
+            mine = seeded(f"{server.url}/elsewhere/{{path}}")
+            async with node(tmp_path / "lab") as peer:
+                async with consumer(tmp_path / "one", peer, lab, **mine) as one:
+                    await pull(one, to=tmp_path / "mirror" / "x")
+                with nginx(tmp_path / "mirror") as address:
+                    server.answer = web.failing(404)
+                    theirs = seeded(f"{address}/{{name}}/{{path}}")
+                    async with consumer(tmp_path / "two", peer, lab, **theirs) as two:
+                        done = await pull(two)
+                        host = address.partition("//")[2]
+                        assert [share.name for share in done.shares] == [host]
+                        assert contents(done.path)["weights.safetensors"] == WEIGHTS
 
     async def test_and_only_the_export_has_the_piece_table(self, tmp_path):
         with WebServer(BY_CONTENT | DOCUMENTS) as server:
