@@ -94,9 +94,11 @@ def have_reply(held: Mapping[ContentId, Holding | None]) -> HaveReply:
 
 def added(ranges: Ranges, before: Ranges) -> Ranges:
     """What `ranges` has and `before` has not; both in order, none touching another."""
+    kept = frozenset(ranges) & frozenset(before)  # what has not changed costs little
+    before = tuple(each for each in before if each not in kept)
     found: list[tuple[int, int]] = []
     at = 0
-    for start, stop in ranges:
+    for start, stop in (each for each in ranges if each not in kept):
         while at < len(before) and before[at][1] <= start:
             at += 1
         look = at
@@ -122,4 +124,6 @@ def largest(ranges: Ranges, most: int) -> Ranges:
             merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
         else:
             merged.append((start, stop))
+    if len(merged) <= most:
+        return tuple(merged)
     return tuple(sorted(sorted(merged, key=lambda each: each[0] - each[1])[:most]))

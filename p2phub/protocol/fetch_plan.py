@@ -55,6 +55,7 @@ TINY = MIB  # a rarer stretch than this is asked for with its neighbours
 MOST_WAIT = 5.0  # seconds that a source of everything is not asked for what others may bring
 NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
 LOOK_AGAIN = 0.1  # seconds
+ORDER_LASTS = 1e-4  # seconds for each part of an order: sorting costs two hundredths of that
 LONG = 0.2  # seconds of work left in a run, for each of patience, from which its end is given away
 
 
@@ -122,19 +123,14 @@ class FetchPlan:
         """A source that has all of the file or the byte ranges of `holding`; again, to say that it
         has more. One that was left alone because it kept failing gets one more chance.
         """
-        held = (
-            None
-            if holding.complete
-            else PieceSet(self._sizes.inside(*span) for span in holding.ranges)
-        )
         state = self._sources.get(source)
         if state is None:
             cursor = 0 if holding.in_order else first_place(self._seed, self._count)
-            self._sources[source] = SourceState(held, cursor, in_order=holding.in_order)
+            state = SourceState(PieceSet(), cursor, in_order=holding.in_order)
+            self._sources[source] = state
+            state.has(holding, self._sizes)
         else:
-            if held is not None and held != state.held:
-                state.grew = now
-            state.held = held
+            state.has_more(holding, self._sizes, now)
             state.forgive()
         self._look_anew()
 
@@ -207,6 +203,7 @@ class FetchPlan:
             if state.held is None:
                 state.held = PieceSet([(0, self._count)])
             state.held.remove(run.first, run.first + run.count)
+            state.order.clear()
         if failure is Failure.LACKS or state.dropped:
             self._look_anew()
 
@@ -223,9 +220,12 @@ class FetchPlan:
             free = PieceSet(free.stretches())
             for first, stop in own:
                 free.remove(first, stop)
-        if state.seen != self._version:
-            self._put_in_order(state)
-        while state.order:
+        if state.seen != self._version and now >= state.order_lasts:
+            self._put_in_order(state, now)
+        while state.order or state.seen != self._version:
+            if not state.order:
+                self._put_in_order(state, now)
+                continue
             best = state.order[-1]
             first, stop = next(free.stretches(best.first, best.stop), (0, 0))
             if stop and self._is_for_others(state, best, now):
@@ -276,7 +276,7 @@ class FetchPlan:
         most = min(MOST_WAIT, 2 * left / state.rate.value if state.rate.value else MOST_WAIT)
         return now - state.idle_since < most and now - state.awaited_since < NO_NEWS
 
-    def _put_in_order(self, state: SourceState) -> None:
+    def _put_in_order(self, state: SourceState, now: float) -> None:
         """Sort what is free and this source has by how rare it is."""
         if self._availability is None:
             known = self._sources.values()
@@ -287,6 +287,7 @@ class FetchPlan:
         rarity = Availability() if state.in_order else self._availability
         state.order = by_rarity(self._free, state.held, rarity, state.cursor, self._count)
         state.order.reverse()
+        state.order_lasts = now + ORDER_LASTS * len(state.order)
 
     def _stop_of(self, first: int, limit: int, state: SourceState, free: PieceSet) -> int:
         """Where a run that begins with the rare pieces [first, limit) should end."""

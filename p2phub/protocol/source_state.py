@@ -23,6 +23,8 @@ from enum import Enum
 
 from p2phub.formats.pieces import Run
 from p2phub.protocol.piece_set import PieceSet
+from p2phub.protocol.piece_sizes import PieceSizes
+from p2phub.protocol.ports import Holding
 from p2phub.protocol.swarm import Candidate, Rate
 
 MAX_FAILURES = 6
@@ -30,6 +32,13 @@ SLOW_COUNTS = 3
 FIRST_BACK_OFF = 0.05  # seconds
 MOST_BACK_OFF = 5.0  # seconds
 GROWS = 3.0  # seconds for which a source that got more is thought to be fetching too
+
+
+_FEW = 4096
+"""Pairs of byte ranges that are compared to see that a source still has what it had."""
+
+Spans = tuple[tuple[int, int], ...]
+"""Bytes [start, stop), in order."""
 
 
 class Failure(Enum):
@@ -62,6 +71,8 @@ class SourceState:
     held: PieceSet | None  # None: all
     cursor: int
     """Where its last run ended."""
+    told: frozenset[tuple[int, int]] | None = frozenset()
+    """The byte ranges that it said it has; None: all."""
     in_order: bool = False
     """Whether it can only go on from there, or begin again with the first piece."""
     rate: Rate = field(default_factory=Rate)
@@ -79,10 +90,43 @@ class SourceState:
     order: list[Candidate] = field(default_factory=list)
     """What it has and was free in the state of things `seen`; the last ones are asked first."""
     seen: int = -1
+    order_lasts: float = 0.0
+    """Until when that order is good enough, though things have changed."""
 
     @property
     def dropped(self) -> bool:
         return self.lied or self.failures >= MAX_FAILURES
+
+    def has(self, holding: Holding, sizes: PieceSizes) -> None:
+        """This is all that it has."""
+        self.told = None if holding.complete else frozenset(holding.ranges)
+        spans = (sizes.inside(*span) for span in holding.ranges)
+        self.held = None if holding.complete else PieceSet(spans)
+        self.order.clear()
+
+    def has_more(self, holding: Holding, sizes: PieceSizes, now: float) -> None:
+        """It has this now. What it said before is not gone through again, if it still has that."""
+        before, news = self.held, self._news(holding)
+        if before is None or news is None:
+            self.has(holding, sizes)
+            is_more = self.held is not None and self.held != before
+        else:
+            for span in news:
+                before.add(*sizes.inside(*span))
+            is_more = bool(news)
+        if is_more:
+            self.grew = now
+
+    def _news(self, holding: Holding) -> Spans | None:
+        """What it says now beside what it said before; None if that is not only more."""
+        before, self.told = self.told, frozenset(holding.ranges)
+        if before is None or holding.complete:
+            return None
+        new, gone = self.told - before, before - self.told
+        if len(new) * len(gone) > _FEW:
+            return None
+        grown = all(any(a <= first and stop <= b for a, b in new) for first, stop in gone)
+        return tuple(sorted(new)) if grown else None
 
     def is_growing(self, now: float) -> bool:
         """Whether it is fetching the file itself."""

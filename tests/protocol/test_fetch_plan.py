@@ -3,10 +3,12 @@ import time
 import pytest
 
 from p2phub.formats.pieces import Run
+from p2phub.protocol import fetch_plan
 from p2phub.protocol.fetch_plan import LEAST_RUN, FetchPlan
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import FIRST_BACK_OFF, MAX_FAILURES, SLOW_COUNTS, Failure
 from p2phub.protocol.steps import Ask, Leave, Wait
+from p2phub.protocol.swarm import by_rarity
 
 MIB = 1 << 20
 ALL = Holding(complete=True)
@@ -355,3 +357,39 @@ def test_a_plan_of_many_pieces_is_cheap():
                 deliver(plan, name, asked.run, now)
             now += 0.1
     assert time.process_time() - began < 6
+
+
+def test_many_news_of_a_scattered_holding_do_not_mean_sorting_it_again_and_again(monkeypatch):
+    sorts = []
+
+    def counted(*args):
+        sorts.append(args)
+        return by_rarity(*args)
+
+    monkeypatch.setattr(fetch_plan, "by_rarity", counted)
+    plan = FetchPlan([MIB] * 10_000)
+    spans = [(first * MIB, (first + 4) * MIB) for first in range(0, 8000, 8)]
+    for step in range(100):  # in ten seconds
+        spans.append(((8000 + 8 * step) * MIB, (8004 + 8 * step) * MIB))
+        plan.join("peer", Holding(False, tuple(spans)), now=step / 10)
+        asked = plan.next_for("peer", now=step / 10)
+        assert isinstance(asked, Ask)
+        deliver(plan, "peer", asked.run, step / 10 + 0.05)
+    assert len(sorts) <= 100
+    few = len(sorts)
+    for step in range(100):  # in a tenth of a second
+        spans.append(((8800 + 8 * step) * MIB, (8804 + 8 * step) * MIB))
+        plan.join("peer", Holding(False, tuple(spans)), now=10 + step / 1000)
+        plan.next_for("peer", now=10 + step / 1000)
+    assert len(sorts) - few <= 3
+
+
+def test_what_came_free_is_asked_for_though_the_order_is_old():
+    """An order that still lasts must not end a fetch: what it does not name may be there."""
+    plan = FetchPlan([MIB] * 10_000)
+    spans = tuple((first * MIB, (first + 1) * MIB) for first in range(0, 8000, 2))
+    plan.join("peer", Holding(False, spans), now=0)
+    while isinstance(asked := plan.next_for("peer", now=0.0), Ask):
+        deliver(plan, "peer", asked.run, 0.01)
+    plan.join("peer", Holding(False, (*spans, (9000 * MIB, 9001 * MIB))), now=0.02)
+    assert plan.next_for("peer", now=0.02) == Ask(Run(9000, 1))
