@@ -221,6 +221,11 @@ class WebConnection:
             if not wire.read_into(byte):
                 raise RemoteError(f"the proxy hung up that leads to {self._name}")
             head = reader.feed(bytes(byte))
+        if head.status == 407:
+            raise RemoteError(
+                f"the proxy that leads to {self._name} wants to know who asks",
+                remedy="set HTTPS_PROXY to http://user:password@host:port",
+            )
         if head.status >= 500 or head.status < 200:
             raise RemoteError(f"the proxy does not reach {self._name} (status {head.status})")
         if head.status != 200:
