@@ -152,6 +152,12 @@ class TestMistakes:
         assert said.startswith("node.toml is not TOML:")
         assert "line 2" in said
 
+    def test_a_table_that_is_pasted_beside_the_one_that_is_there_is_told_where_to_go(self):
+        with pytest.raises(ConfigError) as caught:
+            load('[swarm]\n[swarm]\nup = "5MB"\n', {})
+        assert "twice" in caught.value.message
+        assert "below the table that is there" in caught.value.remedy
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [

@@ -230,7 +230,10 @@ def _header(exact: str, path: str, size: int) -> Generator[Call[Any], Any, tuple
     total = min(FIRST, size)
     while True:
         data += yield from _read(exact, path, iter([(len(data), total)]))
-        found = safetensors.parse(data, size)
+        try:
+            found = safetensors.parse(data, size)
+        except MalformedError as error:
+            raise MalformedError(f"{path}: {error.message}", remedy=error.remedy) from error
         if not isinstance(found, More):
             return found.tensors
         total = found.total
