@@ -1,4 +1,4 @@
-"""What a node does when nobody asks: hash whole files, renew heads, remember peers.
+"""What a node does when nobody asks: hash whole files, renew heads, remember peers, drop old parts.
 
 A file that was pulled is whole and every piece of it was verified, but its SHA-256 is a claim of
 the publisher until this node has hashed it. Only then is it shared or found under its SHA-256. A
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RENEW_EVERY = 6 * 3600  # seconds between two looks at our own head
 REMEMBER_EVERY = 5  # seconds
+SWEEP_EVERY = 6 * 3600  # seconds between two looks at parts of files
+DAY = 24 * 3600  # seconds
 MEASURE_EVERY = 1  # seconds
 
 
@@ -60,6 +62,23 @@ async def renew_own_head(services: Services) -> None:
                 assert own is not None
                 services.announcer.publisher(own, changed=True)
         await trio.sleep(RENEW_EVERY)
+
+
+async def drop_old_parts(services: Services) -> None:
+    """Remove parts of files that nobody wants any more, now and then, for ever."""
+    while True:
+        with _said():
+            await services.on_disk(_drop_old_parts, services)
+        await trio.sleep(SWEEP_EVERY)
+
+
+def _drop_old_parts(services: Services) -> None:
+    store, days = services.store, services.config.store.keep_parts
+    before = services.now() - DAY * days
+    unused = store.partials.unused_since(before) if days else ()
+    for content in unused:
+        if not store.repos.awaited(content) and store.partials.remove_unused(content, before):
+            log.info("removed the part of %s that nobody used for %d days", content, days)
 
 
 async def remember_peers(services: Services) -> None:

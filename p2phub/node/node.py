@@ -185,6 +185,7 @@ def _background(
         partial(housekeeping.announce_what_is_here, services),
         partial(housekeeping.hash_in_background, services),
         partial(housekeeping.renew_own_head, services),
+        partial(housekeeping.drop_old_parts, services),
         partial(housekeeping.remember_peers, services),
         partial(housekeeping.meet_again, services, REDIAL),
         partial(housekeeping.measure_uploads, services, lambda: server.bytes_sent),

@@ -228,6 +228,12 @@ class Disk:
             source.unlink()
         return True
 
+    def mark_used(self, path: Path) -> None:
+        """Let the time of a file or folder be now."""
+        self._about_to("mark_used", path)
+        with disk_errors(path):
+            os.utime(path)
+
     def set_mode(self, path: PathText, mode: int) -> None:
         self._about_to("set_mode", path)
         with disk_errors(path):

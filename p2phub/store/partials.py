@@ -6,6 +6,7 @@ from it meanwhile. Space is claimed before a file is begun. What an earlier proc
 at once when the store opens, and verified when somebody asks for it.
 """
 
+import contextlib
 import os
 import threading
 from collections.abc import Sequence
@@ -105,8 +106,11 @@ class Partials:
             known = partial.verified()
             if not partial.count_done:
                 self._drop(partial.content)
-            elif known is not None:
+                return
+            if known is not None:
                 self._known[partial.content] = known
+            with contextlib.suppress(P2PHubError):
+                self._disk.mark_used(partial.folder)
 
     def commit_many(self, partials: Sequence[Partial]) -> None:
         """Make blobs of complete files, all or none, made durable together."""
@@ -136,6 +140,19 @@ class Partials:
             self._drop(content)
         return True
 
+    def unused_since(self, time: float) -> tuple[ContentId, ...]:
+        """The files that nobody has open, and that nobody had after `time` (unix seconds)."""
+        with self._lock:
+            return tuple(each for each in self.list() if self._is_unused(each, time))
+
+    def remove_unused(self, content: ContentId, time: float) -> bool:
+        """Drop what was got of such a file; False if somebody has it open, or had it since."""
+        with self._lock:
+            if not self._is_unused(content, time):
+                return False
+            self._drop(content)
+        return True
+
     def written(self, content: ContentId) -> int:
         """The bytes that a partial takes on the disk: files have holes where nothing came yet."""
         return min(content.size, written_bytes(self._data(content)))
@@ -161,6 +178,15 @@ class Partials:
         if part is not None:
             size = min(size, self.written(content) + part)
         self._space.claim(content, size, self._data(content))
+
+    def _is_unused(self, content: ContentId, time: float) -> bool:
+        if content in self._open:
+            return False
+        times = [0.0]
+        for path in (self._data(content).parent, self._data(content)):
+            with contextlib.suppress(OSError):
+                times.append(path.lstat().st_mtime)
+        return max(times) <= time
 
     def _new(self, content: ContentId, table: PieceTable) -> Partial:
         folder = self._layout.partial / str(content)

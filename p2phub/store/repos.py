@@ -206,6 +206,15 @@ class Repos:
             rows = statements.all("repos.free_of", digest)
         return tuple(ContentId(*row) for row in rows)
 
+    def awaited(self, content: ContentId) -> bool:
+        """Whether a pull that began and has not finished needs it, and no later one took its place.
+
+        What a repo's ref meant before, nobody waits for any more once its new release was asked
+        for.
+        """
+        with self._index.read() as statements:
+            return statements.one("repos.awaited", content.digest, content.size) is not None
+
     def unreferenced(self, contents: Iterable[ContentId]) -> list[ContentId]:
         """Those of `contents` that no held release needs."""
         with self._index.read() as statements:

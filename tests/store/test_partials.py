@@ -328,3 +328,56 @@ def test_reading_from_a_partial_that_is_being_committed_never_gives_wrong_bytes(
     for reader in readers:
         reader.join()
     assert wrong == []
+
+
+class TestOldParts:
+    """What nobody used for long may go; what somebody uses may not."""
+
+    LATER = 2_000_000_000 * 2
+
+    def age(self, partial, time):
+        for path in (partial.folder, partial.data):
+            os.utime(path, (time, time))
+
+    def begun(self, store, sample=BIG):
+        partial = begin(store, sample)
+        give(partial, sample, 0)
+        return partial
+
+    def test_a_part_that_somebody_has_open_is_in_use_however_old(self, store):
+        partial = self.begun(store)
+        self.age(partial, 1000)
+        assert store.partials.unused_since(self.LATER) == ()
+        assert not store.partials.remove_unused(BIG.content, self.LATER)
+        assert partial.read(0, 10) == BIG.data[:10]
+        store.partials.close(partial)
+
+    def test_a_part_that_was_written_lately_stays(self, store):
+        partial = self.begun(store)
+        store.partials.close(partial)
+        os.utime(partial.folder, (1000, 1000))
+        assert store.partials.unused_since(2000) == ()
+        assert not store.partials.remove_unused(BIG.content, 2000)
+
+    def test_a_part_that_was_only_read_lately_stays(self, store):
+        store.partials.close(self.begun(store))
+        partial = begin(store)
+        self.age(partial, 1000)
+        store.partials.close(partial)
+        assert store.partials.unused_since(2000) == ()
+
+    def test_an_old_part_goes_with_its_claim(self, store):
+        partial = self.begun(store)
+        store.partials.close(partial)
+        self.age(partial, 1000)
+        assert store.partials.unused_since(2000) == (BIG.content,)
+        assert store.partials.remove_unused(BIG.content, 2000)
+        assert store.partials.list() == ()
+        assert leftovers(store.layout) == []
+        assert BIG.content not in store.space._claims
+
+    def test_what_is_gone_meanwhile_is_no_error(self, store):
+        partial = self.begun(store)
+        store.partials.close(partial)
+        store.partials.remove(BIG.content)
+        assert store.partials.remove_unused(BIG.content, self.LATER)

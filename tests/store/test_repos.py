@@ -249,3 +249,40 @@ class TestRemoving:
         store.repos.pulling(digest(2), "main", 5)
         assert store.repos.remove(digest(1)) == (CONFIG.content,)
         assert not store.blobs.remove(WEIGHTS.content)
+
+
+class TestAwaited:
+    """Which contents an unfinished pull waits for."""
+
+    def pulling(self, store, n, *samples, ref="main", now=5000, **where):
+        store.repos.record_release(digest(n), release(*samples, **where))
+        store.repos.pulling(digest(n), ref, now)
+
+    def test_what_a_pull_that_began_still_needs(self, store):
+        assert not store.repos.awaited(WEIGHTS.content)
+        self.pulling(store, 1, WEIGHTS)
+        assert store.repos.awaited(WEIGHTS.content)
+        assert not store.repos.awaited(OTHER.content)
+
+    def test_not_what_a_finished_pull_did_not_want(self, store):
+        hold(store, 1, WEIGHTS)
+        assert not store.repos.awaited(WEIGHTS.content)
+
+    def test_not_what_the_ref_meant_before(self, store):
+        self.pulling(store, 1, WEIGHTS, now=5000)
+        self.pulling(store, 2, OTHER, now=6000)
+        assert not store.repos.awaited(WEIGHTS.content)
+        assert store.repos.awaited(OTHER.content)
+        hold(store, 2, OTHER, now=7000)
+        assert not store.repos.awaited(OTHER.content)
+
+    def test_what_both_revisions_have(self, store):
+        self.pulling(store, 1, WEIGHTS, now=5000)
+        self.pulling(store, 2, WEIGHTS, now=6000)
+        assert store.repos.awaited(WEIGHTS.content)
+
+    def test_what_another_ref_or_another_repo_still_means(self, store):
+        self.pulling(store, 1, WEIGHTS, ref="v1", now=5000)
+        self.pulling(store, 2, OTHER, ref="main", now=6000)
+        self.pulling(store, 3, OTHER, ref="v1", now=6000, name="another")
+        assert store.repos.awaited(WEIGHTS.content)

@@ -69,6 +69,18 @@ INSERT INTO held (release, ref, done, since) VALUES (?, ?, ?, ?)
 ON CONFLICT (release) DO UPDATE
 SET ref = excluded.ref, done = max(done, excluded.done), since = excluded.since;
 
+-- A pull that began, did not end, and was not followed by one of another release by the same ref.
+-- name: awaited
+SELECT 1 FROM release_contents
+JOIN held ON held.release = release_contents.release AND held.done = 0
+JOIN releases ON releases.digest = held.release
+WHERE release_contents.digest = ? AND release_contents.size = ? AND NOT EXISTS (
+    SELECT 1 FROM releases AS others JOIN held AS later ON later.release = others.digest
+    WHERE others.repo = releases.repo AND others.digest <> releases.digest
+        AND later.ref = held.ref AND later.since >= held.since
+)
+LIMIT 1;
+
 -- name: let_go
 DELETE FROM held WHERE release = ?;
 
