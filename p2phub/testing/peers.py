@@ -10,6 +10,7 @@ right certificate, reads a request, and answers what its script says, which is a
 """
 
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Self
@@ -23,7 +24,13 @@ from p2phub.testing.files import random_bytes
 from p2phub.testing.libraries import MemoryLibrary
 
 Script = Callable[[bytes], Iterable[bytes]]
+"""What is answered to a request. It may raise `ResetError`, which cuts the connection with a RST.
+"""
 SEED = bytes(range(32))
+
+
+class ResetError(Exception):
+    """Ends a `Script`, and its connection in the hard way."""
 
 
 class ServedPeer:
@@ -123,8 +130,13 @@ class GarbagePeer:
         while not self.stopping.is_set():
             request = b"" if self._context is None else _read_request(connection)
             self.requests.append(request)
-            for part in self._script(request):
-                connection.sendall(part)
+            try:
+                for part in self._script(request):
+                    connection.sendall(part)
+            except ResetError:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+                return
             if self._hangs:
                 self.stopping.wait()
             if self._context is None or not request:

@@ -77,7 +77,7 @@ def fake_file(path: str, data: bytes) -> FakeFile:
     if len(data) > MAX_PIECE:
         planner = PiecePlanner(len(data))
         lengths = planner.feed(data) + planner.finish()
-        table = PieceTable.build(lengths, _piece_digests(data, lengths))
+        table = PieceTable.build(lengths, piece_digests(data, lengths))
         content = table.content_id
     else:
         table, content = None, ContentId(len(data), sha256(data))
@@ -91,7 +91,8 @@ def fake_file(path: str, data: bytes) -> FakeFile:
     return FakeFile(entry, data, table)
 
 
-def _piece_digests(data: bytes, lengths: Iterable[int]) -> list[bytes]:
+def piece_digests(data: bytes, lengths: Iterable[int]) -> list[bytes]:
+    """The digests of `data` cut into these lengths."""
     digests, start = [], 0
     for length in lengths:
         digests.append(blake3(data[start : start + length]))
