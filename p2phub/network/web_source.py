@@ -4,7 +4,8 @@ The same port as a peer: blocking clients in worker threads, verified pieces str
 What a server sends is as little trusted as what a peer sends.
 
 Rules it keeps:
- * at most `connections` requests at once to one server, whoever pulls;
+ * at most `connections` requests at once to one server, whoever pulls, and `SMALL_AT_ONCE` times as
+   many for small files, each of which is a request; one that asks to come back later gets no more;
  * redirects are followed a few times and only to where `Guard` lets us; where one led is remembered
    for a minute, so that a hub is not asked before every run;
  * a server that asks to come back later is obeyed: everybody waits, and that is no fault, but only
@@ -44,6 +45,8 @@ REMEMBERED: Final = 60.0
 MOST_WAITING: Final = 60.0
 LEAST_WAITING: Final = 0.5
 MOST_STREAMS: Final = 8
+SMALL_AT_ONCE: Final = 3
+"""Small files that are asked for in the place of one run: with two places, as many as a browser."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class WebSource:
         self._urls, self._guard = urls, guard or Guard()
         self._places = places or trio.Semaphore(connections)
         self._make_client = make_client
-        self._threads = trio.CapacityLimiter(connections)
+        self._threads = trio.CapacityLimiter(connections * SMALL_AT_ONCE)
+        self._lanes = SMALL_AT_ONCE
         self._idle: list[WebClient] = []
         self._active: set[WebClient] = set()
         self._in_order: set[ContentId] = set()
@@ -143,10 +147,19 @@ class WebSource:
     async def fetch_many(
         self, contents: Sequence[ContentId], accept: AcceptFile
     ) -> Sequence[ContentId]:
-        """Hand each of these small files that it has to `accept`, one after the other; what it
-        lacks.
-        """
-        return await one_by_one(self, contents, accept)
+        """Hand each of these small files that it has to `accept`, a few at once; what it lacks."""
+        todo, lacking = iter(contents), set[ContentId]()
+
+        async def bring(lane: int) -> None:
+            for content in todo:
+                lacking.update(await one_by_one(self, [content], accept))
+                if lane >= self._lanes:
+                    return
+
+        async with one_error(), trio.open_nursery() as nursery:
+            for lane in range(min(self._lanes, len(contents))):
+                nursery.start_soon(bring, lane)
+        return [content for content in contents if content in lacking]
 
     async def close(self) -> None:
         """End every connection; what is still asked fails."""
@@ -198,7 +211,7 @@ class WebSource:
                 return result
 
     def _wait_for(self, busy: BusyError) -> None:
-        now = trio.current_time()
+        self._lanes, now = 1, trio.current_time()
         until = now + max(busy.seconds, LEAST_WAITING)
         more = max(0.0, until - max(now, self._not_before))
         if self._waited + more > MOST_WAITING:

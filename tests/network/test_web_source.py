@@ -1,10 +1,12 @@
 """Web servers as sources: what each layout needs, and every way in which a server may misbehave."""
 
 import ssl
+import threading
 import time
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
+from typing import ClassVar
 
 import pytest
 import trio
@@ -29,7 +31,7 @@ from p2phub.network.limits import Patience
 from p2phub.network.web_client import WebClient
 from p2phub.network.web_connection import proxy_of
 from p2phub.network.web_guard import LOOPBACK, PRIVATE, PUBLIC, Guard
-from p2phub.network.web_source import WebSource
+from p2phub.network.web_source import SMALL_AT_ONCE, WebSource
 from p2phub.node.fetch import FileFetch
 from p2phub.protocol.ports import Holding
 from p2phub.testing import web
@@ -123,6 +125,72 @@ class TestAnHonestServer:
             await fetch(source, SMALL)
             await trio.to_thread.run_sync(server._server.cut)
             assert (await fetch(source, SMALL)).data == SMALL.data
+
+
+class TestManySmallFiles:
+    SAMPLES: ClassVar = [make_sample(100 + number, seed=number) for number in range(12)]
+    PATHS: ClassVar = {f"/m/{number}": sample for number, sample in enumerate(SAMPLES)}
+    CONTENTS: ClassVar = [sample.content for sample in SAMPLES]
+
+    @asynccontextmanager
+    async def served(self, answer):
+        """A source of them; `most` of its server's answers were on their way at once."""
+        most, now, lock = [0], [0], threading.Lock()
+
+        def counting(exchange):
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.01)  # so that requests sent together are seen together
+            with lock:
+                now[0] -= 1
+            answer(exchange)
+
+        files = {path: sample.data for path, sample in self.PATHS.items()}
+        server = WebServer(files, counting)
+        await trio.to_thread.run_sync(server.__enter__)
+        source = source_of(server, self.PATHS)
+        try:
+            yield source, most
+        finally:
+            with trio.CancelScope(shield=True):
+                await source.close()
+                await trio.to_thread.run_sync(server.__exit__)
+
+    async def bring(self, source, contents):
+        came = {}
+
+        def accept(content, data):
+            came[content] = bytes(data)
+
+        with trio.fail_after(20):
+            return came, await source.fetch_many(contents, accept)
+
+    async def test_come_a_few_at_once_over_connections_that_are_used_again(self):
+        all_here = threading.Barrier(SMALL_AT_ONCE, timeout=10)
+
+        def together(exchange):
+            all_here.wait()
+            web.honest(exchange)
+
+        async with self.served(together) as (source, _):
+            came, lacking = await self.bring(source, [OTHER.content, *self.CONTENTS])
+            assert came == {sample.content: sample.data for sample in self.SAMPLES}
+            assert lacking == [OTHER.content]
+            assert len(source._idle) == SMALL_AT_ONCE
+
+    async def test_come_one_by_one_from_a_server_that_asked_to_come_back(self):
+        async with self.served(web.busy(1, "0")) as (source, most):
+            await self.bring(source, self.CONTENTS[:3])
+            most[0] = 0
+            came, _ = await self.bring(source, self.CONTENTS[3:])
+            assert len(came) == 9
+            assert most[0] == 1
+
+    async def test_end_with_the_error_of_the_first_that_fails(self):
+        async with self.served(web.reset) as (source, _):
+            with pytest.raises(RemoteError):
+                await self.bring(source, self.CONTENTS)
 
 
 class TestAFaultyServer:
