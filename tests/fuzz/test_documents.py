@@ -26,20 +26,12 @@ from p2phub.formats.manifest import Card, FileEntry, Release
 from p2phub.formats.pages import Page, Ref, RepoEntry, build_pages, find_in_page
 from p2phub.formats.paths import check_path, check_unique, parse_path
 from p2phub.formats.publisher import Delegation, Head, Index, Root
+from tests.fuzz.values import texts, values
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EXAMPLES = SimpleNamespace(**runpy.run_path(str(GOLDEN / "make.py"))).documents()
 CLASSES = (Root, Delegation, Index, Page, Head, Release)
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=40) | texts
-)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-    max_leaves=12,
-)
 documents = st.sampled_from(sorted(EXAMPLES))
 
 

@@ -17,21 +17,13 @@ from p2phub.trust.envelope import LIMITS, claimed_type, merge, sign_payload, unp
 from p2phub.trust.keys import verify
 from p2phub.trust.records import best, check_head
 from p2phub.trust.refusals import Refusal
+from tests.fuzz.values import values
 
 LAB = FakePublisher(1, writers=("release", "second"))
 MADE = LAB.publish("demo", {"README.md": b"hello"}, signers=("release", "second"))
 DOCUMENTS = dict(zip(("head", "index", "page", "release"), MADE.packed, strict=True))
 SIGNED = ("head", "index", "release")
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-scalars = (
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=40) | texts
-)
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
-    max_leaves=12,
-)
 names = st.sampled_from(sorted(DOCUMENTS))
 
 

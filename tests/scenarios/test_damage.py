@@ -20,7 +20,6 @@ from tests.scenarios.nodes import (
     contents,
     edit,
     flip,
-    model,
     new_publisher,
     node,
     publish,
@@ -33,19 +32,15 @@ from tests.scenarios.nodes import (
 SHARD = "model-00001-of-00002.safetensors"
 
 
-@pytest.fixture
-def here(tmp_path):
-    return tmp_path / "consumer"
-
-
-@pytest.fixture
-def there(tmp_path):
-    return tmp_path / "publisher"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return model(tmp_path / "model")
+async def finds_and_mends(pulling, folder):
+    """`verify` names the shard that is damaged, and a pull makes it good."""
+    (found,) = await pulling.verify("lab/x", quiet)
+    assert found.verdict == "corrupt"
+    assert any(SHARD in step.detail for step in found.steps if not step.ok)
+    again = await pull(pulling)
+    assert contents(again.path) == contents(folder)
+    (found,) = await pulling.verify("lab/x", quiet)
+    assert found.ok
 
 
 def blob_of(home, path, rows):
@@ -277,13 +272,7 @@ async def test_verify_finds_a_damaged_blob_and_a_pull_mends_it(here, there, fold
         async with consumer(here, serving, publisher) as pulling:
             done = await pull(pulling)
             flip((done.path / SHARD).resolve(), keep_times=True)
-            (found,) = await pulling.verify("lab/x", quiet)
-            assert found.verdict == "corrupt"
-            assert any(SHARD in step.detail for step in found.steps if not step.ok)
-            again = await pull(pulling)
-            assert contents(again.path) == contents(folder)
-            (found,) = await pulling.verify("lab/x", quiet)
-            assert found.ok
+            await finds_and_mends(pulling, folder)
 
 
 async def test_a_piece_table_that_rotted_here(here, there, folder):
@@ -293,13 +282,7 @@ async def test_a_piece_table_that_rotted_here(here, there, folder):
         async with consumer(here, serving, publisher) as pulling:
             await pull(pulling)
             edit(here, "tables", "true")
-            (found,) = await pulling.verify("lab/x", quiet)
-            assert found.verdict == "corrupt"
-            assert any(SHARD in step.detail for step in found.steps if not step.ok)
-            again = await pull(pulling)
-            assert contents(again.path) == contents(folder)
-            (found,) = await pulling.verify("lab/x", quiet)
-            assert found.ok
+            await finds_and_mends(pulling, folder)
 
 
 async def test_a_snapshot_that_somebody_changed(here, there, folder):

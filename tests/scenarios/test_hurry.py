@@ -25,16 +25,6 @@ from tests.scenarios.nodes import (
 )
 
 
-@pytest.fixture
-def here(tmp_path):
-    return tmp_path / "consumer"
-
-
-@pytest.fixture
-def there(tmp_path):
-    return tmp_path / "publisher"
-
-
 async def at_once(*jobs):
     """What they return, in the order in which they were given."""
     results = [None] * len(jobs)

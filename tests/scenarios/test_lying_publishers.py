@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from p2phub.formats.codec import decode, encode
 from p2phub.formats.digest import sha256
 from p2phub.formats.manifest import FileEntry
@@ -20,11 +18,6 @@ from tests.scenarios.nodes import (
     refused,
     stock,
 )
-
-
-@pytest.fixture
-def here(tmp_path):
-    return tmp_path / "consumer"
 
 
 async def test_a_poisoned_sha256(tmp_path, here):

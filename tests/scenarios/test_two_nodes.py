@@ -18,7 +18,6 @@ from tests.scenarios.nodes import (
     consumer,
     contents,
     flip,
-    model,
     new_publisher,
     node,
     publish,
@@ -154,11 +153,6 @@ def test_a_flipped_byte_ends_with_exit_code_4_and_leaves_nothing(pair):
 
 
 # ---------------------------------------------------------------- in this process
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return model(tmp_path / "model")
 
 
 @asynccontextmanager

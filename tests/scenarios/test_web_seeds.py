@@ -35,6 +35,7 @@ FAKES = [fake_file("weights.safetensors", WEIGHTS), fake_file("config.json", CON
 BY_PATH = {f"/x/{fake.entry.path[0]}": fake.data for fake in FAKES}
 BY_CONTENT = {f"/v1/files/{fake.entry.content}": fake.data for fake in FAKES}
 TABLES = {fake.entry.content: fake.table.pack() for fake in FAKES if fake.table}
+ALL = {fake.entry.path[0]: fake.data for fake in FAKES}
 DOCUMENTS = {f"/v1/documents/{each.digest.hex()}": table for each, table in TABLES.items()}
 
 
@@ -75,10 +76,7 @@ class TestNoPeerHasTheBytes:
                 consumer(tmp_path / "me", peer, lab, **mine) as me,
             ):
                 done = await pull(me)
-                assert contents(done.path) == {
-                    "weights.safetensors": WEIGHTS,
-                    "config.json": CONFIG,
-                }
+                assert contents(done.path) == ALL
                 assert [share.name for share in done.shares] == [server.host]
                 (found,) = await me.verify("lab/x", quiet)
                 assert found.verdict == "verified"
@@ -94,10 +92,7 @@ class TestNoPeerHasTheBytes:
                 consumer(tmp_path / "me", peer, lab, **mine) as me,
             ):
                 done = await pull(me)
-                assert contents(done.path) == {
-                    "weights.safetensors": WEIGHTS,
-                    "config.json": CONFIG,
-                }
+                assert contents(done.path) == ALL
             assert {each.path for each in server.asked} == {
                 "/lab/x/resolve/main/weights.safetensors",
                 "/lab/x/resolve/main/config.json",
@@ -116,10 +111,7 @@ class TestNoPeerHasTheBytes:
                 consumer(tmp_path / "me", peer, lab, **mine) as me,
             ):
                 done = await pull(me)
-                assert contents(done.path) == {
-                    "weights.safetensors": WEIGHTS,
-                    "config.json": CONFIG,
-                }
+                assert contents(done.path) == ALL
             assert all(each.path.endswith(secret) for each in region.asked)
 
     async def test_but_a_server_that_sends_whole_files_in_chunks(self, tmp_path):
@@ -161,10 +153,7 @@ class TestNoPeerHasTheBytes:
                 consumer(tmp_path / "me", peer, lab, **mine) as me,
             ):
                 done = await pull(me)
-                assert contents(done.path) == {
-                    "weights.safetensors": WEIGHTS,
-                    "config.json": CONFIG,
-                }
+                assert contents(done.path) == ALL
 
     @pytest.mark.slow
     async def test_and_the_server_lies(self, tmp_path):
