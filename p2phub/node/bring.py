@@ -224,7 +224,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                     partial,
                     missing=missing,
                     patience=services.traffic.paces.patience(PATIENCE),
-                    seed=_own_place(services),
+                    own=services.network.peer_id,
                     brought=bringing.count,
                 )
                 await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
@@ -253,11 +253,6 @@ async def _sources(
     sources = [source for source in sources if source.name not in last] or sources
     bringing.progress.sources = len(sources)
     return sources
-
-
-def _own_place(services: Services) -> int:
-    """A number of this node's own: where it begins, if others begin at the same time."""
-    return int.from_bytes(sha256(services.network.peer_id.encode())[:8], "big")
 
 
 @contextlib.asynccontextmanager
@@ -305,6 +300,7 @@ async def _fetch(
         fetch,
         services.neighbours,
         services.control,
+        services.acquaintances,
         lambda: partial.bytes_done,
         slow=doubts.last_for([file.content]) - {source.name for source in sources},
         without=useless,

@@ -64,7 +64,7 @@ class FileFetch:
 
     `label` is what people call the file, for errors. `patience`: seconds without a piece after
     which a source's run is given to others too; more than usual where our own rates are low.
-    `seed`: where in the file to begin, so that nodes which start together ask a lone seeder for
+    `own`: the name of this node, so that nodes which start together ask a lone seeder for
     different parts. `brought(source name, bytes)` is called from any thread for every piece that
     was accepted.
     """
@@ -78,12 +78,12 @@ class FileFetch:
         *,
         missing: Iterable[Run] | None = None,
         patience: float = PATIENCE,
-        seed: int = 0,
+        own: str = "",
         brought: Callable[[str, int], None] = lambda source, size: None,
     ) -> None:
         lengths = (table.length(index) for index in range(table.count))
         self._label, self._content, self._table, self._sink = label, content, table, sink
-        self._plan = FetchPlan(lengths, patience, missing=missing, seed=seed)
+        self._plan = FetchPlan(lengths, patience, missing=missing, own=own)
         self._brought, self._patience = brought, patience
         self.liars: set[str] = set()
         """Who delivered wrong bytes, or owned up to a damaged copy: of no use for this file."""
@@ -103,8 +103,9 @@ class FileFetch:
         self._workers = self._resting = 0
         self._may_come = False
 
-    def join(self, source: Source, holding: Holding) -> None:
-        """`source` has `holding` of the file. Before `run` or while it runs.
+    def join(self, source: Source, holding: Holding, *, fetches: bool | None = None) -> None:
+        """`source` has `holding` of the file. Before `run` or while it runs. `fetches`: whether it
+        fetches the file too, as far as that is known anew.
 
         A new source takes part at once. Again for a known one: it has `holding` now, and its
         workers look again. Another object of the same name takes the place of the old one."""
@@ -113,7 +114,7 @@ class FileFetch:
             self.leave(source.name)
             known = None
         with self._lock:
-            self._plan.join(source.name, holding, trio.current_time())
+            self._plan.join(source.name, holding, trio.current_time(), fetches=fetches)
         if known is None:
             member = self._members[source.name] = _Member(source)
             self._start(member)

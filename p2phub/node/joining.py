@@ -21,6 +21,7 @@ import trio
 from p2phub.errors import NotFoundError, P2PHubError, RemoteError, plain_errors
 from p2phub.formats.ids import ContentId
 from p2phub.network.control import ControlClient
+from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.fetch import FileFetch
 from p2phub.node.gathering import Gathering
 from p2phub.node.neighbours import Neighbours
@@ -74,6 +75,7 @@ class Joining:
         fetch: FileFetch,
         neighbours: Neighbours,
         control: ControlClient,
+        acquaintances: Acquaintances,
         bytes_here: Callable[[], int],
         *,
         slow: Collection[str] = (),
@@ -83,6 +85,7 @@ class Joining:
     ) -> None:
         self._content, self._fetch, self._bytes_here = content, fetch, bytes_here
         self._neighbours, self._control = neighbours, control
+        self._acquaintances = acquaintances
         self._slow, self._without = frozenset(slow), without
         self._patience, self._begun = patience, begun
         self._nursery: trio.Nursery | None = None
@@ -90,6 +93,8 @@ class Joining:
         self._sources: dict[str, Source] = {}
         self._holdings: dict[str, Holding] = {}
         self._growth: dict[str, _Growth] = {}
+        self._following: set[str] = set()
+        """Who follows us, and therefore fetches the file too."""
         self._silent: dict[str, float] = {}
         """Since when they have not given their first answer."""
         self._alone = trio.Event()
@@ -118,12 +123,22 @@ class Joining:
                 for gathering in gatherings:
                     gathering.listen(self.add)
                 self._nursery.start_soon(self._watch)
+                self._nursery.start_soon(self._note_followers)
                 try:
                     await self._fetch.run(until=self._alone)
                 finally:
                     for gathering in gatherings:
                         gathering.leave(self.add)
                     self._nursery.cancel_scope.cancel()
+
+    async def _note_followers(self) -> None:
+        """Whoever follows what we get of the file fetches it, though it may have nothing yet."""
+        while True:
+            members = self._acquaintances.members(self._content.digest)
+            self._following = {peer.peer_id for peer in members}
+            for name in self._following & self._holdings.keys():
+                self._fetch.join(self._sources[name], self._holdings[name], fetches=True)
+            await self._acquaintances.change()
 
     def _begin(self, source: Source) -> None:
         self._sources[source.name] = source
@@ -205,8 +220,10 @@ class Joining:
             growth.note(now)
         growth.is_over = False
         self._silent.pop(source.name, None)
+        is_first = source.name not in self._holdings
         self._holdings[source.name] = holding
-        self._fetch.join(source, holding)
+        follows = is_first and source.name in self._following
+        self._fetch.join(source, holding, fetches=True if follows else None)
 
     def _lose(self, source: Source) -> None:
         if self._sources[source.name] is source:

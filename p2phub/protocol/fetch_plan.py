@@ -11,8 +11,7 @@ Rules it keeps, whatever the sources do:
    back-off between them that starts at 50 ms and doubles (a fixed long pause ruins a simultaneous
    start); one that kept us waiting for nothing counts as `SLOW_COUNTS` failures;
  * runs are consecutive pieces, 1 to 2 seconds of work for their source and 8 MiB at least on a
-   fast link; the rarest come first, and who starts together with others passes another `seed`, so
-   that they ask a lone seeder for different parts;
+   fast link; the rarest come first, and of a seeder what other nodes will not have soon;
  * a run is asked of one source at a time. What a source that stalls was asked for is free for
    others after `patience` seconds. When nothing is free, the end of a run that will take long is
    cut off and given to whoever has nothing to do, so that both end together (end game); only its
@@ -20,7 +19,8 @@ Rules it keeps, whatever the sources do:
  * a source that has the file in order only (`Holding.in_order`) is asked for one run at a time, the
    next one from where it is on; what passes before that counts if it is still missing.
 
-How rare a piece is and how fast a source is: `protocol/swarm.py`.
+How rare a piece is and how fast a source is: `protocol/swarm.py`. Which nodes fetch the file too,
+and what is left to them: `protocol/together.py`.
 
 Example:
 
@@ -45,15 +45,15 @@ from p2phub.protocol.piece_sizes import PieceSizes
 from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import Asked, Failure, SourceState
 from p2phub.protocol.steps import Ask, Leave, Wait
-from p2phub.protocol.swarm import Availability, Candidate, by_rarity, first_place
+from p2phub.protocol.swarm import Availability, Candidate, by_rarity
+from p2phub.protocol.together import NO_NEWS, Together
+from p2phub.protocol.zones import first_place
 
 AIM = 1.0  # seconds of work that a run should be for one connection of its source
 LEAST_RUN = 8 * MIB  # if that is at most twice `AIM`; for a source of unknown speed too
 LAST_AIM = 0.1  # seconds of work, towards the end of the file
 MOST_RUN = 64 * MIB
 TINY = MIB  # a rarer stretch than this is asked for with its neighbours
-MOST_WAIT = 5.0  # seconds that a source of everything is not asked for what others may bring
-NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
 LOOK_AGAIN = 0.1  # seconds
 ORDER_LASTS = 1e-4  # seconds for each part of an order: sorting costs two hundredths of that
 LONG = 0.2  # seconds of work left in a run, for each of patience, from which its end is given away
@@ -64,8 +64,8 @@ class FetchPlan:
 
     `lengths`: the size of each piece in bytes. `missing`: the runs that are not here yet; None:
     all. `patience`: seconds without a piece after which what is left of a run is free for others;
-    more for a source whose pieces are known to take longer. `seed`: who starts together with
-    others takes one of its own; 0 begins at the start of the file.
+    more for a source whose pieces are known to take longer. `own`: the name of this node, as
+    the others know it; without one, the file is begun at its start.
     """
 
     def __init__(
@@ -74,17 +74,18 @@ class FetchPlan:
         patience: float = 1.0,
         *,
         missing: Iterable[Run] | None = None,
-        seed: int = 0,
+        own: str = "",
     ) -> None:
         self._sizes = PieceSizes(lengths)
         self._count = self._sizes.count
-        self._patience, self._seed = patience, seed
+        self._patience, self._own = patience, own
+        self._together = Together(own, self._sizes)
         self._got = bytearray(self._count)
         self._free = PieceSet([(0, self._count)])
         self._sources: dict[str, SourceState] = {}
         self._failures: set[Failure] = set()
         self._availability: Availability | None = None
-        self._version = self._jumps = 0
+        self._version = 0
         if missing is not None:
             self._free = PieceSet((run.first, run.first + run.count) for run in missing)
             self._got = bytearray(b"\1") * self._count
@@ -119,20 +120,25 @@ class FetchPlan:
             if source.asked and all(now - each.since >= seconds for each in source.asked)
         }
 
-    def join(self, source: str, holding: Holding, now: float = 0.0) -> None:
+    def join(
+        self, source: str, holding: Holding, now: float = 0.0, *, fetches: bool | None = None
+    ) -> None:
         """A source that has all of the file or the byte ranges of `holding`; again, to say that it
-        has more. One that was left alone because it kept failing gets one more chance.
+        has more. One that was left alone because it kept failing gets one more chance. `fetches`:
+        whether it fetches the file too, whatever it has yet; None if that is not known anew.
         """
         state = self._sources.get(source)
         if state is None:
-            cursor = 0 if holding.in_order else first_place(self._seed, self._count)
+            cursor = 0 if holding.in_order else first_place(self._own, self._count)
             state = SourceState(PieceSet(), cursor, in_order=holding.in_order)
             self._sources[source] = state
             state.has(holding, self._sizes)
         else:
             state.has_more(holding, self._sizes, now)
             state.forgive()
+        state.fetches = state.fetches if fetches is None else fetches
         self._look_anew()
+        self._leave_to(state, now)
 
     def leave(self, source: str) -> None:
         """`source` went away: free what it was asked for. If it lied, that is not forgotten."""
@@ -220,6 +226,8 @@ class FetchPlan:
             free = PieceSet(free.stretches())
             for first, stop in own:
                 free.remove(first, stop)
+        if self._together.note(self._sources, now):
+            self._draw_zones(now)
         if state.seen != self._version and now >= state.order_lasts:
             self._put_in_order(state, now)
         while state.order or state.seen != self._version:
@@ -228,11 +236,14 @@ class FetchPlan:
                 continue
             best = state.order[-1]
             first, stop = next(free.stretches(best.first, best.stop), (0, 0))
-            if stop and self._is_for_others(state, best, now):
-                return None
+            if stop and self._together.saves(state, now):
+                part = Candidate(first, stop, best.count)
+                usual = self._least_run(state.share(more=1))
+                if self._together.is_left_to_others(state, part, usual, self._free, now):
+                    return None
+                first, stop = self._together.place(part)
             if stop:
-                first = self._apart(state, first, stop, now)
-                stop = self._stop_of(first, stop, state, free)
+                stop = self._stop_of(first, stop, state, free, now)
                 self._free.remove(first, stop)
                 state.cursor = stop if state.in_order else stop % self._count
                 state.awaited = None
@@ -240,58 +251,47 @@ class FetchPlan:
             state.order.pop()
         return None
 
-    def _apart(self, state: SourceState, first: int, stop: int, now: float) -> int:
-        """Where to begin in a stretch: in a swarm, where no other node is at work on it."""
-        is_swarm = any(each.is_growing(now) for each in self._sources.values())
-        if not is_swarm or state.in_order or first == state.cursor:
-            return first
-        if self._sizes.of(first, stop) < 2 * self._want(state):
-            return first
-        self._jumps += 1
-        third = (stop - first) // 3
-        return first + third + first_place(self._seed + self._jumps, third)
+    def _draw_zones(self, now: float) -> None:
+        """Other nodes begin to fetch, or do not any more: leave them what is theirs."""
+        self._look_anew()
+        for state in self._sources.values():
+            state.order.clear()
+            for asked in state.asked if self._together.saves(state, now) else ():
+                self._shorten(asked, self._together.wanted_until(asked))
 
-    def _is_for_others(self, state: SourceState, best: Candidate, now: float) -> bool:
-        """Whether a source that has all should rather be kept for what nobody else has.
+    def _leave_to(self, node: SourceState, now: float) -> None:
+        """What another node has by now is not waited for from a seeder, but for its next piece."""
+        if node.held is None or not node.is_growing(now):
+            return
+        for state in self._sources.values():
+            for asked in state.asked if self._together.saves(state, now) else ():
+                held = next(node.held.stretches(asked.at + 1, asked.stop), None)
+                if held is not None:
+                    self._shorten(asked, held[0])
 
-        What other nodes have they bring; what lies behind their pieces they are fetching now. Both
-        are waited for while something happens, and no longer than this source would need.
-        """
-        growing = [
-            each for each in self._sources.values() if each.is_growing(now) and not each.dropped
-        ]
-        if state.held is not None or state.in_order or not growing:
-            return False
-        share = state.share(more=1)
-        if best.count:
-            theirs = sum(each.rate.value for each in growing)
-            if theirs < state.rate.value:
-                return False
-        else:
-            usual = min(LEAST_RUN, 2 * AIM * share) if share else LEAST_RUN
-            if best.first == state.cursor or self._sizes.of(best.first, best.stop) > 4 * usual:
-                return False
-        state.wait_for(best, now)
-        left = sum(self._sizes.of(*each) for each in self._free.stretches())
-        most = min(MOST_WAIT, 2 * left / state.rate.value if state.rate.value else MOST_WAIT)
-        return now - state.idle_since < most and now - state.awaited_since < NO_NEWS
+    def _shorten(self, asked: Asked, stop: int) -> None:
+        """Free the end of a run that goes beyond `stop`."""
+        if asked.at < stop < asked.stop and not asked.stalled:
+            end, asked.stop = asked.stop, stop
+            self._give_back(stop, end)
 
     def _put_in_order(self, state: SourceState, now: float) -> None:
         """Sort what is free and this source has by how rare it is."""
         if self._availability is None:
-            known = self._sources.values()
-            self._availability = Availability(
-                each.held for each in known if each.held is not None and not each.dropped
-            )
+            rare = self._together.makes_rare(self._sources.values(), now)
+            self._availability = Availability(rare)
         state.seen = self._version
         rarity = Availability() if state.in_order else self._availability
         state.order = by_rarity(self._free, state.held, rarity, state.cursor, self._count)
+        state.order = self._together.in_order(state, now)
         state.order.reverse()
         state.order_lasts = now + ORDER_LASTS * len(state.order)
 
-    def _stop_of(self, first: int, limit: int, state: SourceState, free: PieceSet) -> int:
+    def _stop_of(
+        self, first: int, limit: int, state: SourceState, free: PieceSet, now: float
+    ) -> int:
         """Where a run that begins with the rare pieces [first, limit) should end."""
-        if self._sizes.of(first, limit) >= TINY:
+        if self._sizes.of(first, limit) >= TINY or self._together.saves(state, now):
             return self._cut(first, limit, self._want(state))
         limit = free.end_of(first)  # too little alone: its neighbours come along
         limit = limit if state.held is None else min(limit, state.held.end_of(first))
@@ -300,14 +300,17 @@ class FetchPlan:
     def _want(self, state: SourceState) -> int:
         """How many bytes a run for this source should have."""
         share = state.share(more=1)
+        least = self._least_run(share)
         if not share:
             return LEAST_RUN
-        least = min(LEAST_RUN, 2 * AIM * share)
         busy = sum(len(each.asked) for each in self._sources.values()) + 1
         fair = self._sizes.of(0, self._count) * self._left / self._count / (2 * busy)
         if fair < least:  # towards the end, so that all end together
             return int(max(fair, min(least, LAST_AIM * share)))
         return int(min(max(least, AIM * share), fair, MOST_RUN))
+
+    def _least_run(self, share: float) -> float:
+        return min(LEAST_RUN, 2 * AIM * share) if share else LEAST_RUN
 
     def _cut(self, first: int, limit: int, size: int) -> int:
         """Where [first, limit) has `size` bytes; a crumb behind that comes along."""
@@ -323,8 +326,11 @@ class FetchPlan:
             if other is not state and not asked.stalled
         ]
         for seconds, asked, other in sorted(late, key=lambda each: -each[0]):
-            if seconds < LONG * max(1.0, self._patience):
-                break
+            is_spared = self._together.saves(state, now) and not self._together.saves(other, now)
+            if seconds < (NO_NEWS if is_spared else LONG) * max(1.0, self._patience):
+                continue
+            if self._got.find(0, asked.at, asked.stop) < 0:
+                continue  # all of it came from others
             given = end_to_give(asked, other, state, self._sizes)
             if given is not None:
                 end, asked.stop = asked.stop, given[0]

@@ -78,6 +78,8 @@ class SourceState:
     rate: Rate = field(default_factory=Rate)
     grew: float = -GROWS
     """When it last said that it has more than before."""
+    fetches: bool = False
+    """Whether it fetches the file as we do, as far as it lacks any of it."""
     awaited: Candidate | None = None
     """What it is not asked for, because others may bring it."""
     awaited_since: float = 0.0
@@ -109,7 +111,7 @@ class SourceState:
         before, news = self.held, self._news(holding)
         if before is None or news is None:
             self.has(holding, sizes)
-            is_more = self.held is not None and self.held != before
+            is_more = self.held != before
         else:
             for span in news:
                 before.add(*sizes.inside(*span))
@@ -129,8 +131,9 @@ class SourceState:
         return tuple(sorted(new)) if grown else None
 
     def is_growing(self, now: float) -> bool:
-        """Whether it is fetching the file itself."""
-        return self.held is not None and now - self.grew < GROWS
+        """Whether it is fetching the file itself, or was so a moment ago."""
+        is_at_it = (self.fetches and self.held is not None) or now - self.grew < GROWS
+        return is_at_it and not self.dropped
 
     def wait_for(self, awaited: Candidate, now: float) -> None:
         """Others may bring this; it is not asked for it now."""

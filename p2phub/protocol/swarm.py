@@ -1,13 +1,11 @@
-"""What a swarm knows: how rare each piece is, how fast each source is, where to begin.
+"""What a swarm knows: how rare each piece is, how fast each source is.
 
 `Rate` smooths the bytes of one source as they come. `Availability` counts, for every piece, how
 many of the sources that lack some have it; whoever has all adds the same to every piece and does
-not count. `first_place` spreads those who start together over a file, and `by_rarity` is the order
-in which one source is asked for what is free.
+not count. `by_rarity` is the order in which one source is asked for what is free.
 
 Rules it keeps:
- * nothing here is random: the same calls give the same answers, and who must differ from others
-   passes another `seed`;
+ * nothing here is random: the same calls give the same answers;
  * the time a source was not asked for anything does not make it slower;
  * costs grow with the stretches of pieces, not with the pieces.
 
@@ -35,16 +33,6 @@ from p2phub.protocol.piece_set import PieceSet
 
 SMOOTHING = 2.0  # seconds; what came longer ago hardly counts
 LEAST_TIME = 0.05  # seconds; a rate over less than this is not believed
-_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio: multiples of it spread evenly
-
-
-def first_place(seed: int, count: int) -> int:
-    """Where who has `seed` begins in a file of `count` pieces; 0 begins at the start.
-
-    >>> [first_place(seed, 1000) for seed in range(5)]
-    [0, 618, 236, 854, 472]
-    """
-    return (seed * _GOLDEN % 2**64) * count >> 64
 
 
 class Rate:

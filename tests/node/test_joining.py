@@ -6,7 +6,8 @@ import trio
 from p2phub.errors import NoSourceError, RemoteError
 from p2phub.node.fetch import FileFetch
 from p2phub.node.joining import ANSWER, QUIET, STARVED, Joining
-from p2phub.protocol.ports import Holding
+from p2phub.protocol.ports import Holding, PeerAddress
+from p2phub.protocol.zones import Zones
 from p2phub.testing.samples import MemorySink, make_sample
 from p2phub.testing.sources import HangingSource, HonestSource
 
@@ -22,9 +23,22 @@ class Peers:
     def __init__(self, **news):
         self.news = news
         self.followed: list[str] = []
+        self.followers: list[PeerAddress] = []
+        self._changed = trio.Event()
 
     def is_connected(self, name):
         return name in self.news
+
+    def members(self, digest):
+        return tuple(self.followers)
+
+    async def change(self):
+        await self._changed.wait()
+
+    def follows_us(self, name):
+        self.followers.append(PeerAddress(name, ()))
+        changed, self._changed = self._changed, trio.Event()
+        changed.set()
 
     async def follow(self, name, content, heard):
         self.followed.append(name)
@@ -46,6 +60,7 @@ def joining_of(peers, **options):
     joining = Joining(
         SAMPLE.content,
         fetch,
+        peers,
         peers,
         peers,
         lambda: len(sink.pieces),
@@ -238,3 +253,24 @@ async def test_the_first_pieces_are_told_once(autojump_clock):
     await joining.run()
     assert len(told) == 1
     assert told[0] < 1
+
+
+@pytest.mark.parametrize("is_told_first", [True, False])
+async def test_who_follows_us_is_left_its_zone_before_it_has_anything(
+    autojump_clock, is_told_first
+):
+    peers = Peers(seeder=[(0.01, WHOLE)], fetches=[(0.02, Holding(False))])
+    joining, sink = joining_of(peers)
+    if is_told_first:
+        peers.follows_us("fetches")
+    for name in ("seeder", "fetches"):
+        joining.add(honest(name))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(0.03)
+        if not is_told_first:
+            peers.follows_us("fetches")
+        await trio.sleep(0.9)
+        assert Zones("", ["fetches"], 8).mine == (0, 4)
+        assert sorted(sink.pieces) == [0, 1, 2, 3]
+        nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ from p2phub.protocol.ports import Holding
 from p2phub.protocol.source_state import FIRST_BACK_OFF, MAX_FAILURES, SLOW_COUNTS, Failure
 from p2phub.protocol.steps import Ask, Leave, Wait
 from p2phub.protocol.swarm import by_rarity
+from p2phub.protocol.zones import Zones
 
 MIB = 1 << 20
 ALL = Holding(complete=True)
@@ -281,20 +282,74 @@ def make_swarm() -> FetchPlan:
     return plan
 
 
-def test_a_seeder_is_asked_for_what_other_nodes_are_not_at_work_on():
-    asked = make_swarm().next_for("seeder", 1)
-    assert isinstance(asked, Ask)
-    assert 16 + 20 < asked.run.first < 90
+def test_a_seeder_is_asked_for_our_own_zone_first():
+    plan = FetchPlan([MIB] * 100, own="ann")
+    plan.join("seeder", ALL)
+    plan.join("bob", Holding(complete=False), fetches=True)
+    assert [plan.next_for("seeder", 0) for _ in range(6)] == [
+        Ask(Run(first, 8 if first < 44 else 6)) for first in (28, 36, 44, 0, 8, 16)
+    ]
 
 
 def test_a_seeder_is_not_asked_for_what_another_node_fetches_now_while_that_goes_on():
     plan = make_swarm()
     plan.join("node", Holding(complete=False, ranges=((0, 80 * MIB),)), 1)
-    plan.join("other", Holding(complete=False, ranges=((90 * MIB, 99 * MIB),)), 1)
+    plan.join("other", Holding(complete=False, ranges=((90 * MIB, 100 * MIB),)), 1)
+    zone = Zones("", ["node", "other"], 100).mine
+    assert zone == (0, 33)
     assert isinstance(plan.next_for("seeder", 1), Wait)
     plan.join("node", Holding(complete=False, ranges=((0, 84 * MIB),)), 1.9)
     assert isinstance(plan.next_for("seeder", 2.5), Wait)
-    assert plan.next_for("seeder", 3.6) == Ask(Run(84, 6))  # no news of it
+    late = plan.next_for("seeder", 3.6)  # no news of it
+    assert isinstance(late, Ask)
+    assert 84 <= late.run.first < late.run.first + late.run.count <= 90
+
+
+def test_a_node_that_lags_is_helped_from_behind_its_own_place():
+    plan = make_swarm()
+    plan.join("node", Holding(complete=False, ranges=((0, 50 * MIB),)), 2)
+    assert plan.next_for("seeder", 2) == Ask(Run(75, 8))
+
+
+def test_what_a_seeder_was_asked_for_in_the_zone_of_a_node_that_begins_too_is_left_to_it():
+    plan = FetchPlan([MIB] * 100, own="bob")
+    plan.join("seeder", ALL)
+    assert plan.next_for("seeder", 0) == Ask(Run(50, 8))
+    for node in ("ann", "node"):
+        plan.join(node, Holding(complete=False), fetches=True)
+    assert plan.next_for("seeder", 0.1) == Ask(Run(66, 8))
+    assert not plan.got("seeder", 50, 0.2)
+    plan.done("seeder", Run(50, 8), 0.2)
+
+
+def test_what_another_node_has_by_now_is_not_waited_for_from_a_seeder():
+    plan = FetchPlan([MIB] * 100, own="ann")
+    plan.join("seeder", ALL)
+    plan.join("bob", Holding(complete=False), fetches=True)
+    assert plan.next_for("seeder", 0) == Ask(Run(28, 8))
+    plan.join("bob", Holding(complete=False, ranges=((30 * MIB, 32 * MIB),)), 0.1)
+    assert plan.next_for("bob", 0.1) == Ask(Run(30, 2))
+    assert plan.got("seeder", 28, 0.2)
+    assert not plan.got("seeder", 29, 0.3)
+
+
+def test_a_piece_that_is_here_is_not_asked_for_again_though_its_slow_source_still_sends_it():
+    plan = make_plan(8, "slow", "fast")
+    assert plan.next_for("slow", 0) == Ask(Run(0, 8))
+    for index in range(7):
+        plan.got("slow", index, 0.9 + index / 10)
+    assert plan.next_for("fast", 2.3) == Ask(Run(7, 1))
+    plan.got("fast", 7, 2.4)
+    plan.done("fast", Run(7, 1), 2.4)
+    assert plan.next_for("fast", 2.4) == Leave()
+
+
+def test_a_node_that_has_all_by_now_is_asked_instead_of_the_seeder():
+    plan = make_swarm()
+    plan.join("node", ALL, 1.1)
+    assert isinstance(plan.next_for("seeder", 1.1), Wait)
+    assert plan.next_for("node", 1.1) == Ask(Run(0, 8))
+    assert isinstance(plan.next_for("seeder", 9), Ask)  # by now it is a seeder as well
 
 
 def test_a_seeder_is_asked_for_everything_where_nobody_else_fetches():
@@ -306,13 +361,13 @@ def test_a_seeder_is_asked_for_everything_where_nobody_else_fetches():
 
 def test_those_who_start_together_ask_a_lone_seeder_for_different_parts():
     runs = []
-    for seed in range(4):
-        plan = FetchPlan([MIB] * 400, seed=seed)
+    for node in ("ann", "bob", "node", "other"):
+        plan = FetchPlan([MIB] * 400, own=node)
         plan.join("seeder", ALL)
         asked = plan.next_for("seeder", 0)
         assert isinstance(asked, Ask)
         runs.append(asked.run)
-    assert sorted(run.first for run in runs) == [0, 94, 247, 341]
+    assert sorted(run.first for run in runs) == [114, 131, 202, 339]
     assert all(run.count == 8 for run in runs)
 
 

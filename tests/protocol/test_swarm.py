@@ -1,7 +1,7 @@
 import pytest
 
 from p2phub.protocol.piece_set import PieceSet
-from p2phub.protocol.swarm import Availability, Candidate, Rate, by_rarity, first_place
+from p2phub.protocol.swarm import Availability, Candidate, Rate, by_rarity
 
 EVERYTHING = PieceSet([(0, 100)])
 
@@ -35,13 +35,6 @@ def test_only_what_is_free_and_held_is_in_the_order():
     free, held = PieceSet([(10, 30), (80, 90)]), PieceSet([(20, 85)])
     order = by_rarity(free, held, Availability([]), cursor=0, count=100)
     assert order == [Candidate(20, 30, 0), Candidate(80, 85, 0)]
-
-
-@pytest.mark.parametrize("count", [2, 4, 8, 30])
-def test_those_who_start_together_are_spread(count):
-    places = sorted(first_place(seed, 1000) for seed in range(count))
-    gaps = [after - before for before, after in zip(places, [*places[1:], 1000], strict=True)]
-    assert min(gaps) > 0.3 * 1000 / count
 
 
 def test_a_rate_follows_what_comes_and_forgets_what_came_long_ago():
