@@ -22,7 +22,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -64,6 +64,7 @@ from p2phub.protocol.batch import Came, FileBatch
 from p2phub.protocol.ports import AcceptFile, ControlNetwork, Holding, Sink, Stream
 from p2phub.protocol.serve import Answer, FileRange, Held, Request, answer, busy, refusal
 
+T = TypeVar("T")
 HTTP: Final = "/http/1.1"
 _THREADS: Final = 4
 """Files read at once for all streams together: this is the slow way."""
@@ -244,7 +245,7 @@ class StreamClient:
                 while body.wanted:
                     found = body.take(memoryview(await self._body(body.wanted)))
                     if found is not None:
-                        came.send_nowait(found)
+                        await _pass_on(came, found)
         return body.lacking
 
     async def _hand_over(self, table: PieceTable, run: Run, sink: Sink) -> None:
@@ -254,7 +255,7 @@ class StreamClient:
             nursery.start_soon(_accept_all, taken, sink)
             with came:
                 for index in range(run.first, run.first + run.count):
-                    came.send_nowait((index, await self._body(table.length(index))))
+                    await _pass_on(came, (index, await self._body(table.length(index))))
 
     async def _ask(self, request: Request) -> Head:
         if self._rest:
@@ -283,6 +284,14 @@ class StreamClient:
             raise RemoteError(f"{self._name} ended its answer early")
         await self._down.take_async(len(data), self._name)
         return data
+
+
+async def _pass_on(channel: trio.MemorySendChannel[T], item: T) -> None:
+    """Hand `item` to whoever keeps what comes."""
+    try:
+        channel.send_nowait(item)
+    except trio.BrokenResourceError:  # who keeps has just failed, and what it raises ends us too
+        await trio.sleep_forever()
 
 
 async def _accept_all(pieces: trio.MemoryReceiveChannel[tuple[int, bytearray]], sink: Sink) -> None:

@@ -202,6 +202,38 @@ class TestTheClient:
             await client.fetch(SAMPLE.content, SAMPLE.table, SAMPLE.all, sink)
         assert sink.order == [0, 1]
 
+    @pytest.mark.parametrize("many", [False, True])
+    async def test_what_comes_just_as_the_disk_fails_changes_nothing(self, network, many):
+        client = StreamClient(await network.open_stream("bob", HTTP), "bob")
+        body, began, failed = client._body, threading.Event(), trio.Event()
+        token = trio.lowlevel.current_trio_token()
+
+        def fail(*args):
+            assert began.wait(10)
+            token.run_sync_soon(failed.set)
+            raise NoSpaceError("the disk is full")
+
+        async def late(length):
+            """What came first goes to the disk; what follows is there when that has failed."""
+            found = await body(length)
+            calls.append(length)
+            if len(calls) == (4 if many else 2):
+                began.set()
+                with trio.CancelScope(shield=True):
+                    await failed.wait()
+                    await trio.testing.wait_all_tasks_blocked()
+            return found
+
+        calls, client._body = [], late
+        sink = MemorySink(SAMPLE.table)
+        sink.accept = fail
+        if many:
+            fetching = client.fetch_many([SMALL.content] * 400, fail)
+        else:
+            fetching = client.fetch(SAMPLE.content, SAMPLE.table, SAMPLE.all, sink)
+        with pytest.raises(NoSpaceError):
+            await fetching
+
     async def test_passes_on_that_our_disk_is_full(self, network):
         client = StreamClient(await network.open_stream("bob", HTTP), "bob")
         with pytest.raises(NoSpaceError):
