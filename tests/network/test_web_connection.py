@@ -186,6 +186,7 @@ class TestDialling:
             client = WebClient("mirror", patience=QUICK)
             place = Place(f"{server.url}/x", ("127.0.0.1",), 0)
             client.holds(place, LARGE.content)
+            assert len(client._idle) == 1
             with pytest.raises(RemoteError):
                 client.holds(Place(place.url, ("127.0.0.9",), 0), LARGE.content)
             client.close()

@@ -106,7 +106,7 @@ def test_one_that_always_ends_early_is_left_alone_however_much_passes():
     assert not isinstance(plan.next_for("file", now), Ask)
 
 
-def test_a_swarm_does_not_make_it_wait_or_jump():
+def test_a_swarm_does_not_make_it_wait():
     plan = plan_of(100, file=IN_ORDER)
     plan.join("node", Holding(complete=False, ranges=((0, 8 * MIB),)), 0)
     plan.join("node", Holding(complete=False, ranges=((0, 16 * MIB),)), 1)
@@ -114,3 +114,10 @@ def test_a_swarm_does_not_make_it_wait_or_jump():
     assert run.first == 0
     bring(plan, "file", run, 1.5)
     assert asked(plan, "file", 1.5).first == run.count
+
+
+def test_a_swarm_does_not_make_it_jump_where_a_gap_lies_before_it():
+    plan = plan_of(100, missing=[Run(30, 70)], file=IN_ORDER)
+    plan.join("node", Holding(complete=False, ranges=((0, 31 * MIB),)), 0)
+    plan.join("node", Holding(complete=False, ranges=((0, 32 * MIB),)), 1)
+    assert asked(plan, "file", 1).first == 30
