@@ -4,6 +4,7 @@ import resource
 import socket
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -260,6 +261,56 @@ class TestSlowReaders:
             stop.set()
             thread.join()
             tls.close()
+
+
+class TestMemory:
+    """One file of 48 MiB, and what both ends together hold of it at any moment."""
+
+    @pytest.fixture
+    def peak(self):
+        tracemalloc.start()
+        yield lambda: tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    def test_is_flat_with_a_fast_source_and_a_slow_disk(self, library, peak):
+        class SlowDisk(Discard):
+            def accept(self, index, piece):
+                time.sleep(0.01)
+                super().accept(index, piece)
+
+        with ServedPeer(library) as peer:
+            client, sink = client_of(peer), SlowDisk()
+            client.fetch(LARGE.content, LARGE.table, LARGE.all, sink)
+            client.close()
+        assert sink.size == LARGE.content.size
+        assert peak() < 8 * MIB
+
+    def test_is_flat_with_readers_that_hardly_read(self, library, peak):
+        with ServedPeer(library) as peer, ExitStack() as stack:
+            for _ in range(16):
+                raw = stack.enter_context(socket.socket())
+                raw.connect(("127.0.0.1", peer.server.port))
+                tls = stack.enter_context(client_context().wrap_socket(raw))
+                line = f"GET /v1/files/{LARGE.content} HTTP/1.1\r\nHost: x\r\n\r\n"
+                tls.sendall(line.encode())
+                tls.recv(1)
+            time.sleep(0.3)
+            assert peer.server.connections == 16
+        assert peak() < 16 * MIB
+
+    async def test_is_flat_over_a_stream_with_a_slow_disk(self, nursery, library, peak):
+        class SlowDisk(Discard):
+            def accept(self, index, piece):
+                time.sleep(0.01)
+                super().accept(index, piece)
+
+        network, sink = StreamNetwork(nursery), SlowDisk()
+        StreamServer(library).register(network)
+        client = StreamClient(await network.open_stream("bob", HTTP), "bob")
+        await client.fetch(LARGE.content, LARGE.table, LARGE.all, sink)
+        assert sink.size == LARGE.content.size
+        assert peak() < 32 * MIB  # an answer of 8 MiB, in the stream of the test and behind it
+        nursery.cancel_scope.cancel()
 
 
 class TestHogs:
