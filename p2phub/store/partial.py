@@ -165,6 +165,15 @@ class Partial:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
 
+    def begin_writing(self, offset: int, length: int) -> None:
+        """Let the system begin to write these bytes to the disk, so that `commit` waits for less.
+
+        Only while somebody writes here anyway: it does nothing to a file that is complete.
+        """
+        if not self.complete:
+            with self._using() as (file, _):
+                self._disk.begin_writing(file, offset, length)
+
     def lose(self, index: int) -> None:
         """Piece `index` has rotted: it does not count any more and has to be fetched again."""
         with self._using() as (_, bitmap), self._state:

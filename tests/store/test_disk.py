@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from p2phub.errors import NoSpaceError, P2PHubError, QuotaError, RefusedError
+from p2phub.store import disk
 from p2phub.store.disk import Disk, disk_errors, read_into
 
 DISK = Disk()
@@ -137,3 +138,12 @@ def test_removing_a_tree_that_is_a_link_or_a_file_removes_that_and_nothing_behin
         assert not os.path.lexists(tmp_path / name)
     assert (tmp_path / "outside" / "precious").exists()
     assert (tmp_path / "outside").stat().st_mode & 0o777 == 0o705
+
+
+def test_a_system_that_cannot_begin_to_write_is_no_error(tmp_path, monkeypatch):
+    fd = DISK.create(tmp_path / "file")
+    DISK.write(fd, b"x" * 10_000, 0, tmp_path / "file")
+    DISK.begin_writing(fd, 0, 10_000)
+    monkeypatch.setattr(disk, "_libc", object)
+    DISK.begin_writing(fd, 0, 10_000)
+    os.close(fd)
