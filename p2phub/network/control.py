@@ -18,7 +18,6 @@ Nothing that comes in here is believed: documents and heads go to the gate, hold
 addresses are dialled by whoever thinks them worth it.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,7 +62,7 @@ from p2phub.network.limits import (
     MAX_STREAMS_PER_PEER,
     Patience,
 )
-from p2phub.network.tickets import Tickets
+from p2phub.network.tickets import Tickets, steady_time
 from p2phub.network.waiting import ended, one_error, time_limit
 from p2phub.protocol.ports import ControlNetwork, Holding, Stream
 from p2phub.protocol.serve import Library
@@ -110,7 +109,7 @@ class ControlServer:
         data_addresses: Sequence[str] = (),
         acquaintances: Acquaintances | None = None,
         patience: Patience | None = None,
-        now: Callable[[], int] = lambda: int(time.time()),
+        now: Callable[[], int] = steady_time,
     ) -> None:
         self._library, self._tickets, self._now = library, tickets, now
         self._acquaintances = acquaintances

@@ -20,7 +20,6 @@ import socket
 import ssl
 import tempfile
 import threading
-import time
 from collections.abc import Callable
 
 from p2phub.errors import ConfigError, P2PHubError, PortInUseError
@@ -33,7 +32,7 @@ from p2phub.network.limits import (
     Patience,
 )
 from p2phub.network.throttle import Throttle
-from p2phub.network.tickets import Tickets
+from p2phub.network.tickets import Tickets, steady_time
 from p2phub.network.upload_slots import UploadSlots
 from p2phub.protocol.serve import Held
 
@@ -76,7 +75,7 @@ class DataServer:
         uploads: int = MAX_UPLOADS,
         up: Throttle | None = None,
         patience: Patience | None = None,
-        now: Callable[[], int] = lambda: int(time.time()),
+        now: Callable[[], int] = steady_time,
         on_fault: Fault | None = None,
     ) -> None:
         self._host, self._port = host, port

@@ -4,7 +4,8 @@ A ticket is 32 random bytes, good for one peer and a short time, shown over TLS 
 issued it and to nobody else. It dies with the process.
 
 Rules it keeps: only digests of tickets are held, so that looking one up leaks nothing about others;
-a peer that asks again and again replaces its own tickets, never those of others.
+a peer that asks again and again replaces its own tickets, never those of others; the clock of the
+machine may be set while they live (`steady_time`).
 
 >>> tickets = Tickets(random=bytes)
 >>> ticket = tickets.issue("alice", now=100)
@@ -14,12 +15,22 @@ a peer that asks again and again replaces its own tickets, never those of others
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 
 from p2phub.formats.digest import sha256
 from p2phub.network.limits import MAX_TICKETS, MAX_TICKETS_PER_PEER, TICKET_SECONDS
 
 TICKET_LENGTH = 32
+_OFFSET = time.time() - time.monotonic()
+
+
+def steady_time() -> int:
+    """Unix seconds when this process began, and evenly on from there, whatever the clock is set to.
+
+    A clock that is set forward would end every ticket; one that is set back, none for days.
+    """
+    return int(_OFFSET + time.monotonic())
 
 
 class Tickets:

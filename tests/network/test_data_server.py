@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -14,7 +15,7 @@ from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate, peer_of_certificate
 from p2phub.network.limits import Patience
 from p2phub.network.throttle import Throttle
-from p2phub.network.tickets import Tickets
+from p2phub.network.tickets import Tickets, steady_time
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import SEED, ServedPeer
 from p2phub.testing.samples import make_sample
@@ -169,6 +170,15 @@ class TestTickets:
         now = 2_000_000_000_000
         assert self.ask(peer, secret.content, peer.tickets.issue("friend", now)) == 200
         assert self.ask(peer, secret.content, peer.tickets.issue("stranger", now)) == 404
+
+    @pytest.mark.parametrize("days", [-2, 2])
+    def test_live_on_when_the_clock_of_the_machine_is_set(self, peer, secret, days, monkeypatch):
+        ticket = peer.tickets.issue("friend", steady_time())
+        right = time.time
+        monkeypatch.setattr(time, "time", lambda: right() + days * 86400)
+        assert self.ask(peer, secret.content, ticket) == 200
+        late = peer.tickets.issue("friend", steady_time() - peer.tickets.seconds)
+        assert self.ask(peer, secret.content, late) == 401
 
     def test_that_are_unknown_are_refused_even_for_public_files(self, peer):
         assert self.ask(peer, SMALL.content, bytes(32)) == 401
