@@ -1,5 +1,7 @@
 """Small files that arrive together: all are checked, few syncs are made, nothing half stays."""
 
+import os
+
 import pytest
 
 from p2phub.errors import NoSpaceError, QuotaError, WrongBytesError
@@ -48,6 +50,16 @@ def test_become_blobs_with_one_sync_of_the_files_and_one_of_the_names(reopen):
     assert not list(store.layout.temp.iterdir())
     assert not list(store.layout.partial.iterdir())
     assert not list(store.layout.journal.iterdir())
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_are_read_only_for_everybody_whatever_the_user_masks(store, mask):
+    before = os.umask(mask)
+    try:
+        together(store)
+    finally:
+        os.umask(before)
+    check(store)
 
 
 def test_wrong_bytes_are_not_written_and_cost_nobody_else(reopen):
