@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
 from p2phub.formats.manifest import Release
-from p2phub.formats.publisher import Ref
+from p2phub.formats.publisher import Ref, RepoEntry
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.store.store import Store
 from p2phub.trust.verdict import Judgement
@@ -59,7 +59,7 @@ def locate(store: Store, knowledge: Knowledge, reference: Reference) -> Resolved
         )
     revision = reference.revision or DEFAULT_REVISION
     ref = entry.refs.get(revision)
-    digest = ref.release if ref else _commit(store, publisher, reference.name, revision)
+    digest = ref.release if ref else _commit(store, publisher, entry, revision)
     knowledge.expect(digest, publisher)
     accepted = knowledge.document(digest, Release)
     if accepted is None:
@@ -109,18 +109,21 @@ def name_of(store: Store, repo: RepoId, revision: str) -> str:
     return f"{called(store, repo.publisher)}/{repo.name}@{revision}"
 
 
-def _commit(store: Store, publisher: PublisherId, name: str, prefix: str) -> bytes:
+def _commit(store: Store, publisher: PublisherId, entry: RepoEntry, prefix: str) -> bytes:
+    """A release that a ref names, or an older one of which the index keeps a row."""
     if not is_commit_prefix(prefix):
-        raise _no_such(name, prefix)
-    found = store.repos.find_commit(publisher, name, prefix)
+        raise _no_such(entry.name, prefix)
+    named = {ref.release for ref in entry.refs.values()}
+    found = {digest for digest in named if commit_id(digest).startswith(prefix)}
+    found.update(store.repos.find_commit(publisher, entry.name, prefix))
     if len(found) > 1:
         raise UsageError(
-            f"{prefix} is the beginning of several commits of {name}",
+            f"{prefix} is the beginning of several commits of {entry.name}",
             remedy="write more of its digits",
         )
     if not found:
-        raise _no_such(name, prefix)
-    return found[0]
+        raise _no_such(entry.name, prefix)
+    return found.pop()
 
 
 def _no_such(name: str, revision: str) -> NotFoundError:
