@@ -17,7 +17,7 @@ Rules it keeps:
    between two runs of their files.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -88,7 +88,13 @@ class WebSource:
         """Those with the rest of such a file on its way; the newest stands last."""
         self._known: dict[str, _Known] = {}
         self._not_before, self._waited = 0.0, 0.0
-        self._closed = False
+        self._closed = self._has_helped = False
+        self._trouble: RemoteError | None = None
+
+    @property
+    def trouble(self) -> RemoteError | None:
+        """Why it is of no use, as far as it is known; None once it has brought something."""
+        return None if self._has_helped else self._trouble
 
     async def holds(self, content: ContentId) -> Holding | None:
         """What the server has of this file; None if nothing.
@@ -132,6 +138,7 @@ class WebSource:
             await self._first(urls, lambda client, at: client.fetch(at, content, table, run, sink))
         elif not await self._goes_on(content, table, run, sink):
             await self._first(urls, lambda client, at: client.stream(at, content, table, run, sink))
+        self._has_helped = True
 
     async def _goes_on(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> bool:
         """Go on with the answer that has the rest of the file; whether there was one."""
@@ -215,7 +222,8 @@ class WebSource:
         until = now + max(busy.seconds, LEAST_WAITING)
         more = max(0.0, until - max(now, self._not_before))
         if self._waited + more > MOST_WAITING:
-            raise TooSlowError(busy.message)
+            self._trouble = TooSlowError(busy.message)
+            raise self._trouble
         self._waited += more
         self._not_before = max(self._not_before, until)
 
@@ -241,8 +249,12 @@ class WebSource:
                 return result
         raise RemoteError(f"{self.name} redirects for ever")
 
-    def _placed(self, url: str, came_from: int) -> Awaitable[Place]:
-        return self._guard.place(url, came_from, proxied=proxy_of(url) is not None)
+    async def _placed(self, url: str, came_from: int) -> Place:
+        try:
+            return await self._guard.place(url, came_from, proxied=proxy_of(url) is not None)
+        except RemoteError as error:
+            self._trouble = error
+            raise
 
     async def _ask(self, place: Place, job: Job[T]) -> T:
         if self._closed:
@@ -277,6 +289,10 @@ class WebSource:
                     is_done = True
                     nursery.cancel_scope.cancel()
             return result
+        except RemoteError as error:
+            if not (client.is_aborted or isinstance(error, BusyError | MovedError)):
+                self._trouble = error
+            raise
         finally:
             self._active.discard(client)
             if client.answered and not (client.is_aborted or self._closed):

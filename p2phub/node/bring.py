@@ -262,7 +262,7 @@ async def _gathered(bringing: Bringing, files: Sequence[FileEntry]) -> AsyncIter
     try:
         is_own = await services.on_disk(_is_own, bringing)
         release, commit = bringing.resolved.release, bringing.resolved.commit
-        seeds = services.web_seeds.of(release, commit, files, is_own=is_own)
+        seeds = services.web_seeds.of(release, commit, files, is_own=is_own, report=bringing.report)
         gathering = gathering_of(services, digest, bringing.doubts.liars)
         async with seeds as bringing.seeds, gathering as bringing.gathering:
             yield

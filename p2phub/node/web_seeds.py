@@ -5,7 +5,7 @@ Rules it keeps:
  * one source a host, however many files it has, and its connections are shared by all pulls;
  * a stranger's release makes us ask `MOST_HOSTS` hosts at most, and no private address; what the
    user has named in node.toml or in a release of their own may be anywhere;
- * every source is closed when its pull ends.
+ * every source is closed when its pull ends, and one that failed and brought nothing is told of.
 """
 
 from collections import Counter
@@ -23,6 +23,7 @@ from p2phub.network.throttle import UNLIMITED, Throttle
 from p2phub.network.web_client import WebClient
 from p2phub.network.web_guard import Guard
 from p2phub.network.web_source import CONNECTIONS, WebSource
+from p2phub.node.events import Report, Warned
 from p2phub.protocol.seeds import filled, host_of, with_path
 
 MOST_HOSTS = 8
@@ -59,11 +60,18 @@ class WebSeeds:
 
     @asynccontextmanager
     async def of(
-        self, release: Release, commit: str, files: Sequence[FileEntry], *, is_own: bool
+        self,
+        release: Release,
+        commit: str,
+        files: Sequence[FileEntry],
+        *,
+        is_own: bool,
+        report: Report = lambda event: None,
     ) -> AsyncIterator[list[WebSource]]:
         """The servers that may have any of `files`, for as long as the block lasts.
 
-        `is_own`: the release is one of this node's own publisher.
+        `is_own`: the release is one of this node's own publisher. `report` is told in the end who
+        was of no use, and why.
         """
         hosts = self._hosts(release, commit, files, is_own)
         guard = Guard(
@@ -76,6 +84,7 @@ class WebSeeds:
         finally:
             with trio.CancelScope(shield=True):
                 for source in sources:
+                    _tell_of_trouble(source, report)
                     await source.close()
 
     def _hosts(
@@ -120,6 +129,12 @@ class WebSeeds:
             connections=self._connections,
             make_client=lambda name: WebClient(name, down=self._down),
         )
+
+
+def _tell_of_trouble(source: WebSource, report: Report) -> None:
+    trouble = source.trouble
+    if trouble is not None:
+        report(Warned(f"a web seed failed: {trouble.message}", remedy=trouble.remedy))
 
 
 def _note(found: dict[str, _Host], file: FileEntry, url: str, *, is_named: bool) -> None:

@@ -1,14 +1,19 @@
 """Which web servers a pull asks: those of the release, those of node.toml, and no others."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+import trio
 
-from p2phub.errors import ConfigError, NoSourceError
+from p2phub.errors import ConfigError, NoSourceError, P2PHubError
 from p2phub.formats.manifest import Release
+from p2phub.formats.pieces import PieceTable, Run
 from p2phub.node.web_seeds import MOST_HOSTS, WebSeeds
 from p2phub.protocol.ports import Holding
+from p2phub.testing import web
 from p2phub.testing.publishers import fake_file
+from p2phub.testing.samples import MemorySink
 from p2phub.testing.web import WebServer
 
 DATA = b"some weights"
@@ -109,3 +114,51 @@ async def test_two_pulls_share_the_connections_of_a_host():
     one, two = (seeds.of(release, COMMIT, [FILE], is_own=False) for _ in range(2))
     async with one as (first,), two as (second,):
         assert first.place() is second.place()
+
+
+class TestOneThatFails:
+    async def told(self, job, answer=web.honest):
+        """What people are told in the end."""
+        heard = []
+        with WebServer({"/x": DATA}, answer) as server:
+            seeds = WebSeeds([f"{server.url}/x?{{path}}"])
+            release = release_of(FILE)
+            async with seeds.of(release, COMMIT, [FILE], is_own=False, report=heard.append) as (
+                source,
+            ):
+                await job(source)
+        return [each.message for each in heard]
+
+    async def fetch(self, source):
+        table = PieceTable.for_small(FILE.content)
+        with suppress(P2PHubError):
+            await source.fetch(FILE.content, table, Run(0, 1), MemorySink(table))
+
+    async def test_is_told_of_once(self):
+        async def job(source):
+            await self.fetch(source)
+            await self.fetch(source)
+
+        (message,) = await self.told(job, web.failing(500))
+        assert "status 500" in message
+
+    async def test_but_not_where_it_only_lacks_the_file(self):
+        assert await self.told(self.fetch, web.failing(404)) == []
+
+    async def test_nor_where_it_brought_something_after_all(self):
+        async def job(source):
+            await self.fetch(source)
+            await self.fetch(source)
+
+        turns = iter([web.reset, web.honest])
+        assert await self.told(job, lambda each: next(turns)(each)) == []
+
+    async def test_nor_where_it_asked_us_to_come_back_and_was_obeyed(self):
+        assert await self.told(self.fetch, web.busy(1, "0")) == []
+
+    async def test_nor_where_others_were_quicker(self):
+        async def job(source):
+            with trio.move_on_after(0.2):
+                await self.fetch(source)
+
+        assert await self.told(job, web.silent) == []
