@@ -2,10 +2,11 @@
 
 The file is cloned where the file system can share blocks, else copied; the bytes that are hashed
 are those of our copy, as they pass. Without a copy (`target=None`) they are those of the file
-itself. Of a large file planning and BLAKE3 run in a thread of their own, reading and SHA-256 in
-another; both release the interpreter's lock, so two cores are busy. Where other files keep the
-cores busy, one thread does it all, which costs less: every byte is in the core's cache when it is
-hashed.
+itself. Every block is read, planned, hashed in pieces and hashed for the whole while it is in the
+core's cache. Of a large file SHA-256, which takes as long as all the rest, runs in a thread of its
+own (`pipeline`); where other files keep the cores busy, one thread does it all, which costs less.
+
+The file is never mapped: one that is cut short meanwhile would end the process.
 
 Rules it keeps:
  * one pass over the source; memory does not grow with the file (but for the header of a weights
@@ -17,31 +18,24 @@ What becomes of the copy is left to `blobs`.
 """
 
 import hashlib
-import mmap
 import os
 import stat
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from p2phub.errors import FileChangedError, UsageError
-from p2phub.formats.digest import Blake3, blake3
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_FILE, MAX_PIECE
 from p2phub.formats.pieces import PieceTable
-from p2phub.formats.planner import PiecePlanner
 from p2phub.store.disk import Disk, Progress, disk_errors, no_progress, read_into
+from p2phub.store.piece_hasher import NOTHING, PieceHasher
+from p2phub.store.pipeline import Buffers, Pipeline
 from p2phub.store.stamp import Stamp
 
-BLOCK = 8 << 20
-"""Bytes that are planned at a time where the content decides: what costs the planner the least."""
-STEP = 1 << 20
-"""Bytes read at a time, and hashed while they are in the core's own cache."""
-AHEAD = 2
-"""Blocks in memory at one time: one is read while the other is hashed."""
+TWO_THREADS_FROM = 8 << 20
+"""Bytes of a file for which a second thread is worth its start."""
 MAX_GIT = 10 << 20
 """Up to this size a file gets git's blob SHA-1: Hugging Face's etag of small files."""
 
@@ -58,87 +52,6 @@ class Ingested:
     bytes_hashed: int
     stamp: Stamp
     """Of the person's file, before and after."""
-
-
-class Buffers:
-    """Memory for blocks, used again for the next file: it is slow to get from the system.
-    Thread-safe.
-    """
-
-    def __init__(self) -> None:
-        self._free: list[memoryview] = []
-
-    def take(self) -> memoryview:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return memoryview(mmap.mmap(-1, BLOCK))
-
-    def give_back(self, buffer: memoryview) -> None:
-        self._free.append(buffer)
-
-
-class PieceHasher:
-    """Plans and hashes the pieces of a file that is fed to it from start to end.
-
-    >>> hasher = PieceHasher(2_000_000)
-    >>> for _ in range(4):
-    ...     hasher.feed(memoryview(bytes(500_000)))
-    >>> hasher.table().content_id.size
-    2000000
-    """
-
-    def __init__(self, size: int) -> None:
-        self._planner = PiecePlanner(size)
-        self._lengths: list[int] = []
-        self._digests: list[bytes] = []
-        self._rest = bytearray()
-        """The bytes since the last cut, while a cut among them may still be found."""
-        self._begun = Blake3()
-        """What they hash to, once they are known to belong to one piece."""
-
-    @property
-    def certain(self) -> bool:
-        """Whether bytes are hashed as they come, in however small parts; else BLOCKs are best."""
-        return self._planner.certain
-
-    def feed(self, data: memoryview) -> None:
-        for length in self._planner.feed(data):
-            data = self._cut(length, data)
-        if not self._planner.certain:
-            self._rest += data
-            return
-        for part in (self._rest, data):
-            if part:
-                self._begun.update(part)
-        self._rest.clear()
-
-    def table(self) -> PieceTable:
-        """The table of what was fed: the whole file, of more than 1 MiB."""
-        for length in self._planner.finish():
-            self._cut(length, memoryview(b""))
-        return PieceTable.build(self._lengths, self._digests)
-
-    def _cut(self, length: int, data: memoryview) -> memoryview:
-        """Hash the next piece; what of `data` comes after it."""
-        missing = length - len(self._rest) - self._begun.length
-        if self._begun.length:
-            self._begun.update(data[:missing])
-            digest = self._begun.digest()
-            self._begun = Blake3()
-        elif not self._rest:
-            digest = blake3(data[:length])
-        elif missing >= 0:
-            self._rest += data[:missing]
-            digest = blake3(self._rest)
-            self._rest.clear()
-        else:
-            with memoryview(self._rest) as view, view[:length] as piece:
-                digest = blake3(piece)
-            del self._rest[:length]
-        self._lengths.append(length)
-        self._digests.append(digest)
-        return data[max(missing, 0) :]
 
 
 def ingest(
@@ -197,74 +110,61 @@ class _Reader:
         return self.stamp.size
 
     def read(self) -> Ingested:
-        whole, hashes = hashlib.sha256(), []
-        hashes.append(whole)
-        if self.size <= MAX_GIT:
-            hashes.append(hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False))
-        pieces = PieceHasher(self.size)
-        with ExitStack() as stack:
-            pool = None
-            if self.size > BLOCK and self.threads:
-                pool = stack.enter_context(ThreadPoolExecutor(1))
-            waiting: deque[tuple[memoryview, Future[None]]] = deque()
-            offset = 0
-            while offset < self.size:
-                if len(waiting) == AHEAD:
-                    self._finish(waiting.popleft())
-                buffer = self.buffers.take()
-                most = STEP if pieces.certain and pool is None else BLOCK
-                block = buffer[: min(most, self.size - offset)]
-                if pool is None:
-                    self._read(block, offset, hashes, pieces)
-                    self.buffers.give_back(buffer)
-                else:
-                    self._read(block, offset, hashes, None)
-                    waiting.append((buffer, pool.submit(pieces.feed, block)))
-                offset += len(block)
-            while waiting:
-                self._finish(waiting.popleft())
-        table, content = self._table(pieces, whole.digest())
-        sha1 = hashes[1].digest() if len(hashes) > 1 else None
-        return Ingested(content, whole.digest(), sha1, table, self.size, self.stamp)
+        whole = _WholeDigests(self.size)
+        beside = self.threads and self.size > TWO_THREADS_FROM
+        with Pipeline(whole.update, self.buffers, beside=beside) as pipeline:
+            table = self._read(pipeline)
+        sha256, git_sha1 = whole.found
+        if table is not None:
+            return Ingested(table.content_id, sha256, git_sha1, table, self.size, self.stamp)
+        content = ContentId(self.size, sha256)
+        table = PieceTable.for_small(content)
+        return Ingested(content, sha256, git_sha1, table, self.size, self.stamp)
 
-    def _read(
-        self,
-        block: memoryview,
-        offset: int,
-        hashes: Sequence["hashlib._Hash"],
-        pieces: PieceHasher | None,
-    ) -> None:
-        """Read the block at `offset` and hash it; `pieces` is None where another thread plans."""
-        for start in range(0, len(block), STEP):
-            step = block[start : start + STEP]
-            self._fill(step, offset + start)
-            for each in hashes:
-                each.update(step)
-            self.progress(len(step))
-        if pieces is not None and self.size > MAX_PIECE:
-            pieces.feed(block)
+    def _read(self, pipeline: Pipeline) -> PieceTable | None:
+        """Pass the whole file on; its table, if it has one of its own."""
+        pieces = PieceHasher(self.size) if self.size > MAX_PIECE else None
+        rest, offset = NOTHING, 0
+        while offset < self.size:
+            buffer = pipeline.take()
+            start, block = MAX_PIECE - len(rest), buffer[MAX_PIECE:][: self.size - offset]
+            if rest:
+                buffer[start:MAX_PIECE] = rest
+            self._fill(block, offset)
+            pipeline.pass_on(buffer, block)
+            if pieces is not None:
+                rest = pieces.feed(buffer[start : MAX_PIECE + len(block)])
+            offset += len(block)
+            self.progress(len(block))
+        return pieces.table(rest) if pieces is not None else None
 
-    def _fill(self, step: memoryview, offset: int) -> None:
+    def _fill(self, block: memoryview, offset: int) -> None:
         """Read the bytes at `offset`, copied unless they are in the copy already."""
         target = self.target
         origin = target.fd if target is not None and target.cloned else self.fd
-        if read_into(origin, step, offset, self.source) < len(step):
+        if read_into(origin, block, offset, self.source) < len(block):
             raise _changed(self.source)
         if target is not None and not target.cloned:
-            target.disk.write(target.fd, step, offset, target.path)
+            target.disk.write(target.fd, block, offset, target.path)
 
-    def _finish(self, waiting: tuple[memoryview, Future[None]]) -> None:
-        """Wait until the pieces of a block are hashed."""
-        buffer, future = waiting
-        future.result()
-        self.buffers.give_back(buffer)
 
-    def _table(self, pieces: PieceHasher, sha256: bytes) -> tuple[PieceTable, ContentId]:
-        content = ContentId(self.size, sha256)
-        if not content.has_table:
-            return PieceTable.for_small(content), content
-        table = pieces.table()
-        return table, table.content_id
+class _WholeDigests:
+    """SHA-256 of a file, and git's blob SHA-1 of a small one, block after block."""
+
+    def __init__(self, size: int) -> None:
+        self._sha256 = hashlib.sha256()
+        self._git = None
+        if size <= MAX_GIT:
+            self._git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+    def update(self, block: memoryview) -> None:
+        self._sha256.update(block)
+        if self._git is not None:
+            self._git.update(block)
+
+    @property
+    def found(self) -> tuple[bytes, bytes | None]:
+        return self._sha256.digest(), self._git.digest() if self._git is not None else None
 
 
 @contextmanager

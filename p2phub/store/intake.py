@@ -23,8 +23,9 @@ from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
 from p2phub.store.adoption import Adopter, Arrival, Placed
 from p2phub.store.disk import Disk, Progress
-from p2phub.store.ingest import BLOCK, Buffers, Ingested, ingest, opened
+from p2phub.store.ingest import Ingested, ingest, opened
 from p2phub.store.layout import Layout
+from p2phub.store.pipeline import Buffers
 from p2phub.store.sources import Remembered, Sources, sample
 from p2phub.store.space import Space
 from p2phub.store.stamp import Stamp
@@ -33,7 +34,9 @@ from p2phub.store.verification import bad_pieces
 BATCH_FILES, BATCH_BYTES = 256, 64 << 20
 """Files wait for each other up to this."""
 LANES = 8
-"""Files that are read at one time, at most; each has up to 24 MiB in memory."""
+"""Files that are read at one time, at most; each has up to 6 MiB in memory."""
+LANES_FROM = 8 << 20
+"""Bytes of all files together for which more than one lane is worth its start."""
 AHEAD = 4
 """Files a lane that are begun before the first of them is a blob."""
 
@@ -98,7 +101,7 @@ class Intake:
         paths = list(sources)
         total = sum(map(_size, paths))
         manner = _Manner(progress, in_place, rehash, total // _cores(), Buffers())
-        lanes = min(len(paths), _cores(), LANES) if total > BLOCK else 1
+        lanes = min(len(paths), _cores(), LANES) if total > LANES_FROM else 1
         done: list[Ingested] = []
         batch: list[_Taken] = []
         new: list[ContentId] = []

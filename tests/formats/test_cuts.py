@@ -2,7 +2,7 @@ import tracemalloc
 
 import pytest
 
-from p2phub.formats.cuts import ContentCuts, cut_all
+from p2phub.formats.cuts import ContentCuts, certain_cuts, cut_all
 from p2phub.formats.limits import MAX_PIECE, MIN_CUT
 from p2phub.testing.files import random_bytes
 
@@ -90,3 +90,30 @@ def test_a_mutable_part_may_be_reused_at_once():
         window[:] = bytes(len(window))
     window.clear()  # fails if anything still holds on to it
     assert lengths + cuts.finish() == cut_all(DATA)
+
+
+@pytest.mark.parametrize("size", [1000, 65_537, 1 << 20, 3_000_001])
+@pytest.mark.parametrize("data", [DATA, bytes(3_500_000), b"ab" * 1_000_000], ids=len)
+def test_a_window_that_begins_with_what_was_not_certain_is_cut_like_the_whole(data, size):
+    lengths, rest = [], b""
+    for part in in_parts(data, size):
+        window = rest + part
+        found = list(certain_cuts(window))
+        lengths += found
+        rest = window[sum(found) :]
+        assert len(rest) < MAX_PIECE
+    assert lengths + cut_all(rest) == cut_all(data)
+
+
+def test_a_window_that_ends_with_the_longest_piece_leaves_nothing():
+    assert list(certain_cuts(bytes(2 * MAX_PIECE))) == [MAX_PIECE] * 2
+    assert list(certain_cuts(b"")) == []
+
+
+def test_a_piece_of_a_window_is_looked_for_when_it_is_asked_for():
+    window = bytearray(DATA)
+    cuts = certain_cuts(memoryview(window))
+    first = next(cuts)
+    window[first:] = bytes(len(window) - first)
+    assert first == cut_all(DATA)[0]
+    assert next(cuts) == MAX_PIECE

@@ -434,7 +434,7 @@ def test_a_known_file_whose_blob_is_gone_or_damaged_is_read_again(store, file):
 
 def test_many_files_are_read_side_by_side_and_answered_in_order(store, tmp_path, monkeypatch):
     monkeypatch.setattr(intake, "_cores", lambda: 3)
-    monkeypatch.setattr(intake, "BLOCK", 1000)
+    monkeypatch.setattr(intake, "LANES_FROM", 1000)
     files = [tmp_path / f"f{number}" for number in range(40)]
     for number, path in enumerate(files):
         path.write_bytes(random_bytes(number, 2000 + 100 * (number % 7)))
@@ -453,7 +453,7 @@ def test_many_files_are_read_side_by_side_and_answered_in_order(store, tmp_path,
 
 def test_a_fault_in_one_lane_ends_all_and_leaves_no_copy(store, tmp_path, monkeypatch, layout):
     monkeypatch.setattr(intake, "_cores", lambda: 3)
-    monkeypatch.setattr(intake, "BLOCK", 1000)
+    monkeypatch.setattr(intake, "LANES_FROM", 1000)
     files = [tmp_path / f"f{number}" for number in range(40)]
     for path in files:
         path.write_bytes(random_bytes(path.name, 2000))

@@ -9,11 +9,14 @@ import pytest
 
 from p2phub.errors import FileChangedError, NoSpaceError, RefusedError, UsageError
 from p2phub.formats.digest import blake3, git_blob_sha1, sha256
+from p2phub.formats.limits import MAX_PIECE
 from p2phub.formats.pieces import PieceTable
 from p2phub.formats.planner import PiecePlanner
 from p2phub.store import ingest as module
+from p2phub.store import pipeline
 from p2phub.store.disk import Disk
-from p2phub.store.ingest import MAX_GIT, Buffers, PieceHasher, ingest
+from p2phub.store.ingest import MAX_GIT, ingest
+from p2phub.store.pipeline import Buffers
 from p2phub.testing.disks import FullDisk
 from p2phub.testing.files import make_safetensors, random_bytes
 
@@ -37,7 +40,7 @@ def data(request):
 
 @pytest.fixture(params=[1 << 16, (1 << 20) + 7, 8 << 20], ids=["64K", "odd", "8M"])
 def block(request, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", request.param)
+    monkeypatch.setattr(pipeline, "BLOCK", request.param)
 
 
 def planned(data):
@@ -68,27 +71,19 @@ def test_a_file_is_what_its_bytes_are_in_blocks_of_any_size(tmp_path, data):
 
 
 @pytest.mark.parametrize("threads", [False, True])
-@pytest.mark.parametrize(("block", "step"), [(1 << 20, 1000), (1 << 20, 1 << 20), (777_777, 4096)])
+@pytest.mark.parametrize("block", [10_000, 777_777, 1 << 20])
 def test_a_file_is_what_its_bytes_are_in_one_thread_or_two(
-    tmp_path, data, monkeypatch, block, step, threads
+    tmp_path, data, monkeypatch, block, threads
 ):
-    monkeypatch.setattr(module, "BLOCK", block)
-    monkeypatch.setattr(module, "STEP", step)
+    monkeypatch.setattr(pipeline, "BLOCK", block)
+    monkeypatch.setattr(module, "TWO_THREADS_FROM", 0)
     (tmp_path / "source").write_bytes(data)
     found = ingest(tmp_path / "source", None, Disk(), threads=threads)
     assert found.sha256 == hashlib.sha256(data).digest()
+    assert found.git_sha1 == git_blob_sha1(data)
     if len(data) > 1 << 20:
         assert found.table == planned(data)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
-
-
-@pytest.mark.parametrize("step", [1000, 65_536, 1 << 20, 1 << 30])
-def test_pieces_are_hashed_the_same_however_they_are_fed(step):
-    for data in (WEIGHTS, NOISE):
-        hasher = PieceHasher(len(data))
-        for start in range(0, len(data), step):
-            hasher.feed(memoryview(data)[start : start + step])
-        assert hasher.table() == planned(data)
 
 
 def test_a_large_file_has_no_git_digest(tmp_path):
@@ -149,7 +144,7 @@ def replace(path):
     ids=["shortened", "grown", "removed", "rewritten with its old times", "replaced"],
 )
 def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, meddle, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 1 << 20)
+    monkeypatch.setattr(pipeline, "BLOCK", 1 << 20)
     source = tmp_path / "model.safetensors"
     source.write_bytes(NOISE)
     with pytest.raises(FileChangedError, match=r"model\.safetensors changed") as caught:
@@ -172,16 +167,17 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path):
 
 
 def test_a_full_disk_ends_it_and_leaves_no_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 1 << 18)
+    monkeypatch.setattr(module, "TWO_THREADS_FROM", 0)
     (tmp_path / "source").write_bytes(NOISE)
     before = threading.active_count()
     with pytest.raises(NoSpaceError, match="copy"):
-        ingest(tmp_path / "source", tmp_path / "copy", FullDisk(4))
+        ingest(tmp_path / "source", tmp_path / "copy", FullDisk(3))
     assert threading.active_count() == before
 
 
 def test_memory_does_not_grow_with_the_file_nor_with_the_number_of_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 1 << 18)
+    monkeypatch.setattr(pipeline, "BLOCK", 1 << 18)
+    monkeypatch.setattr(module, "TWO_THREADS_FROM", 0)
     made = []
     real = mmap.mmap
     monkeypatch.setattr(mmap, "mmap", lambda *given: made.append(given) or real(*given))
@@ -192,7 +188,7 @@ def test_memory_does_not_grow_with_the_file_nor_with_the_number_of_files(tmp_pat
             tmp_path / "source", tmp_path / f"copy-{number}", Disk(), lambda count: None, buffers
         )
         assert found.sha256 == sha256(NOISE)
-    assert made == [(-1, 1 << 18)] * module.AHEAD
+    assert made == [(-1, (1 << 18) + MAX_PIECE)] * pipeline.AHEAD
 
 
 def test_a_clone_is_hashed_and_not_written_again(tmp_path):
