@@ -48,7 +48,9 @@ def mount(request, tmp_path):
     if made.returncode or subprocess.run(mounting, check=False, capture_output=True).returncode:
         pytest.skip(f"no {request.param} here")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    if subprocess.run(["umount", str(place)], check=False).returncode:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        pytest.fail("something there is still open")
 
 
 @pytest.fixture
