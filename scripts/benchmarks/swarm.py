@@ -80,9 +80,11 @@ class Swarm:
 class Torrents:
     """The same with libtorrent."""
 
-    def __init__(self, place: Path, sources: int, model: Path, running: ExitStack) -> None:
+    def __init__(
+        self, place: Path, sources: int, nodes: int, model: Path, running: ExitStack
+    ) -> None:
         self._torrent = place / "torrent"
-        words = (str(model), str(self._torrent), f"up={CAP}")
+        words = (str(model), str(self._torrent), f"up={CAP}", f"nodes={nodes}")
         self._served = [running.enter_context(serving("torrent", *words)) for _ in range(sources)]
 
     def pulled(self, place: Path, nodes: int) -> Took:
@@ -102,7 +104,7 @@ def rounds_of(
     with ExitStack() as running:
         rivals: dict[str, Swarm | Torrents] = {"p2phub": Swarm(place, sources, model, running)}
         if present([LIBTORRENT]):
-            rivals[LIBTORRENT.name] = Torrents(place, sources, model, running)
+            rivals[LIBTORRENT.name] = Torrents(place, sources, nodes, model, running)
         for _ in range(rounds):
             for name, rival in rivals.items():
                 with tempfile.TemporaryDirectory(dir=place) as fresh:
