@@ -29,6 +29,7 @@ from p2phub.protocol.ports import Holding, Source
 
 FIRST_AGAIN = 0.5  # seconds
 LAST_AGAIN = 10.0  # seconds
+BEGUN_AGAIN = 2.0  # seconds until one that did not fetch the file is asked whether it does now
 LOOK = 0.25  # seconds
 STARVED = 10.0  # seconds
 ANSWER = 10.0  # seconds that a fetch waits for somebody who says what it has
@@ -192,7 +193,9 @@ class Joining:
             if holding is not None and holding.complete:
                 return
             await trio.sleep(pause)
-            pause = min(2 * pause, LAST_AGAIN)
+            growth = self._growth.get(source.name)
+            may_begin = growth is not None and growth.is_over
+            pause = min(2 * pause, BEGUN_AGAIN if may_begin else LAST_AGAIN)
 
     async def _hear(self, source: Source) -> None:
         if self._neighbours.is_connected(source.name):

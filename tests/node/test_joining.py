@@ -5,7 +5,7 @@ import trio
 
 from p2phub.errors import NoSourceError, RemoteError
 from p2phub.node.fetch import FileFetch
-from p2phub.node.joining import ANSWER, QUIET, STARVED, Joining
+from p2phub.node.joining import ANSWER, BEGUN_AGAIN, QUIET, STARVED, Joining
 from p2phub.protocol.ports import Holding, PeerAddress
 from p2phub.protocol.zones import Zones
 from p2phub.testing.samples import MemorySink, make_sample
@@ -160,6 +160,20 @@ async def test_one_that_begins_to_fetch_the_file_is_waited_for_again(autojump_cl
         await trio.sleep(1)
         peers.news["late"] = [(0, *parts(0)), (7, WHOLE)]
     assert sink.data == SAMPLE.data
+
+
+async def test_one_that_begins_late_takes_part_within_two_seconds(autojump_clock):
+    grows = [(0, *parts(0)), *[(3, each) for each in parts(1, 2, 3, 4, 5, 6, 7)]]
+    peers = Peers(late=[(0, *parts(0)), (0, "over")], other=grows)
+    joining, sink = joining_of(peers)
+    joining.add(honest("late"))
+    joining.add(honest("other"))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(joining.run)
+        await trio.sleep(16)
+        peers.news["late"] = [(0, WHOLE)]
+        await trio.sleep(BEGUN_AGAIN + 1.5)
+        assert sink.data == SAMPLE.data
 
 
 async def test_one_that_has_just_begun_is_waited_for(autojump_clock):
