@@ -334,14 +334,16 @@ def test_what_another_node_has_by_now_is_not_waited_for_from_a_seeder():
 
 
 def test_a_piece_that_is_here_is_not_asked_for_again_though_its_slow_source_still_sends_it():
-    plan = make_plan(8, "slow", "fast")
+    plan = make_plan(16, "slow", "fast", "third")
     assert plan.next_for("slow", 0) == Ask(Run(0, 8))
+    assert plan.next_for("third", 0) == Ask(Run(8, 8))
     for index in range(7):
         plan.got("slow", index, 0.9 + index / 10)
+        plan.got("third", 8 + index, 1.75 + index / 10)
     assert plan.next_for("fast", 2.3) == Ask(Run(7, 1))
     plan.got("fast", 7, 2.4)
     plan.done("fast", Run(7, 1), 2.4)
-    assert plan.next_for("fast", 2.4) == Leave()
+    assert plan.next_for("fast", 2.4) == Ask(Run(15, 1))
 
 
 def test_a_node_that_has_all_by_now_is_asked_instead_of_the_seeder():
