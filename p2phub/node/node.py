@@ -94,6 +94,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 seed, network_settings(config, home), validate=check_record, select=best
             )
             control = ControlClient(network, agent=AGENT)
+            greeter = Greeter(network, control, config.swarm.connections, paces.down)
             services = Services(
                 config=config,
                 now=unix_time,
@@ -103,11 +104,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 network=network,
                 records=network,
                 control=control,
-                neighbours=Neighbours(
-                    network,
-                    network,
-                    Greeter(network, control, config.swarm.connections, paces.down).source,
-                ),
+                neighbours=Neighbours(network, network, greeter.source),
                 acquaintances=Acquaintances(network, network.remote_host),
                 web_seeds=_web_seeds(config, paces.down),
                 announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),

@@ -393,9 +393,5 @@ def signed(signature: str, then: Answer = honest) -> Answer:
 
 def elsewhere(region: str) -> Answer:
     """An S3-style redirect to where the bucket is, with the same question."""
-
-    def answer(exchange: Exchange) -> None:
-        text = b"<Error><Code>TemporaryRedirect</Code></Error>"
-        exchange.whole(307, text, Location=f"{region}{exchange.path}")
-
-    return answer
+    text = b"<Error><Code>TemporaryRedirect</Code></Error>"
+    return lambda exchange: exchange.whole(307, text, Location=f"{region}{exchange.path}")
