@@ -35,6 +35,7 @@ from p2phub.node.locate import ResolvedRelease
 from p2phub.node.progress import ProgressCounter, reporting
 from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
+from p2phub.node.tableless import bring_tableless
 from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
 from p2phub.protocol.repeats import without_repeats
@@ -206,7 +207,16 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     if await _came_meanwhile(bringing, file):
         return
     sources = await _sources(bringing, [file.content], again=again)
-    table = await _table_of(bringing, file, sources)
+    try:
+        table = await _table_of(bringing, file, sources)
+    except NoSourceError:
+        if bringing.only is not None:
+            raise
+        name = await bring_tableless(
+            services, bringing.doubts, bringing.progress, file, bringing.seeds
+        )
+        bringing.brought[name] = bringing.brought.get(name, 0) + file.size
+        return
     if await _came_meanwhile(bringing, file):  # it was here, and only its table was not
         return
     wanted = covering(table, [(0, table.size)] if bringing.only is None else bringing.only)

@@ -34,6 +34,7 @@ from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
+from p2phub.store.whole_files import WholeFiles
 
 
 class Store:
@@ -52,6 +53,7 @@ class Store:
         self.partials = Partials(layout, disk, self.blobs, self.space)
         self.shelf = Shelf(index, layout, self.blobs, self.partials)
         self.small_files = SmallFiles(layout, disk, self.blobs, self.partials, self.space)
+        self.whole_files = WholeFiles(layout, disk, self.blobs, self.space)
         self.snapshots = Snapshots(layout, disk, self.blobs)
 
     @classmethod

@@ -182,6 +182,51 @@ class TestNoPeerHasTheBytes:
             assert server.asked == []
 
 
+class TestNobodyHasTheTable:
+    """Of the publisher there are documents left, and a web server that knows no tables."""
+
+    @pytest.mark.parametrize("answer", [web.honest, web.in_chunks], ids=["ranges", "whole"])
+    async def test_the_whole_file_tells_it(self, tmp_path, answer):
+        with WebServer(BY_PATH, answer) as server:
+            lab = bytes_nowhere(tmp_path / "lab", tables={})
+            mine = seeded(f"{server.url}/{{name}}/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                done = await pull(me)
+                assert contents(done.path) == ALL
+                assert done.bytes_fetched == len(WEIGHTS) + len(CONFIG)
+                (found,) = await me.verify("lab/x", quiet)
+                assert found.verdict == "verified"
+            assert not list((tmp_path / "me" / "store" / "temp").iterdir())
+
+    async def test_one_server_lies_and_another_has_it(self, tmp_path):
+        with WebServer(BY_PATH, web.poisoned) as liar, WebServer(BY_PATH) as server:
+            lab = bytes_nowhere(tmp_path / "lab", tables={})
+            mine = seeded(f"{liar.url}/{{name}}/{{path}}", f"{server.url}/{{name}}/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                assert contents((await pull(me)).path) == ALL
+
+    @pytest.mark.parametrize(
+        ("answer", "exit"), [(web.poisoned, 4), (web.failing(404), 6)], ids=["lies", "has none"]
+    )
+    async def test_the_only_server(self, tmp_path, answer, exit):
+        with WebServer(BY_PATH, answer) as server:
+            lab = bytes_nowhere(tmp_path / "lab", tables={})
+            mine = seeded(f"{server.url}/{{name}}/{{path}}")
+            async with (
+                node(tmp_path / "lab") as peer,
+                consumer(tmp_path / "me", peer, lab, **mine) as me,
+            ):
+                error = await refused(exit, me)
+                assert error.remedy
+            assert not list((tmp_path / "me" / "store" / "temp").iterdir())
+
+
 class TestBesidePeers:
     @pytest.mark.parametrize(
         "answer",
