@@ -12,6 +12,7 @@ it cannot steer a terminal.
 """
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -71,8 +72,8 @@ class Output:
 
     @property
     def watched(self) -> bool:
-        """Whether people watch what is said beside the results."""
-        return self.err.isatty()
+        """Whether people watch what is said beside the results, where a line can be drawn again."""
+        return self.err.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
     def record(self, value: Mapping[str, Any]) -> None:
         """One JSON object, at once."""

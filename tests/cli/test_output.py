@@ -45,13 +45,21 @@ def test_a_table_as_json_keeps_every_key():
     assert '"more": null' in out.getvalue()
 
 
-def test_a_pull_on_a_terminal_draws_a_bar_and_leaves_none():
+def test_a_pull_on_a_terminal_draws_a_bar_and_leaves_none(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     err = Terminal()
     lines = [*map(as_json, EVENTS), {"event": "done", "ref": "lab/minilm"}]
     last = follow(lines, Output(err=err), "pulling")
     assert last["event"] == "done"
     assert "pulling" in err.getvalue()
     assert "1.0/1.0 kB" in err.getvalue()
+
+
+def test_a_pull_on_a_terminal_that_cannot_draw_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    err = Terminal()
+    follow(map(as_json, EVENTS), Output(err=err), "pulling")
+    assert "model.safetensors: 1.0 kB" in err.getvalue().splitlines()
 
 
 def test_a_pull_in_a_pipe_gets_plain_lines():
