@@ -30,8 +30,6 @@ from p2phub.store.partials import Partials
 
 ROUNDS = 3
 """How often other blobs are looked for in the place of damaged ones."""
-EARLY = 16 << 20
-"""Bytes of a copy after which the disk begins to write them: a commit waits only for the last."""
 
 Places = Mapping[bytes, Sequence[tuple[ContentId, int, int]]]
 
@@ -144,16 +142,9 @@ class _Linking:
         def take(index: int, piece: memoryview, offset: int) -> None:
             got = read_into(fd, piece, offset, path)
             self._partial.accept(index, piece[:got])
-            self._write_early(index)
 
         self._each(content, strand, take)
         return True
-
-    def _write_early(self, index: int) -> None:
-        """Let the disk be busy while we read and verify what comes next."""
-        window, inside = divmod(self._partial.table.offset(index), EARLY)
-        if inside + self._partial.table.length(index) >= EARLY:
-            self._partial.begin_writing(window * EARLY, EARLY)
 
     def _each(
         self, content: ContentId, strand: Strand, take: Callable[[int, memoryview, int], None]

@@ -34,6 +34,8 @@ Stage = Literal["open", "paused", "closed", "committed"]
 
 LEAST_SHARED = 64 << 10
 """Bytes that are worth sharing instead of copying."""
+EARLY = 16 << 20
+"""Bytes after which the disk begins to write them: a commit waits only for the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class Partial:
             if bitmap >= 0:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
+            self._write_early(file, index)
 
     def share(self, first: int, count: int, source: int, offset: int) -> bool:
         """Let the data file share the blocks in which `source`, from `offset` on, has these pieces.
@@ -165,14 +168,11 @@ class Partial:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
 
-    def begin_writing(self, offset: int, length: int) -> None:
-        """Let the system begin to write these bytes to the disk, so that `commit` waits for less.
-
-        Only while somebody writes here anyway: it does nothing to a file that is complete.
-        """
-        if not self.complete:
-            with self._using() as (file, _):
-                self._disk.begin_writing(file, offset, length)
+    def _write_early(self, file: int, index: int) -> None:
+        """Let the disk be busy while the next pieces come, so that `commit` waits for less."""
+        window, inside = divmod(self.table.offset(index), EARLY)
+        if inside + self.table.length(index) >= EARLY and not self.complete:
+            self._disk.begin_writing(file, window * EARLY, EARLY)
 
     def lose(self, index: int) -> None:
         """Piece `index` has rotted: it does not count any more and has to be fetched again."""

@@ -7,7 +7,6 @@ import pytest
 from p2phub.errors import NoSpaceError
 from p2phub.formats.digest import blake3
 from p2phub.formats.pieces import PieceTable, Run
-from p2phub.store import linking
 from p2phub.store.disk import Disk
 from p2phub.store.linking import Strand, strands_of
 from p2phub.store.statements import query as QUERY
@@ -192,9 +191,9 @@ def test_only_what_is_wanted_is_copied(store):
 
 def test_the_disk_writes_a_copy_while_the_next_pieces_are_read(store, monkeypatch):
     begun = []
-    monkeypatch.setattr(linking, "EARLY", 500_000)
-    monkeypatch.setattr(store.disk, "begin_writing", lambda fd, *place: begun.append(place))
     bring(store, OLD)
+    monkeypatch.setattr("p2phub.store.partial.EARLY", 500_000)
+    monkeypatch.setattr(store.disk, "begin_writing", lambda fd, *place: begun.append(place))
     pieces = [OLD.piece(n) for n in range(1, 20)]
     new = made_of(pieces[0][:99_999], *pieces, pieces[0])  # the pieces cross the bounds of 500,000
     assert link(store, new)[1] == 2_000_000
