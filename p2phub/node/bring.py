@@ -166,7 +166,7 @@ async def _bring_small(
                 brought=bringing.count,
                 kept=kept,
             )
-            sources = await _sources(bringing, wanted)
+            sources, _ = await _sources(bringing, wanted)
             try:
                 await fetch.run(sources)
             finally:
@@ -206,9 +206,9 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     services, store = bringing.services, bringing.services.store
     if await _came_meanwhile(bringing, file):
         return
-    sources = await _sources(bringing, [file.content], again=again)
+    sources, doubted = await _sources(bringing, [file.content], again=again)
     try:
-        table = await _table_of(bringing, file, sources)
+        table = await _table_of(bringing, file, [*sources, *doubted])
     except NoSourceError:
         if bringing.only is not None:
             raise
@@ -249,9 +249,9 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
 
 async def _sources(
     bringing: Bringing, contents: Sequence[ContentId], *, again: bool = False
-) -> list[Source]:
-    """Who may have these files of the release; nobody who has a bad copy of the only one, and who
-    was slow or lied only if nobody else has them.
+) -> tuple[list[Source], list[Source]]:
+    """Who may have these files of the release; nobody who has a bad copy of the only one. Apart,
+    if there are others: who was slow or lied.
     """
     doubts = bringing.doubts
     useless = doubts.useless_for(contents[0]) if len(contents) == 1 else ()
@@ -260,9 +260,9 @@ async def _sources(
     )
     sources += [seed for seed in bringing.seeds if seed.name not in useless]
     last = doubts.last_for(contents)
-    sources = [source for source in sources if source.name not in last] or sources
-    bringing.progress.sources = len(sources)
-    return sources
+    first = [source for source in sources if source.name not in last] or sources
+    bringing.progress.sources = len(first)
+    return first, [source for source in sources if source not in first]
 
 
 @contextlib.asynccontextmanager

@@ -2,6 +2,7 @@
 
 import trio
 
+from p2phub.node.doubts import Doubts
 from p2phub.node.values import PullRequest
 from p2phub.testing.files import random_bytes
 from tests.scenarios.nodes import (
@@ -66,4 +67,16 @@ async def test_a_big_file_comes_from_whoever_has_it_for_another_repo(tmp_path):
         async with consumer(tmp_path / "consumer", slow, publisher) as pulling:
             done = await pull(pulling)
             assert shares(done)[quick.identity.peer_id] > SIZE // 2
+            assert contents(done.path) == contents(tmp_path / "model")
+
+
+async def test_who_was_slow_and_alone_has_the_piece_table_is_asked_for_it(tmp_path, monkeypatch):
+    publisher = new_publisher(tmp_path / "publisher")
+    async with node(tmp_path / "publisher") as serving, node(tmp_path / "idle", serving) as idle:
+        await publish(serving, folder_with(tmp_path / "model"))
+        slow = frozenset([serving.identity.peer_id])
+        monkeypatch.setattr(Doubts, "last_for", lambda doubts, contents: slow)
+        async with consumer(tmp_path / "consumer", serving, publisher) as pulling:
+            await pulling.connect(idle.identity.addresses[0])
+            done = await pull(pulling)
             assert contents(done.path) == contents(tmp_path / "model")
