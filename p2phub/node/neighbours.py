@@ -76,7 +76,7 @@ class Neighbours:
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
         found = [*providers, *others] or list(self._met.values())
         wanted = [peer for peer in found if peer.peer_id not in without]
-        return await self._greet_all(wanted[: 2 * ENOUGH])
+        return await self._greet_all(self._some_of(wanted))
 
     async def greet(self, peers: Sequence[PeerAddress]) -> list[Source]:
         """Those of `peers` that answer, as sources; who was told of by others, for instance."""
@@ -107,6 +107,18 @@ class Neighbours:
         """Close every source."""
         while self._sources:
             await self._sources.popitem()[1].close()
+
+    def _some_of(self, peers: Sequence[PeerAddress]) -> list[PeerAddress]:
+        """At most `2 * ENOUGH` of them, in their order. Half of the places are for those we are
+        connected to, and who did not answer lately has the last: the records of nodes that are gone
+        outlive them by hours, and must not hide who is there.
+        """
+        now, connected = trio.current_time(), {peer.peer_id for peer in self._network.peers()}
+        near = [peer for peer in peers if peer.peer_id in connected][:ENOUGH]
+        far = [peer for peer in peers if peer not in near]
+        far.sort(key=lambda peer: self._is_left_alone(peer.peer_id, now))
+        chosen = {peer.peer_id for peer in [*near, *far[: 2 * ENOUGH - len(near)]]}
+        return [peer for peer in peers if peer.peer_id in chosen]
 
     def _note_who_left(self) -> None:
         """A silent peer that is away now has come back when it is connected again."""

@@ -207,6 +207,20 @@ async def test_a_crowd_of_providers_is_not_asked_all_at_once(autojump_clock):
     assert len(network.greeted) <= 2 * ENOUGH
 
 
+async def test_a_crowd_of_providers_that_are_gone_hides_nobody_we_are_connected_to(autojump_clock):
+    gone = [f"gone{number}" for number in range(4 * ENOUGH)]
+    assert await names(neighbours_of(Network(connected=["near"], providers=gone))) == ["near"]
+    network = Network(connected=["near"], providers=[*gone, "near"])
+    assert await names(neighbours_of(network)) == ["near"]
+
+
+async def test_providers_that_did_not_answer_make_room_for_the_next(autojump_clock):
+    gone = [f"gone{number}" for number in range(3 * ENOUGH)]
+    neighbours = neighbours_of(Network(providers=[*gone, "far"]))
+    found = [await names(neighbours, again=True) for _ in range(3)]
+    assert found[-1] == ["far"]
+
+
 async def test_a_look_up_that_fails_leaves_the_connected_peers(autojump_clock):
     class Deaf(Network):
         async def providers(self, digest: bytes, enough: int):
