@@ -33,6 +33,7 @@ from p2phub.network.libp2p_identity import (
     peer_id_of_public,
 )
 from p2phub.network.libp2p_kad import KadServer
+from p2phub.network.libp2p_negotiation import agreement, proposal
 from p2phub.network.libp2p_patches import quietly
 from p2phub.network.libp2p_settings import NetworkSettings
 from p2phub.network.lookup import peer_id_bytes
@@ -94,13 +95,12 @@ class Questions:
         self._kad.forget(peer_id)
 
     async def _exchange(self, peer_id: str, request: Any) -> Any:
-        stream = None
+        stream, protocol = None, self._settings.kad_protocol
         try:
-            stream = await self._host.new_stream(
-                ID(peer_id_bytes(peer_id)), [self._settings.kad_protocol]
-            )
+            stream = await self._host.get_network().new_stream(ID(peer_id_bytes(peer_id)))
             data = request.SerializeToString()
-            await stream.write(encode_uvarint(len(data)) + data)
+            await stream.write(proposal(protocol) + encode_uvarint(len(data)) + data)
+            await agreement(stream, protocol)
             answer = Message()
             answer.ParseFromString(await read_varint_prefixed_bytes_limited(stream, MAX_ANSWER))
         except BaseException as error:

@@ -159,12 +159,17 @@ class Session:
         if not self.is_connected(peer_id):
             raise RemoteError(f"peer {peer_id} is not connected")
         with trio.move_on_after(OPENING):
+            is_spoken = peer_id in self.known and protocol in self.known[peer_id].protocols
+            library_id = ID(peer_id_bytes(peer_id))
             try:
-                raw = await self.host.new_stream(ID(peer_id_bytes(peer_id)), [protocol])
+                if is_spoken:
+                    raw = await self._swarm.new_stream(library_id)
+                else:
+                    raw = await self.host.new_stream(library_id, [protocol])
             except Exception as error:
                 log.debug("no stream %s to %s: %r", protocol, peer_id, error)
                 raise RemoteError(f"peer {peer_id} is gone or does not speak {protocol}") from error
-            return await self._adopt(raw, peer_id)
+            return await self._adopt(raw, peer_id, proposed=protocol if is_spoken else "")
         raise TooSlowError(f"peer {peer_id} did not open a stream within {OPENING:g} s")
 
     def serve(self, protocol: str, handler: StreamHandler) -> None:
@@ -184,8 +189,8 @@ class Session:
 
         self.host.set_stream_handler(protocol, on_stream)
 
-    async def _adopt(self, raw: Any, peer_id: str) -> Libp2pStream:
-        stream = Libp2pStream(raw, peer_id)
+    async def _adopt(self, raw: Any, peer_id: str, *, proposed: str = "") -> Libp2pStream:
+        stream = Libp2pStream(raw, peer_id, proposed=proposed)
         try:
             self.spawn(stream.pump)
         except RemoteError:

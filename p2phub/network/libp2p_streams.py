@@ -13,6 +13,8 @@ Rules it keeps
 - A stream whose write failed or was cancelled is reset, so that the reader on the other side hears
   of it; it is never used again.
 - `close()` is the end: we send no more, and what still comes is dropped.
+- Where the protocol of a stream is only proposed, the proposal goes out with the first bytes, and
+  what the peer says to it is read before anything else.
 - The end of a stream is what its sender says is the end. The library reports the same when the
   stream is reset or its connection dies (yamux.py `read_stream`); here that is an error.
   Tests: test_libp2p_streams.py::test_a_dying_connection_is_no_end_of_a_stream,
@@ -29,6 +31,7 @@ import trio
 from libp2p.network.stream.exceptions import StreamEOF
 
 from p2phub.errors import RemoteError, TooSlowError
+from p2phub.network.libp2p_negotiation import agreement, proposal
 from p2phub.network.libp2p_patches import quietly
 
 CHUNK: Final = 256 * 1024
@@ -42,11 +45,14 @@ FAREWELL: Final = 2.0
 
 
 class Libp2pStream:
-    """One stream; `pump` must run as a task for as long as it lives."""
+    """One stream; `pump` must run as a task for as long as it lives. `proposed`: the protocol that
+    the peer has yet to agree to; empty if that is done.
+    """
 
-    def __init__(self, raw: Any, peer_id: str) -> None:
+    def __init__(self, raw: Any, peer_id: str, *, proposed: str = "") -> None:
         self.peer_id = peer_id
-        self._raw = raw
+        self._raw, self._proposed = raw, proposed
+        self._unsaid = proposal(proposed) if proposed else b""
         self._chunks: deque[memoryview] = deque()
         self._held = 0
         self._at_end = False
@@ -57,6 +63,8 @@ class Libp2pStream:
 
     async def read(self, limit: int) -> bytes:
         """At most `limit` bytes; empty when the peer has closed its side. Raises `RemoteError`."""
+        if self._unsaid:
+            await self.write(b"")
         while not self._chunks and not self._at_end and self._failure is None:
             await self._news.wait()
         if self._chunks:
@@ -77,6 +85,7 @@ class Libp2pStream:
     async def write(self, data: bytes) -> None:
         if self._failure is not None:
             raise self._failure
+        data, self._unsaid = self._unsaid + data, b""
         try:
             for start in range(0, len(data), CHUNK):
                 await self._raw.write(data[start : start + CHUNK])
@@ -104,12 +113,22 @@ class Libp2pStream:
         """Read all the time. Ends with the stream and raises nothing but a cancellation."""
         try:
             with self._pumping:
+                await self._agree()
                 while not self._at_end:
                     await self._receive()
         finally:
             if not self._at_end:
                 gone = RemoteError(f"the stream of peer {self.peer_id} is gone")
                 await self._end(gone, keep=True)
+
+    async def _agree(self) -> None:
+        if not self._proposed:
+            return
+        try:
+            await agreement(self._raw, self._proposed)
+        except Exception as error:
+            said = f"peer {self.peer_id} is gone or does not speak {self._proposed}: {error}"
+            await self._end(RemoteError(said), keep=True)
 
     async def _receive(self) -> None:
         try:

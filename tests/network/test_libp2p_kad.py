@@ -109,7 +109,7 @@ async def test_idle_streams_of_one_peer_do_not_deafen(slots, of_one, deaf, monke
         await three.connect(address_of(one))
         for _ in range(40):
             try:
-                await two.open_stream(one.peer_id, OURS)
+                await (await two.open_stream(one.peer_id, OURS)).write(b"\x05")
             except RemoteError:
                 continue
         with pytest.raises(RemoteError) if deaf else nullcontext():

@@ -163,6 +163,90 @@ async def test_a_closed_stream_that_was_finished_is_not_reset(autojump_clock):
     assert (raw.closed, raw.resets) == (1, 0)
 
 
+def agreeing(*words: str) -> bytes:
+    return b"".join(bytes([len(each) + 1]) + each.encode() + b"\n" for each in words)
+
+
+async def test_a_proposal_goes_out_with_the_first_bytes(autojump_clock, nursery):
+    answer = agreeing("/multistream/1.0.0", "/a/1") + b"hello"
+    raw = RawStream(*[answer[at : at + 1] for at in range(len(answer))], then="fin")
+    stream = Libp2pStream(raw, "peer", proposed="/a/1")
+    nursery.start_soon(stream.pump)
+    await stream.write(b"question")
+    await stream.write(b"more")
+    assert raw.written == [agreeing("/multistream/1.0.0", "/a/1") + b"question", b"more"]
+    assert await everything(stream) == b"hello"
+
+
+async def test_who_only_listens_proposes_too(autojump_clock, nursery):
+    answer = agreeing("/multistream/1.0.0", "/a/1") + b"hello"
+    raw = RawStream(*[answer[at : at + 1] for at in range(len(answer))], then="fin")
+    stream = Libp2pStream(raw, "peer", proposed="/a/1")
+    nursery.start_soon(stream.pump)
+    assert await everything(stream) == b"hello"
+    assert raw.written == [agreeing("/multistream/1.0.0", "/a/1")]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        agreeing("/multistream/1.0.0", "na"),
+        agreeing("/multistream/2.0.0", "/a/1"),
+        agreeing("/multistream/1.0.0", "/a/2"),
+        b"\x05hello",
+        b"\xff" * 11,
+        agreeing("/multistream/1.0.0"),
+        b"",
+    ],
+)
+async def test_who_does_not_agree_is_not_listened_to(answer, autojump_clock, nursery):
+    raw = RawStream(*[answer[at : at + 1] for at in range(len(answer))], then="fin")
+    stream = Libp2pStream(raw, "peer", proposed="/a/1")
+    nursery.start_soon(stream.pump)
+    await stream.write(b"question")
+    with pytest.raises(RemoteError, match="does not speak /a/1"):
+        await stream.read(100)
+    assert raw.resets == 1
+
+
+async def test_a_protocol_that_a_peer_gave_up_is_an_error():
+    one, two = network("one"), network("two")
+    one.handle("/echo/1", echo)
+    async with running(one, two):
+        await two.connect(address_of(one))
+        one._session.host.remove_stream_handler("/echo/1")
+        with pytest.raises(RemoteError, match="does not speak /echo/1"), trio.fail_after(20):
+            await talk(two, one.peer_id)
+
+
+@pytest.mark.parametrize(("patched", "fewest", "most"), [(True, 5, 10), (False, 11, 30)])
+async def test_a_short_question_costs_few_frames(patched, fewest, most, monkeypatch):
+    one, two = network("one"), network("two")
+    one.handle("/echo/1", echo)
+    patch = patches.a_window_is_renewed_when_half_of_it_is_used
+    with nullcontext() if patched else patches.without(patch):
+        async with running(one, two):
+            await two.connect(address_of(one))
+            assert await talk(two, one.peer_id) == b"hello"
+            frames = []
+            for each in (one, two):
+                (connection,) = each._session.host.get_network().get_connections()
+                muxed = connection.muxed_conn
+                monkeypatch.setattr(muxed, "_write_frame", noting(frames, muxed._write_frame))
+            assert await talk(two, one.peer_id) == b"hello"
+            await trio.sleep(0.2)
+            (stream,) = {each[4:8] for each in frames if b"hello" in each}
+            assert fewest <= sum(each[4:8] == stream for each in frames) <= most
+
+
+def noting(frames: list[bytes], write):
+    async def write_frame(data: bytes) -> None:
+        frames.append(data)
+        await write(data)
+
+    return write_frame
+
+
 async def test_a_megabyte_comes_back_over_real_sockets():
     one, two = network("one"), network("two")
     one.handle("/echo/1", echo)
