@@ -42,7 +42,8 @@ from p2phub.protocol.repeats import without_repeats
 from p2phub.store.partial import Partial
 from p2phub.store.shelf import Shelf
 
-FILES_AT_ONCE = 4
+FILES_AT_ONCE = 4  # large ones, and as many of one piece
+SOON = 0.5  # seconds until a file that has sources is looked up by itself
 ATTEMPTS = 3
 """How often sources are looked for again when the known ones are used up."""
 ATTEMPT_PAUSE = 1.0  # seconds
@@ -129,9 +130,9 @@ def _missing(shelf: Shelf, files: Sequence[FileEntry]) -> list[FileEntry]:
 
 async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> None:
     small = {file.content: file for file in missing if 0 < file.size <= MAX_PIECE}
-    limit = trio.CapacityLimiter(FILES_AT_ONCE)
+    large, others = trio.CapacityLimiter(FILES_AT_ONCE), trio.CapacityLimiter(FILES_AT_ONCE)
 
-    async def one(file: FileEntry) -> None:
+    async def one(file: FileEntry, limit: trio.CapacityLimiter) -> None:
         async with limit:
             await _bring_with_patience(bringing, file)
 
@@ -139,9 +140,9 @@ async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> No
         async with trio.open_nursery() as nursery:
             for file in missing:
                 if file.content not in small:
-                    nursery.start_soon(one, file)
+                    nursery.start_soon(one, file, large)
             for file in await _bring_small(bringing, small):
-                nursery.start_soon(one, file)
+                nursery.start_soon(one, file, others)
 
 
 async def _bring_small(
@@ -320,7 +321,8 @@ async def _fetch(
     async with contextlib.AsyncExitStack() as stack:
         gatherings = [release] if release is not None else []
         if file.size > MIN_BIG_FILE:
-            of_file = gathering_of(services, file.sha256, useless, look_up=True)
+            after = SOON if sources else 0.0
+            of_file = gathering_of(services, file.sha256, useless, look_up=True, after=after)
             gatherings.append(await stack.enter_async_context(of_file))
         for source in sources:
             joining.add(source)

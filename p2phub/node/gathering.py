@@ -3,7 +3,7 @@
 A pull begins with whom the DHT names and who is connected. From then on every source is asked whom
 it knows (peer exchange), the DHT is asked again from time to time, and whoever asks us about the
 same thing is a source as well: it fetches what we fetch. Each is greeted, and named once to
-`joined` of whoever fetches a file.
+`joined` of whoever fetches a file. The longer nobody new is found, the less often others are asked.
 
 Rules it keeps: nobody is waited for; at most `MOST_SOURCES` are gathered; who lied in this pull is
 not gathered again.
@@ -24,7 +24,8 @@ from p2phub.protocol.ports import PeerAddress, Source
 
 MOST_SOURCES = 16
 """Sources of one thing."""
-EXCHANGE_EVERY = 3.0  # seconds
+EXCHANGE_EVERY = 3.0  # seconds, at first and after somebody new was found
+EXCHANGE_AT_LEAST = 24.0  # seconds
 LOOK_UP_EVERY = 20.0  # seconds
 
 Joined = Callable[[Source], None]
@@ -75,11 +76,14 @@ class Gathering:
             for joined in tuple(self._listeners):
                 joined(source)
 
-    async def run(self, *, look_up: bool) -> None:
-        """Look for more until cancelled; in the DHT at once if `look_up`, else after a while."""
+    async def run(self, *, look_up: bool, after: float = 0.0) -> None:
+        """Look for more until cancelled. Others are asked from `after` seconds on: the DHT first of
+        all if `look_up`, else after a while.
+        """
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._look_up, 0.0 if look_up else LOOK_UP_EVERY)
             nursery.start_soon(self._hear_of_who_asks)
+            await trio.sleep(after)
+            nursery.start_soon(self._look_up, 0.0 if look_up else LOOK_UP_EVERY)
             nursery.start_soon(self._ask_around, nursery)
 
     async def _look_up(self, first_pause: float) -> None:
@@ -97,15 +101,17 @@ class Gathering:
     async def _ask_around(self, nursery: trio.Nursery) -> None:
         """Ask each source whom it knows: a new one at once, all of them every few seconds."""
         told: set[str] = set()
+        every = EXCHANGE_EVERY
         while True:
             self._asked = trio.Event()
             for name in self._found.keys() - told:
                 nursery.start_soon(self._ask, name)
             told = set(self._found)
-            with trio.move_on_after(EXCHANGE_EVERY) as pause:
+            with trio.move_on_after(every) as pause:
                 await self._asked.wait()
+                every = EXCHANGE_EVERY
             if pause.cancelled_caught:
-                told = set()
+                told, every = set(), min(2 * every, EXCHANGE_AT_LEAST)
 
     async def _ask(self, name: str) -> None:
         if not self._neighbours.is_connected(name):
@@ -127,14 +133,19 @@ class Gathering:
 
 @asynccontextmanager
 async def gathering_of(
-    services: Services, digest: bytes, unwanted: Collection[str], *, look_up: bool = False
+    services: Services,
+    digest: bytes,
+    unwanted: Collection[str],
+    *,
+    look_up: bool = False,
+    after: float = 0.0,
 ) -> AsyncIterator[Gathering]:
-    """A gathering that looks for sources for as long as the block lasts."""
+    """A gathering that looks for sources for as long as the block lasts, as `Gathering.run` does."""
     gathering = Gathering(
         digest, services.neighbours, services.control, services.acquaintances, unwanted
     )
     with plain_errors():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(gathering.run, look_up=look_up))
+            nursery.start_soon(partial(gathering.run, look_up=look_up, after=after))
             yield gathering
             nursery.cancel_scope.cancel()
