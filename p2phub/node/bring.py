@@ -15,27 +15,25 @@ import trio
 
 from p2phub.errors import (
     NoSourceError,
-    UntrustedError,
     WrongBytesError,
     plain_errors,
 )
-from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_PIECE, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
-from p2phub.formats.pieces import PieceTable, max_table_bytes
 from p2phub.formats.ranges import Range, both, covering
-from p2phub.node.asking import first_right
 from p2phub.node.doubts import Doubts
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import PATIENCE, FileFetch
 from p2phub.node.gathering import Gathering, gathering_of
+from p2phub.node.holdings import Holdings
 from p2phub.node.joining import STARVED, Joining
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.progress import ProgressCounter, reporting
 from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.node.tableless import bring_tableless
+from p2phub.node.tables import table_of
 from p2phub.protocol import batch_plan
 from p2phub.protocol.ports import Source
 from p2phub.protocol.repeats import without_repeats
@@ -43,7 +41,7 @@ from p2phub.store.partial import Partial
 from p2phub.store.shelf import Shelf
 
 FILES_AT_ONCE = 4  # large ones, and as many of one piece
-SOON = 0.5  # seconds until a file that has sources is looked up by itself
+SOON = 2.0  # seconds until a file that has sources is looked up by itself
 ATTEMPTS = 3
 """How often sources are looked for again when the known ones are used up."""
 ATTEMPT_PAUSE = 1.0  # seconds
@@ -59,6 +57,7 @@ class Bringing:
     resolved: ResolvedRelease
     report: Report
     progress: ProgressCounter
+    holdings: Holdings
     linked: int = 0
     brought: dict[str, int] = field(default_factory=dict)
     doubts: Doubts = field(init=False)
@@ -96,7 +95,9 @@ async def bring_all(
     to_fetch = sum(file.size for file in missing)
     report(Planned(len(files), total, total - to_fetch, to_fetch))
     async with reporting(total, report, done=total - to_fetch) as progress:
-        bringing = Bringing(services, resolved, report, progress, linked=total - to_fetch)
+        holdings = Holdings((file.content for file in missing), services.control)
+        here = total - to_fetch
+        bringing = Bringing(services, resolved, report, progress, holdings, linked=here)
         if missing:
             async with _gathered(bringing, missing):
                 await _bring_missing(bringing, missing)
@@ -115,7 +116,8 @@ async def bring_part(
     """
     total = sum(stop - start for start, stop in ranges)
     async with reporting(total, report) as progress:
-        bringing = Bringing(services, resolved, report, progress, only=ranges)
+        holdings = Holdings([file.content], services.control)
+        bringing = Bringing(services, resolved, report, progress, holdings, only=ranges)
         async with _gathered(bringing, [file]):
             await _bring_with_patience(bringing, file)
     return bringing
@@ -209,7 +211,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
         return
     sources, doubted = await _sources(bringing, [file.content], again=again)
     try:
-        table = await _table_of(bringing, file, [*sources, *doubted])
+        table = await table_of(services, bringing.doubts, file, [*sources, *doubted])
     except NoSourceError:
         if bringing.only is not None:
             raise
@@ -310,7 +312,7 @@ async def _fetch(
         file.content,
         fetch,
         services.neighbours,
-        services.control,
+        bringing.holdings,
         services.acquaintances,
         lambda: partial.bytes_done,
         slow=doubts.last_for([file.content]) - {source.name for source in sources},
@@ -361,39 +363,3 @@ def _tell_of_streams(bringing: Bringing, holders: Sequence[Source]) -> None:
                     remedy="let its `[network] data_listen` port through",
                 )
             )
-
-
-async def _table_of(bringing: Bringing, file: FileEntry, sources: Sequence[Source]) -> PieceTable:
-    """The piece table that the content id names, from this disk or from whoever has it.
-
-    A source that sends another one is passed over; `WrongBytesError` if only such are left.
-    """
-    services, name = bringing.services, "/".join(file.path)
-    if not file.content.has_table:
-        return PieceTable.for_small(file.content)
-    with contextlib.suppress(UntrustedError):  # one that rotted here is fetched again
-        here = await services.on_disk(services.store.blobs.table, file.content)
-        if here is not None:
-            return here
-
-    async def ask(source: Source) -> PieceTable:
-        data = await source.document(file.content.digest, max_table_bytes(file.size))
-        try:
-            table = PieceTable.unpack(data, file.content)
-        except UntrustedError:
-            if sha256(data) != file.content.digest:  # else its publisher has signed nonsense
-                bringing.doubts.lied([source.name], file.content, f"the table of {name}")
-            raise
-        await services.on_disk(services.store.blobs.put_table, file.content, data)
-        return table
-
-    asked = await first_right(sources, ask)
-    bringing.doubts.was_slow(source.name for source in asked.late)
-    if asked.answers:
-        return asked.answers[0][1]
-    if asked.lies:
-        raise WrongBytesError(
-            f"{name}: the piece table that was delivered is not the one that was signed",
-            remedy="pull again when another peer has it",
-        ) from asked.lies[-1]
-    raise NoSourceError(f"{name}: nobody reachable has its piece table")

@@ -99,7 +99,7 @@ class Gathering:
             await change()
 
     async def _ask_around(self, nursery: trio.Nursery) -> None:
-        """Ask each source whom it knows: a new one at once, all of them every few seconds."""
+        """Ask each source whom it knows: a new one at once, all of them now and then."""
         told: set[str] = set()
         every = EXCHANGE_EVERY
         while True:
@@ -140,7 +140,7 @@ async def gathering_of(
     look_up: bool = False,
     after: float = 0.0,
 ) -> AsyncIterator[Gathering]:
-    """A gathering that looks for sources for as long as the block lasts, as `Gathering.run` does."""
+    """A gathering that looks for sources for as long as the block lasts, as its `run` does."""
     gathering = Gathering(
         digest, services.neighbours, services.control, services.acquaintances, unwanted
     )

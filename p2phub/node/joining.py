@@ -1,7 +1,7 @@
 """Sources that take part in fetching one file, from the moment they are found until it is here.
 
-Each source is asked what it has of the file; where that is not all of it, a peer that we are
-connected to goes on telling what it gets. What it says is passed to the running `FileFetch`.
+Each source is asked what it has of the file and goes on telling what it gets (a peer that we are
+connected to), or is asked once (anything else). What it says is passed to the running `FileFetch`.
 
 Rules it keeps:
  * nobody waits for anybody: who has answered takes part;
@@ -14,24 +14,22 @@ Rules it keeps:
 """
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass
 
 import trio
 
 from p2phub.errors import NotFoundError, P2PHubError, RemoteError, plain_errors
 from p2phub.formats.ids import ContentId
-from p2phub.network.control import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.fetch import FileFetch
 from p2phub.node.gathering import Gathering
+from p2phub.node.holdings import Holdings
 from p2phub.node.neighbours import Neighbours
 from p2phub.protocol.ports import Holding, Source
 
 FIRST_AGAIN = 0.5  # seconds
 LAST_AGAIN = 10.0  # seconds
 BEGUN_AGAIN = 2.0  # seconds until one that did not fetch the file is asked whether it does now
-HEAD_START = 0.1  # seconds that a data port has to answer before the control plane is asked too
 LOOK = 0.25  # seconds
 STARVED = 10.0  # seconds
 ANSWER = 10.0  # seconds that a fetch waits for somebody who says what it has
@@ -77,7 +75,7 @@ class Joining:
         content: ContentId,
         fetch: FileFetch,
         neighbours: Neighbours,
-        control: ControlClient,
+        holdings: Holdings,
         acquaintances: Acquaintances,
         bytes_here: Callable[[], int],
         *,
@@ -87,7 +85,7 @@ class Joining:
         begun: Callable[[], None] = lambda: None,
     ) -> None:
         self._content, self._fetch, self._bytes_here = content, fetch, bytes_here
-        self._neighbours, self._control = neighbours, control
+        self._neighbours, self._told = neighbours, holdings
         self._acquaintances = acquaintances
         self._slow, self._without = frozenset(slow), without
         self._patience, self._begun = patience, begun
@@ -201,10 +199,8 @@ class Joining:
 
     async def _hear(self, source: Source) -> None:
         if self._neighbours.is_connected(source.name):
-            if await self._says_at_once(source):
-                return
             try:
-                await self._control.follow(
+                await self._told.follow(
                     source.name, self._content, lambda holding: self._join(source, holding)
                 )
                 if source.name in self._growth:
@@ -216,23 +212,6 @@ class Joining:
         if holding is None:
             raise NotFoundError(f"{source.name} has nothing of {self._content}")
         self._join(source, holding)
-
-    async def _says_at_once(self, source: Source) -> bool:
-        """Whether a source says in a moment, on its data port, that it has the whole file."""
-        assert self._nursery is not None
-        said = trio.Event()
-        self._nursery.start_soon(self._ask_once, source, said)
-        with trio.move_on_after(HEAD_START):
-            await said.wait()
-        holding = self._holdings.get(source.name)
-        return holding is not None and holding.complete
-
-    async def _ask_once(self, source: Source, said: trio.Event) -> None:
-        with suppress(P2PHubError):
-            holding = await source.holds(self._content)
-            if holding is not None and (holding.complete or source.name not in self._holdings):
-                self._join(source, holding)
-        said.set()
 
     def _join(self, source: Source, holding: Holding) -> None:
         if self._sources[source.name] is not source:

@@ -73,43 +73,10 @@ def honest(name, *ranges):
     return HonestSource(name, [SAMPLE], ranges={SAMPLE.content: ranges} if ranges else None)
 
 
-class Untold(HonestSource):
-    """Its data port does not say what it has; that it has all of it is left to the news."""
-
-    async def holds(self, content):
-        await trio.sleep_forever()
-
-
-def untold(name):
-    return Untold(name, [SAMPLE])
-
-
-async def test_who_says_at_once_that_it_has_all_is_not_followed(autojump_clock):
-    peers = Peers(whole=[(9, WHOLE)])
-    joining, sink = joining_of(peers)
-    joining.add(HonestSource("whole", [SAMPLE], latency=0.01))
-    await joining.run()
-    assert sink.data == SAMPLE.data
-    assert peers.followed == []
-    assert trio.current_time() < 1
-
-
-async def test_a_data_port_that_answers_late_holds_up_nobody_and_still_counts(autojump_clock):
-    peers = Peers(late=[(0, Holding(False, ((0, HALF),)))])
-    joining, sink = joining_of(peers)
-    joining.add(HonestSource("late", [SAMPLE], latency=0.5))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(joining.run)
-        await trio.sleep(0.4)
-        assert [source.name for source in joining.helping] == ["late"]
-    assert sink.data == SAMPLE.data
-    assert peers.followed == ["late"]
-
-
 async def test_what_a_peer_gets_during_the_pull_is_fetched_from_it(autojump_clock):
     peers = Peers(grows=[(0, Holding(False, ((0, HALF),))), (5, WHOLE)])
     joining, sink = joining_of(peers)
-    joining.add(untold("grows"))
+    joining.add(honest("grows"))
     await joining.run()
     assert sink.data == SAMPLE.data
     assert 5 < trio.current_time() < 8
@@ -133,7 +100,7 @@ async def test_a_peer_that_does_not_tell_news_is_asked_over_its_data_port(autoju
 async def test_who_is_found_while_nobody_else_helps_ends_the_wait(autojump_clock):
     peers = Peers(poor=[(0, Holding(False, ((0, HALF),)))], late=[(0, WHOLE)])
     joining, sink = joining_of(peers)
-    joining.add(untold("poor"))
+    joining.add(honest("poor"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(joining.run)
         await trio.sleep(5)
@@ -145,7 +112,7 @@ async def test_who_is_found_while_nobody_else_helps_ends_the_wait(autojump_clock
 
 async def test_a_pull_that_nobody_helps_any_more_ends_in_bounded_time(autojump_clock):
     joining, _ = joining_of(Peers(poor=[(0, Holding(False, ((0, HALF),)))]))
-    joining.add(untold("poor"))
+    joining.add(honest("poor"))
     with pytest.raises(NoSourceError):
         await joining.run()
     assert STARVED <= trio.current_time() < STARVED + 3
@@ -177,7 +144,7 @@ async def test_one_that_gets_its_pieces_slowly_is_waited_for(autojump_clock):
 
 async def test_one_that_does_not_fetch_the_file_itself_is_not_waited_for(autojump_clock):
     joining, _ = joining_of(Peers(idle=[(0, *parts(0)), (0, "over")]))
-    joining.add(untold("idle"))
+    joining.add(honest("idle"))
     with pytest.raises(NoSourceError):
         await joining.run()
     assert trio.current_time() < 1
@@ -211,7 +178,7 @@ async def test_one_that_begins_late_takes_part_within_two_seconds(autojump_clock
 
 async def test_one_that_has_just_begun_is_waited_for(autojump_clock):
     joining, sink = joining_of(Peers(begins=[(0, *parts(0)), (STARVED - 1, WHOLE)]))
-    joining.add(untold("begins"))
+    joining.add(honest("begins"))
     await joining.run()
     assert sink.data == SAMPLE.data
 
@@ -219,7 +186,7 @@ async def test_one_that_has_just_begun_is_waited_for(autojump_clock):
 async def test_one_that_is_still_being_asked_is_waited_for(autojump_clock):
     said = [(0.5, each) for each in parts(1, 2, 3, 4)]
     joining, sink = joining_of(Peers(other=said, dialled=[(ANSWER - 1, WHOLE)]))
-    joining.add(untold("dialled"))
+    joining.add(honest("dialled"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(joining.run)
         await trio.sleep(ANSWER - 2)
@@ -279,7 +246,7 @@ async def test_a_source_that_cannot_be_reached_leaves_and_may_come_back(autojump
     peers = Peers(poor=poor, peer=[(0, Holding(False, ((0, HALF),))), (1, None)])
     joining, sink = joining_of(peers)
     joining.add(Restarted("peer", [SAMPLE]))
-    joining.add(untold("poor"))
+    joining.add(honest("poor"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(joining.run)
         await trio.sleep(3)
@@ -296,7 +263,7 @@ async def test_the_first_pieces_are_told_once(autojump_clock):
         Peers(grows=[(0, Holding(False, ((0, HALF),))), (5, WHOLE)]),
         begun=lambda: told.append(trio.current_time()),
     )
-    joining.add(untold("grows"))
+    joining.add(honest("grows"))
     await joining.run()
     assert len(told) == 1
     assert told[0] < 1
@@ -310,8 +277,8 @@ async def test_who_follows_us_is_left_its_zone_before_it_has_anything(
     joining, sink = joining_of(peers)
     if is_told_first:
         peers.follows_us("fetches")
-    joining.add(honest("seeder"))
-    joining.add(untold("fetches"))
+    for name in ("seeder", "fetches"):
+        joining.add(honest(name))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(joining.run)
         await trio.sleep(0.03)
