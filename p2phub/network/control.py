@@ -177,8 +177,9 @@ class ControlServer:
         with trio.move_on_after(FOLLOW_SECONDS):
             async with one_error(), trio.open_nursery() as nursery:
                 nursery.start_soon(_until_it_ends, stream, nursery.cancel_scope)
+                began = trio.current_time()
                 while not followed.is_over:
-                    await trio.sleep(PUSH_EVERY)
+                    await trio.sleep(followed.told.pause(trio.current_time() - began))
                     news = await self._news(peer, followed)
                     if news is not None:
                         with time_limit(self._patience.request, "a peer that follows is too slow"):

@@ -1,7 +1,8 @@
 """What changes about a file while somebody waits for it: updates to `have`, both sides of them.
 
-Who follows a file is told what is held of it, and then, at most every `PUSH_EVERY` seconds, what
-was verified since, until the file is complete or one of the two has had enough.
+Who follows a file is told what is held of it, and then, from time to time, what was verified since,
+until the file is complete or one of the two has had enough. The longer it takes, the rarer the news:
+they lag by a twentieth of the time that it takes, and by `PUSH_EVERY` where little is missing.
 
 Rules it keeps:
  * an update names what is new, so that a long transfer does not say everything again and again;
@@ -30,6 +31,11 @@ from p2phub.protocol.ports import Holding
 
 PUSH_EVERY: Final = 0.2
 """Seconds between two updates, at least."""
+PUSH_AT_LEAST: Final = 1.0
+"""Seconds between two updates, at most."""
+LAG: Final = 0.05
+LITTLE: Final = 1 / 8
+"""Where so much of a file is missing, or less, others wait for the rest."""
 
 Ranges = tuple[tuple[int, int], ...]
 
@@ -54,6 +60,15 @@ class Told:
         self._ranges |= reply.partial
         partial = {content: ranges for content, ranges in news.items() if ranges}
         return HaveReply(complete, partial) if is_new else None
+
+    def pause(self, seconds: float) -> float:
+        """Seconds until the next update for somebody who has followed for so many."""
+        lacking = [each for each in self._ranges if each not in self._complete]
+        for content in lacking:
+            told = sum(stop - start for start, stop in self._ranges[content])
+            if told >= (1 - LITTLE) * content.size:
+                return PUSH_EVERY
+        return min(max(PUSH_EVERY, LAG * seconds), PUSH_AT_LEAST)
 
     def is_over(self, wanted: int) -> bool:
         """Whether all of the `wanted` files are complete, so that nothing can follow."""
