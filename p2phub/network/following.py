@@ -1,8 +1,8 @@
 """What changes about a file while somebody waits for it: updates to `have`, both sides of them.
 
 Who follows a file is told what is held of it, and then, from time to time, what was verified since,
-until the file is complete or one of the two has had enough. The longer it takes, the rarer the news:
-they lag by a twentieth of the time that it takes, and by `PUSH_EVERY` where little is missing.
+until the file is complete or one of the two has had enough. The longer it takes, the rarer is the
+news: it lags by a twentieth of the time so far, and by `PUSH_EVERY` where little is missing.
 
 Rules it keeps:
  * an update names what is new, so that a long transfer does not say everything again and again;

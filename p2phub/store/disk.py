@@ -182,14 +182,14 @@ class Disk:
             return False
         return True
 
-    def begin_writing(self, fd: int, offset: int, length: int) -> None:
-        """Let the system begin to write these bytes, so that a later `sync` has little to wait for.
+    def begin_writing(self, fd: int) -> None:
+        """Let the system begin to write a file, so that a later `sync` has little to wait for.
 
         Promises nothing, and is nothing where the system cannot do it.
         """
         begin = getattr(_libc(), "sync_file_range", None)
         if begin is not None:
-            begin(fd, ctypes.c_int64(offset), ctypes.c_int64(length), SYNC_FILE_RANGE_WRITE)
+            begin(fd, ctypes.c_int64(0), ctypes.c_int64(0), SYNC_FILE_RANGE_WRITE)  # all of it
 
     def sync(self, fd: int, path: Path) -> None:
         """Return once the bytes of this file would survive a power cut."""

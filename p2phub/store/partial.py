@@ -34,7 +34,7 @@ Stage = Literal["open", "paused", "closed", "committed"]
 
 LEAST_SHARED = 64 << 10
 """Bytes that are worth sharing instead of copying."""
-EARLY = 16 << 20
+EARLY = 8 << 20
 """Bytes after which the disk begins to write them: a commit waits only for the last."""
 
 
@@ -61,7 +61,7 @@ class Partial:
         self._fds: tuple[int, int] | None = None
         self._left: Stamp | None = None
         """Of the data file when it was closed last."""
-        self._users = 0
+        self._users = self._unwritten = 0
         self._stage: Stage = "open"
         self.committing = threading.Lock()
 
@@ -126,7 +126,7 @@ class Partial:
             if bitmap >= 0:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
-            self._write_early(file, index)
+            self._write_early(file, len(data))
 
     def share(self, first: int, count: int, source: int, offset: int) -> bool:
         """Let the data file share the blocks in which `source`, from `offset` on, has these pieces.
@@ -168,11 +168,14 @@ class Partial:
                 self._disk.write(bitmap, b"\1", index, self.bitmap)
             self._count(index)
 
-    def _write_early(self, file: int, index: int) -> None:
+    def _write_early(self, file: int, size: int) -> None:
         """Let the disk be busy while the next pieces come, so that `commit` waits for less."""
-        window, inside = divmod(self.table.offset(index), EARLY)
-        if inside + self.table.length(index) >= EARLY and not self.complete:
-            self._disk.begin_writing(file, window * EARLY, EARLY)
+        with self._state:
+            self._unwritten += size
+            if self._unwritten < EARLY or self.complete:
+                return
+            self._unwritten = 0
+        self._disk.begin_writing(file)
 
     def lose(self, index: int) -> None:
         """Piece `index` has rotted: it does not count any more and has to be fetched again."""

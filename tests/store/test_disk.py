@@ -143,7 +143,7 @@ def test_removing_a_tree_that_is_a_link_or_a_file_removes_that_and_nothing_behin
 def test_a_system_that_cannot_begin_to_write_is_no_error(tmp_path, monkeypatch):
     fd = DISK.create(tmp_path / "file")
     DISK.write(fd, b"x" * 10_000, 0, tmp_path / "file")
-    DISK.begin_writing(fd, 0, 10_000)
+    DISK.begin_writing(fd)
     monkeypatch.setattr(disk, "_libc", object)
-    DISK.begin_writing(fd, 0, 10_000)
+    DISK.begin_writing(fd)
     os.close(fd)
