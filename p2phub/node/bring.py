@@ -21,6 +21,7 @@ from p2phub.errors import (
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_PIECE, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
+from p2phub.formats.pieces import PieceTable
 from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.doubts import Doubts
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
@@ -41,6 +42,7 @@ from p2phub.store.partial import Partial
 from p2phub.store.shelf import Shelf
 
 FILES_AT_ONCE = 4  # large ones, and as many of one piece
+FIRST = 0.25  # seconds until others than those who are near are looked for
 SOON = 2.0  # seconds until a file that has sources is looked up by itself
 ATTEMPTS = 3
 """How often sources are looked for again when the known ones are used up."""
@@ -78,6 +80,7 @@ class Bringing:
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""
         self.brought[source] = self.brought.get(source, 0) + size
+        self.progress.sources = len(self.brought)
         self.progress.add(size)
         self.services.traffic.down.add(size)
 
@@ -209,9 +212,8 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
     services, store = bringing.services, bringing.services.store
     if await _came_meanwhile(bringing, file):
         return
-    sources, doubted = await _sources(bringing, [file.content], again=again)
     try:
-        table = await table_of(services, bringing.doubts, file, [*sources, *doubted])
+        table, sources = await _begin(bringing, file, again=again)
     except NoSourceError:
         if bringing.only is not None:
             raise
@@ -250,6 +252,32 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
             await services.on_disk(store.partials.close, partial)
 
 
+async def _begin(
+    bringing: Bringing, file: FileEntry, *, again: bool
+) -> tuple[PieceTable, list[Source]]:
+    """The table of a file, and the sources to begin with.
+
+    Whoever had the release a moment ago is likely to have its files too: others are looked for
+    while its pieces come.
+    """
+    services, doubts = bringing.services, bringing.doubts
+    teller = services.neighbours.known(bringing.resolved.teller)
+    lie = None
+    if teller is not None and not again and teller.name not in doubts.last_for([file.content]):
+        try:
+            table = await table_of(services, doubts, file, [teller])
+            return table, [teller, *bringing.seeds]
+        except NoSourceError:
+            pass  # others may have it
+        except WrongBytesError as error:
+            lie = error
+    sources, doubted = await _sources(bringing, [file.content], again=again)
+    try:
+        return await table_of(services, doubts, file, [*sources, *doubted]), sources
+    except NoSourceError as error:
+        raise lie or error from None
+
+
 async def _sources(
     bringing: Bringing, contents: Sequence[ContentId], *, again: bool = False
 ) -> tuple[list[Source], list[Source]]:
@@ -264,7 +292,6 @@ async def _sources(
     sources += [seed for seed in bringing.seeds if seed.name not in useless]
     last = doubts.last_for(contents)
     first = [source for source in sources if source.name not in last] or sources
-    bringing.progress.sources = len(first)
     return first, [source for source in sources if source not in first]
 
 
@@ -276,7 +303,7 @@ async def _gathered(bringing: Bringing, files: Sequence[FileEntry]) -> AsyncIter
         is_own = await services.on_disk(_is_own, bringing)
         release, commit = bringing.resolved.release, bringing.resolved.commit
         seeds = services.web_seeds.of(release, commit, files, is_own=is_own, report=bringing.report)
-        gathering = gathering_of(services, digest, bringing.doubts.liars)
+        gathering = gathering_of(services, digest, bringing.doubts.liars, near=True, after=FIRST)
         async with seeds as bringing.seeds, gathering as bringing.gathering:
             yield
     except BaseException:
@@ -324,7 +351,7 @@ async def _fetch(
         gatherings = [release] if release is not None else []
         if file.size > MIN_BIG_FILE:
             after = SOON if sources else 0.0
-            of_file = gathering_of(services, file.sha256, useless, look_up=True, after=after)
+            of_file = gathering_of(services, file.sha256, useless, after=after)
             gatherings.append(await stack.enter_async_context(of_file))
         for source in sources:
             joining.add(source)

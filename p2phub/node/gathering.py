@@ -76,18 +76,19 @@ class Gathering:
             for joined in tuple(self._listeners):
                 joined(source)
 
-    async def run(self, *, look_up: bool, after: float = 0.0) -> None:
-        """Look for more until cancelled. Others are asked from `after` seconds on: the DHT first of
-        all if `look_up`, else after a while.
+    async def run(self, *, near: bool = False, after: float = 0.0) -> None:
+        """Look for more until cancelled: at once whether those are sources that we are connected
+        to, if `near`; from `after` seconds on in the DHT and with those who were found.
         """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._hear_of_who_asks)
+            if near:
+                self.add(await self._neighbours.near(self._unwanted))
             await trio.sleep(after)
-            nursery.start_soon(self._look_up, 0.0 if look_up else LOOK_UP_EVERY)
+            nursery.start_soon(self._look_up)
             nursery.start_soon(self._ask_around, nursery)
 
-    async def _look_up(self, first_pause: float) -> None:
-        await trio.sleep(first_pause)
+    async def _look_up(self) -> None:
         while True:
             self.add(await self._neighbours.holders(self._digest, without=self._unwanted))
             await trio.sleep(LOOK_UP_EVERY)
@@ -137,7 +138,7 @@ async def gathering_of(
     digest: bytes,
     unwanted: Collection[str],
     *,
-    look_up: bool = False,
+    near: bool = False,
     after: float = 0.0,
 ) -> AsyncIterator[Gathering]:
     """A gathering that looks for sources for as long as the block lasts, as its `run` does."""
@@ -146,6 +147,6 @@ async def gathering_of(
     )
     with plain_errors():
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(partial(gathering.run, look_up=look_up, after=after))
+            nursery.start_soon(partial(gathering.run, near=near, after=after))
             yield gathering
             nursery.cancel_scope.cancel()

@@ -36,6 +36,8 @@ class ResolvedRelease:
     """What it is called on this machine, such as `lab/minilm@main`."""
     refused: tuple[str, ...] = ()
     """What the gate said of heads that peers sent and that were not believed."""
+    teller: str = ""
+    """The source that the release was fetched from just now; empty if it was here."""
 
     @property
     def commit(self) -> str:

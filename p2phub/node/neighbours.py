@@ -83,6 +83,16 @@ class Neighbours:
         self._note_who_left()
         return await self._greet_all(peers)
 
+    async def near(self, without: Collection[str] = ()) -> list[Source]:
+        """Peers that we are connected to, as sources; the DHT is not asked. At most `ENOUGH`."""
+        self._note_who_left()
+        wanted = [peer for peer in self._network.peers() if peer.peer_id not in without]
+        return await self._greet_all(self._some_of(wanted))
+
+    def known(self, name: str) -> Source | None:
+        """The source of this name, if it was greeted before."""
+        return self._sources.get(name)
+
     def is_connected(self, peer_id: str) -> bool:
         """Whether a source is a peer that can be asked on the control plane now."""
         return self._is_connected(peer_id)

@@ -85,6 +85,7 @@ async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
         entry.refs,
         await services.on_disk(name_of, services.store, repo, revision),
         finder.refused(),
+        finder.teller,
     )
 
 
@@ -134,6 +135,8 @@ class _Finder:
         self._refusals: list[UntrustedError] = []
         self._damage: UntrustedError | None = None
         self._sources: list[Source] | None = None
+        self.teller = ""
+        """The source of the document that was fetched last."""
 
     def refused(self) -> tuple[str, ...]:
         """What the gate said of the heads it refused, each once."""
@@ -291,6 +294,7 @@ class _Finder:
             for source, accepted in asked.answers[:1]:
                 sources.remove(source)
                 sources.insert(0, source)
+                self.teller = source.name
                 return accepted
             refusal = asked.lies[-1] if asked.lies else refusal
         if missing.damage is not None and refusal is None:

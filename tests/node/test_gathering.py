@@ -72,7 +72,7 @@ async def test_peers_named_by_peers_are_found_step_by_step(autojump_clock, nurse
     gathering, _ = gathering_in(world)
     told = []
     gathering.listen(lambda source: told.append(source.name))
-    nursery.start_soon(lambda: gathering.run(look_up=True))
+    nursery.start_soon(lambda: gathering.run())
     await trio.sleep(1)
     assert told == [a, b, c]
     nursery.cancel_scope.cancel()
@@ -82,7 +82,7 @@ async def test_who_asks_us_for_the_same_is_found_at_once(autojump_clock, nursery
     a = named(1)
     world = World()
     gathering, acquaintances = gathering_in(world)
-    nursery.start_soon(lambda: gathering.run(look_up=False))
+    nursery.start_soon(lambda: gathering.run(near=True, after=LOOK_UP_EVERY))
     await trio.sleep(1)
     await world.connect(world.address(a))
     acquaintances.wants(a, RELEASE)
@@ -95,7 +95,7 @@ async def test_everybody_is_asked_again_every_few_seconds_while_it_lasts(autojum
     a, b = named(1), named(2)
     world = World(providers=[a])
     gathering, _ = gathering_in(world)
-    nursery.start_soon(lambda: gathering.run(look_up=True))
+    nursery.start_soon(lambda: gathering.run())
     await trio.sleep(EXCHANGE_EVERY)
     world.knows[a] = [b]
     await trio.sleep(EXCHANGE_EVERY + 1)
@@ -108,7 +108,7 @@ async def test_everybody_is_asked_again_every_few_seconds_while_it_lasts(autojum
 async def test_the_dht_is_asked_again_from_time_to_time(autojump_clock, nursery):
     world = World()
     gathering, _ = gathering_in(world)
-    nursery.start_soon(lambda: gathering.run(look_up=True))
+    nursery.start_soon(lambda: gathering.run())
     await trio.sleep(1)
     world.dht.append(named(1))
     await trio.sleep(LOOK_UP_EVERY + 1)
@@ -121,7 +121,7 @@ async def test_a_crowd_does_not_grow_beyond_bounds(autojump_clock, nursery):
     world = World(knows={each: crowd[at : at + 16] for at, each in enumerate(crowd)})
     world.dht = crowd[:1]
     gathering, _ = gathering_in(world)
-    nursery.start_soon(lambda: gathering.run(look_up=True))
+    nursery.start_soon(lambda: gathering.run())
     await trio.sleep(60)
     assert len(names(gathering)) == MOST_SOURCES
     nursery.cancel_scope.cancel()
@@ -132,7 +132,7 @@ async def test_who_lied_is_not_gathered_and_who_talks_garbage_is_no_loss(autojum
     world = World(knows={a: "garbage", b: [liar]}, providers=[a, b])
     unwanted = {liar}
     gathering, _ = gathering_in(world, unwanted)
-    nursery.start_soon(lambda: gathering.run(look_up=True))
+    nursery.start_soon(lambda: gathering.run())
     await trio.sleep(5)
     assert names(gathering) == {a, b}
     unwanted.add(b)
