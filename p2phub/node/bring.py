@@ -23,6 +23,7 @@ from p2phub.formats.limits import MAX_PIECE, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable
 from p2phub.formats.ranges import Range, both, covering
+from p2phub.node.asking import HURRY
 from p2phub.node.doubts import Doubts
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import PATIENCE, FileFetch
@@ -265,8 +266,9 @@ async def _begin(
     lie = None
     if teller is not None and not again and teller.name not in doubts.last_for([file.content]):
         try:
-            table = await table_of(services, doubts, file, [teller])
-            return table, [teller, *bringing.seeds]
+            with trio.move_on_after(HURRY):
+                table = await table_of(services, doubts, file, [teller])
+                return table, [teller, *bringing.seeds]
         except NoSourceError:
             pass  # others may have it
         except WrongBytesError as error:

@@ -2,6 +2,7 @@
 
 import trio
 
+from p2phub.network.peer_source import PeerSource
 from p2phub.node.doubts import Doubts
 from p2phub.node.values import PullRequest
 from p2phub.testing.files import random_bytes
@@ -80,3 +81,27 @@ async def test_who_was_slow_and_alone_has_the_piece_table_is_asked_for_it(tmp_pa
             await pulling.connect(idle.identity.addresses[0])
             done = await pull(pulling)
             assert contents(done.path) == contents(tmp_path / "model")
+
+
+async def test_who_had_the_release_and_hangs_then_holds_up_nobody(tmp_path, monkeypatch):
+    answered, answers = [], PeerSource.document
+
+    async def document(source, digest, limit):
+        if len(answered) == 3 and source.name == answered[-1]:  # index, page and release
+            await trio.sleep_forever()
+        data = await answers(source, digest, limit)
+        answered.append(source.name)
+        return data
+
+    publisher = new_publisher(tmp_path / "publisher")
+    async with node(tmp_path / "publisher") as serving:
+        await publish(serving, folder_with(tmp_path / "model"))
+        async with consumer(tmp_path / "mirror", serving, publisher) as mirror:
+            await pull(mirror)
+            async with consumer(tmp_path / "consumer", serving, publisher) as pulling:
+                await pulling.connect(mirror.identity.addresses[0])
+                monkeypatch.setattr(PeerSource, "document", document)
+                with trio.fail_after(9):
+                    done = await pull(pulling)
+                assert contents(done.path) == contents(tmp_path / "model")
+                assert len(set(answered)) == 2
