@@ -36,6 +36,8 @@ from p2phub.store.stamp import Stamp
 
 TWO_THREADS_FROM = 8 << 20
 """Bytes of a file for which a second thread is worth its start."""
+WRITTEN = 1 << 20
+"""Bytes of one write: for larger ones ext4 wants pages so large that they have to be made first."""
 MAX_GIT = 10 << 20
 """Up to this size a file gets git's blob SHA-1: Hugging Face's etag of small files."""
 
@@ -145,7 +147,9 @@ class _Reader:
         if read_into(origin, block, offset, self.source) < len(block):
             raise _changed(self.source)
         if target is not None and not target.cloned:
-            target.disk.write(target.fd, block, offset, target.path)
+            for at in range(0, len(block), WRITTEN):
+                part = block[at : at + WRITTEN]
+                target.disk.write(target.fd, part, offset + at, target.path)
 
 
 class _WholeDigests:

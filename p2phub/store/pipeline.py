@@ -19,8 +19,10 @@ from typing import Self
 
 from p2phub.formats.limits import MAX_PIECE
 
-BLOCK = 1 << 20
-"""Bytes of a file at a time. It and what is kept of the block before fit in the cache of a core."""
+BLOCK = 2 << 20
+"""Bytes of a file at a time. What is kept of the block before is copied to the next: the larger a
+block, the less there is to copy, and still a core finds in a cache what another has just written.
+"""
 AHEAD = 3
 """Blocks on their way between two threads: one at each end, and one waiting."""
 
