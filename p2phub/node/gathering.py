@@ -1,8 +1,8 @@
 """The sources of one thing, a release or a file by its SHA-256, found while a pull lasts.
 
-A pull begins with whom the DHT names and who is connected. From then on every source is asked whom
-it knows (peer exchange), the DHT is asked again from time to time, and whoever asks us about the
-same thing is a source as well: it fetches what we fetch. Each is greeted, and named once to
+A pull begins with who is connected. A moment later, when bytes flow, every source is asked whom it
+knows (peer exchange), and the DHT who has it; both again from time to time. Whoever asks us about
+the same thing is a source as well: it fetches what we fetch. Each is greeted, and named once to
 `joined` of whoever fetches a file. The longer nobody new is found, the less often others are asked.
 
 Rules it keeps: nobody is waited for; at most `MOST_SOURCES` are gathered; who lied in this pull is
