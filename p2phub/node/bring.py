@@ -258,13 +258,15 @@ async def _begin(
 ) -> tuple[PieceTable, list[Source]]:
     """The table of a file, and the sources to begin with.
 
-    Whoever had the release a moment ago is likely to have its files too: others are looked for
+    Whoever had the release a moment ago most often has its files too: then others are looked for
     while its pieces come.
     """
-    services, doubts = bringing.services, bringing.doubts
+    services, doubts, content = bringing.services, bringing.doubts, file.content
     teller = services.neighbours.known(bringing.resolved.teller)
+    if again or (teller is not None and teller.name in doubts.last_for([content])):
+        teller = None
     lie = None
-    if teller is not None and not again and teller.name not in doubts.last_for([file.content]):
+    if teller is not None and await bringing.holdings.has_all(teller.name, content):
         try:
             with trio.move_on_after(HURRY):
                 table = await table_of(services, doubts, file, [teller])
@@ -273,7 +275,7 @@ async def _begin(
             pass  # others may have it
         except WrongBytesError as error:
             lie = error
-    sources, doubted = await _sources(bringing, [file.content], again=again)
+    sources, doubted = await _sources(bringing, [content], again=again)
     try:
         return await table_of(services, doubts, file, [*sources, *doubted]), sources
     except NoSourceError as error:

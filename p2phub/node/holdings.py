@@ -47,12 +47,15 @@ class Holdings:
         """Call `heard` with what a peer has of a file, and again when that is more, until the peer
         has all of it or says no more. Raises what `ControlClient.follow` raises.
         """
-        if content in self._contents and await self._has_all(peer, content):
+        if await self.has_all(peer, content):
             heard(Holding(complete=True))
             return
         await self._control.follow(peer, content, heard)
 
-    async def _has_all(self, peer: str, content: ContentId) -> bool:
+    async def has_all(self, peer: str, content: ContentId) -> bool:
+        """Whether a peer says, within `PATIENCE` seconds, that it has all of a file."""
+        if content not in self._contents:
+            return False
         with trio.move_on_after(PATIENCE):
             async with self._asking.setdefault(peer, trio.Lock()):  # once for all who ask now
                 if peer not in self._whole:

@@ -3,7 +3,9 @@
 import trio
 
 from p2phub.network.peer_source import PeerSource
+from p2phub.node import bring
 from p2phub.node.doubts import Doubts
+from p2phub.node.neighbours import Neighbours
 from p2phub.node.values import PullRequest
 from p2phub.testing.files import random_bytes
 from tests.scenarios.nodes import (
@@ -105,3 +107,27 @@ async def test_who_had_the_release_and_hangs_then_holds_up_nobody(tmp_path, monk
                     done = await pull(pulling)
                 assert contents(done.path) == contents(tmp_path / "model")
                 assert len(set(answered)) == 2
+
+
+async def test_who_had_the_release_and_none_of_its_files_costs_no_second_attempt(
+    tmp_path, monkeypatch
+):
+    async def nobody(neighbours, without=()):
+        return []
+
+    monkeypatch.setattr(bring, "ATTEMPT_PAUSE", 60)
+    monkeypatch.setattr(bring, "FIRST", 60)  # nobody else is found meanwhile
+    folder, publisher = tmp_path / "model", new_publisher(tmp_path / "publisher")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    async with node(tmp_path / "publisher") as serving:
+        await publish(serving, folder)
+        async with consumer(tmp_path / "reader", serving, publisher) as reader:
+            teller = reader.identity.peer_id
+            monkeypatch.setattr(Neighbours, "known", lambda all, name: all._sources.get(teller))
+            async with consumer(tmp_path / "consumer", reader, publisher) as pulling:
+                await pulling._services.neighbours.near()
+                monkeypatch.setattr(Neighbours, "near", nobody)
+                with trio.fail_after(20):
+                    done = await pull(pulling)
+                assert contents(done.path) == contents(folder)
