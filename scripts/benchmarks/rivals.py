@@ -11,14 +11,17 @@ import ctypes
 import importlib.util
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from loopback import FailedError
@@ -27,6 +30,7 @@ from measure import cpu_seconds, peak_mib
 HERE = Path(__file__).parent
 FEW = 8
 """Files that are fsynced one by one."""
+CHANCE = random.Random(0)
 LATEST = 600
 """Seconds after which a transfer is given up."""
 
@@ -40,6 +44,10 @@ class Spent:
     peak: float
     later: float = 0.0
     """CPU seconds that the receiver spent afterwards, in the background."""
+
+
+Run = Callable[[Path], Spent]
+"""One transfer into a folder that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +135,28 @@ class Field:
 
     def round(self, place: Path) -> dict[str, Spent]:
         """Each of them once, each into a folder of its own below `place`."""
-        return {
-            rival.name: fetched(
-                rival.program, self._servers[rival.name], place / f"rival-{number}", *rival.fetch
-            )
-            for number, rival in enumerate(self.rivals)
-        }
+        return in_turn(self.runs, place)
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """What each of them does in a round."""
+        return {rival.name: partial(self._run, rival) for rival in self.rivals}
+
+    def _run(self, rival: Rival, target: Path) -> Spent:
+        return fetched(rival.program, self._servers[rival.name], target, *rival.fetch)
+
+
+def in_turn(runs: dict[str, Run], place: Path, chance: random.Random = CHANCE) -> dict[str, Spent]:
+    """Each of them once, into a folder that is removed before the next, in an order left to chance.
+
+    Whoever comes after large files were removed gets their memory, and the work that the disk still
+    has with them: nobody is to come after the same one in every round.
+    """
+    took = {}
+    for name in chance.sample(list(runs), len(runs)):
+        with tempfile.TemporaryDirectory(dir=place) as target:
+            took[name] = runs[name](Path(target) / "new")
+    return took
 
 
 # --- from the side of a rival ---------------------------------------------------------------------

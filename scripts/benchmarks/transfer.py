@@ -2,10 +2,11 @@
 
 The value: a real pull between two node processes, as a program asks for it: names looked up in the
 DHT, heads and manifest checked, pieces over the data plane, blobs and snapshot durable. A fresh
-node in every round, connected to the one that published. In the same rounds and on the same file
-system: the baseline, a hundred lines of TLS and BLAKE3 (`plain_tls`), and the tools that people
-would use instead, where they are installed. CPU is that of both ends together; the SHA-256 of the
-whole files, which a node computes afterwards and in the background, is reported apart.
+node in every round, connected to the one that published. In the same rounds, in an order that
+changes, and on the same file system: the baseline, a hundred lines of TLS and BLAKE3 (`plain_tls`),
+and the tools that people would use instead, where they are installed. CPU is that of both ends
+together; the SHA-256 of the whole files, which a node computes afterwards and in the background, is
+reported apart.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from loopback import Home
 from measure import Result, cpu_seconds, median, peak_mib, show
 from peer import Peer, publisher, quiet
 from plain_tls import digests_of
-from rivals import Field, Rival, Spent
+from rivals import Field, Rival, Spent, in_turn
 from weights import MIB, make_shards, size_of
 
 from p2phub.network.libp2p_certificate import make_certificate
@@ -116,11 +117,9 @@ def measure(size: int, rounds: int, warm: int, place: Path) -> list[Result]:
         lab = publisher(place, running)
         reference, _ = lab.publish(folder, "shards")
         field = Field(rivals(folder, shards, place), running)
+        runs = {"p2phub": lambda target: pulled(lab, reference, Home(target))} | field.runs
         for number in range(-warm, rounds):
-            with tempfile.TemporaryDirectory(dir=place) as target:
-                took = {"p2phub": pulled(lab, reference, Home(Path(target) / "p2phub"))}
-                took |= field.round(Path(target))
-            for name, each in took.items():
+            for name, each in in_turn(runs, place).items():
                 if number >= 0:
                     spent.setdefault(name, []).append(each)
     return list(results(spent, field.rivals, size_of(folder), rounds))
