@@ -225,7 +225,7 @@ def a_window_is_renewed_when_half_of_it_is_used(original: Any) -> Any:
     """Every read is answered with an update of the window, also one of a single byte.
 
     (yamux.py `_auto_tune_and_send_window_update`, "partial slack".) Half of the frames of a short
-    question were such; with them and without waiting for the protocol it costs 20 frames, now 10.
+    question were such; with them and without waiting for the protocol it costs 20 frames, now 8.
     Test: test_libp2p_streams.py::test_a_short_question_costs_few_frames.
     """
 
