@@ -52,7 +52,6 @@ from p2phub.protocol.zones import first_place
 AIM = 1.0  # seconds of work that a run should be for one connection of its source
 LEAST_RUN = 8 * MIB  # if that is at most twice `AIM`; for a source of unknown speed too
 LAST_AIM = 0.1  # seconds of work, towards the end of the file
-MOST_RUN = 64 * MIB
 TINY = MIB  # a rarer stretch than this is asked for with its neighbours
 LOOK_AGAIN = 0.1  # seconds
 ORDER_LASTS = 1e-4  # seconds for each part of an order: sorting costs two hundredths of that
@@ -304,10 +303,11 @@ class FetchPlan:
         if not share:
             return LEAST_RUN
         busy = sum(len(each.asked) for each in self._sources.values()) + 1
-        fair = self._sizes.of(0, self._count) * self._left / self._count / (2 * busy)
+        parts = busy if len(self._sources) == 1 else 2 * busy
+        fair = self._sizes.of(0, self._count) * self._left / self._count / parts
         if fair < least:  # towards the end, so that all end together
             return int(max(fair, min(least, LAST_AIM * share)))
-        return int(min(max(least, AIM * share), fair, MOST_RUN))
+        return int(min(max(least, AIM * share), fair))
 
     def _least_run(self, share: float) -> float:
         return min(LEAST_RUN, 2 * AIM * share) if share else LEAST_RUN

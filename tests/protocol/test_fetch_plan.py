@@ -398,6 +398,34 @@ def test_runs_become_shorter_towards_the_end_so_that_nobody_is_left_with_much():
     assert lengths[-2] <= 9
 
 
+def test_a_lone_fast_source_is_asked_a_few_times_only():
+    """Every question costs both ends 2 ms of a processor."""
+    plan = make_plan(256, "source")
+    first, second = (plan.next_for("source", 0).run for _ in range(2))
+    deliver(plan, "source", first, 0.05)
+    asked = [first, second, plan.next_for("source", 0.05).run]
+    deliver(plan, "source", second, 0.05)
+    while not plan.finished:
+        asked.append(plan.next_for("source", 0.1).run)
+        deliver(plan, "source", asked[-2], 0.1)
+        if plan.missing == asked[-1].count:
+            deliver(plan, "source", asked[-1], 0.1)
+    assert len(asked) <= 6
+
+
+def test_what_a_lone_source_was_asked_for_is_shared_with_who_comes_later():
+    plan = make_plan(128, "source")
+    deliver(plan, "source", plan.next_for("source", 0).run, 0.05)
+    alone = plan.next_for("source", 0.05).run
+    assert alone == Run(8, 120)
+    plan.got("source", 8, 0.06)
+    plan.join("other", ALL, 0.12)
+    shared = plan.next_for("other", 0.12)
+    assert isinstance(shared, Ask)
+    assert shared.run.count > 50
+    assert shared.run.first + shared.run.count == 128
+
+
 def test_a_plan_of_many_pieces_is_cheap():
     """Planning is linear: a plan that scanned all pieces for every run would take minutes."""
     pieces, began = 100_000, time.process_time()
