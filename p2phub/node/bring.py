@@ -242,6 +242,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                     patience=services.traffic.paces.patience(PATIENCE),
                     own=services.network.peer_id,
                     brought=bringing.count,
+                    expecting=partial.expect,
                 )
                 await _fetch(bringing, file, fetch, sources, again=again, partial=partial)
                 linked = await services.on_disk(store.link_pieces, partial, wanted=wanted)

@@ -66,7 +66,7 @@ class FileFetch:
     which a source's run is given to others too; more than usual where our own rates are low.
     `own`: the name of this node, so that nodes which start together ask a lone seeder for
     different parts. `brought(source name, bytes)` is called from any thread for every piece that
-    was accepted.
+    was accepted, `expecting(run)` for every run of which the first piece has come.
     """
 
     def __init__(
@@ -80,11 +80,12 @@ class FileFetch:
         patience: float = PATIENCE,
         own: str = "",
         brought: Callable[[str, int], None] = lambda source, size: None,
+        expecting: Callable[[Run], None] = lambda run: None,
     ) -> None:
         lengths = (table.length(index) for index in range(table.count))
         self._label, self._content, self._table, self._sink = label, content, table, sink
         self._plan = FetchPlan(lengths, patience, missing=missing, own=own)
-        self._brought, self._patience = brought, patience
+        self._brought, self._expecting, self._patience = brought, expecting, patience
         self.liars: set[str] = set()
         """Who delivered wrong bytes, or owned up to a damaged copy: of no use for this file."""
         self.caught: set[str] = set()
@@ -243,7 +244,7 @@ class FileFetch:
             return self._plan.next_for(source.name, trio.current_time())
 
     async def _ask(self, source: Source, run: Run) -> None:
-        sink = _CountingSink(self, source.name)
+        sink = _CountingSink(self, source.name, run)
         failure = None
         try:
             with trio.CancelScope() as scope:
@@ -289,6 +290,10 @@ class FileFetch:
                 for scope in [each for each, since in self._asking.items() if since <= before]:
                     scope.cancel()
 
+    def begins(self, run: Run) -> None:
+        """The first piece of a run has come; called from the threads of sources."""
+        self._expecting(run)
+
     def accepted(self, source: str, index: int, data: memoryview) -> None:
         """Check, keep and count one piece; called from the threads of sources.
 
@@ -315,13 +320,18 @@ class _EnoughError(P2PHubError):
 class _CountingSink:
     """The sink a source sees: the real one, with the name of who brought the piece."""
 
-    def __init__(self, fetch: FileFetch, source: str) -> None:
+    def __init__(self, fetch: FileFetch, source: str, run: Run) -> None:
         self._fetch, self._source = fetch, source
+        self._expected: Run | None = run
+        """Until its first piece has come."""
         self.was_lied_to = False
         """Whether the pieces that came were not those asked for; else, who says that bytes are
         wrong means its own."""
 
     def accept(self, index: int, data: memoryview) -> None:
+        if self._expected is not None:
+            self._fetch.begins(self._expected)
+            self._expected = None
         try:
             self._fetch.accepted(self._source, index, data)
         except WrongBytesError:

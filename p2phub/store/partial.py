@@ -128,6 +128,14 @@ class Partial:
             self._count(index)
             self._write_early(file, len(data))
 
+    def expect(self, run: Run) -> None:
+        """These pieces are about to come: let them have blocks that lie together."""
+        start, stop = self.table.offset(run.first), self.table.offset(run.first + run.count)
+        if stop - start < EARLY:
+            return
+        with self._using() as (file, _):
+            self._disk.allocate(file, start, stop - start, self.data)
+
     def share(self, first: int, count: int, source: int, offset: int) -> bool:
         """Let the data file share the blocks in which `source`, from `offset` on, has these pieces.
 

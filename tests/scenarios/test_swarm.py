@@ -96,6 +96,17 @@ async def test_a_source_that_stalls_at_the_very_end_is_replaced_within_two_secon
     assert seconds <= SIZE / (2 * RATE) + 2
 
 
+async def test_room_is_made_for_what_comes_and_not_for_what_was_asked_of_a_stalled_source(
+    autojump_clock,
+):
+    stalled, sink, expected = StallingSource("stalls", SAMPLE, Link(RATE)), Kept(), []
+    stalled.after = 0
+    fetch = FileFetch("model", SAMPLE.content, SAMPLE.table, sink, expecting=expected.append)
+    await fetch.run([(stalled, WHOLE), (PacedSource("good", SAMPLE, Link(RATE)), WHOLE)])
+    pieces = [index for run in expected for index in range(run.first, run.first + run.count)]
+    assert sorted(pieces) == list(range(SAMPLE.table.count))
+
+
 class Swarm:
     """`count` nodes that fetch from one seeder and from each other. They begin `apart` seconds
     after each other, and know of each other `unknown` seconds after they began."""

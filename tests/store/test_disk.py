@@ -147,3 +147,26 @@ def test_a_system_that_cannot_begin_to_write_is_no_error(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "_libc", object)
     DISK.begin_writing(fd)
     os.close(fd)
+
+
+def test_bytes_that_are_to_come_have_their_blocks(tmp_path):
+    path = tmp_path / "file"
+    fd = DISK.create(path)
+    DISK.resize(fd, 4 << 20, path)
+    assert DISK.allocate(fd, 1 << 20, 2 << 20, path)
+    found = os.fstat(fd)
+    assert (found.st_size, found.st_blocks * 512) == (4 << 20, 2 << 20)
+    assert os.pread(fd, 4 << 20, 0) == bytes(4 << 20)
+    os.close(fd)
+
+
+def test_a_system_that_cannot_give_blocks_beforehand_is_no_error(tmp_path, monkeypatch):
+    ours, theirs = os.pipe()
+    assert not DISK.allocate(theirs, 0, 1 << 20, tmp_path / "pipe")
+    os.close(ours)
+    os.close(theirs)
+    fd = DISK.create(tmp_path / "file")
+    assert not DISK.allocate(fd, 0, 1 << 60, tmp_path / "file")  # there is no such room
+    monkeypatch.setattr(disk, "_libc", object)
+    assert not DISK.allocate(fd, 0, 1 << 20, tmp_path / "file")
+    os.close(fd)

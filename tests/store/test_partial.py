@@ -29,6 +29,45 @@ def give(partial, sample, *indexes):
         partial.accept(index, memoryview(sample.piece(index)))
 
 
+class TestWhatIsExpected:
+    @pytest.fixture(autouse=True)
+    def small_runs_count(self, monkeypatch):
+        monkeypatch.setattr("p2phub.store.partial.EARLY", 300_000)
+
+    def test_pieces_that_are_to_come_take_their_room_and_no_more(self, store):
+        partial = begin(store)
+        partial.expect(Run(2, 4))
+        taken = partial.data.stat().st_blocks * 512
+        assert 400_000 <= taken <= 410_000
+        assert partial.missing() == [Run(0, 12)]
+
+    def test_a_few_pieces_take_none_before_they_come(self, store):
+        partial = begin(store)
+        partial.expect(Run(2, 2))
+        assert not partial.data.exists()
+
+    def test_what_was_expected_and_never_came_does_not_count_after_a_kill(self, reopen):
+        store = reopen()
+        partial = begin(store)
+        partial.expect(Run(0, 12))
+        give(partial, BIG, 0, 1)
+        partial.claim_all()  # the bitmap outlived the bytes
+        again = reopen()
+        partial = begin(again)
+        assert partial.missing() == [Run(2, 10)]
+        give(partial, BIG, *range(2, 12))
+        partial.commit()
+        assert held(again, BIG.content) == BIG.data
+
+    def test_a_disk_without_room_says_so_at_the_write_and_not_before(self, store, monkeypatch):
+        monkeypatch.setattr(store.disk, "allocate", lambda *_: False)
+        partial = begin(store)
+        partial.expect(Run(0, 12))
+        give(partial, BIG, *range(12))
+        partial.commit()
+        assert held(store, BIG.content) == BIG.data
+
+
 class TestWhatCounts:
     def test_a_new_partial_has_nothing(self, store):
         partial = begin(store)
