@@ -171,7 +171,8 @@ class DataSession:
             else:
                 self._house.up.take(len(found.body), self.party)
                 self._connection.sendall(head + found.body)
-                self._sent(found.body)
+                self._house.count(len(found.body))
+                self._reader.sent(len(found.body))
         finally:
             self._house.slots.leave(self._turn)
             found.close()
@@ -185,15 +186,17 @@ class DataSession:
                 raise DamagedBlobError("a file became shorter while it was sent")
             self._wait_for_turn(len(part))
             self._connection.sendall(part)
-            self._sent(part)
+            self._house.count(len(part))
             offset += len(part)
+        self._reader.sent(body.stop - body.start)
 
     def _send_batch(self, body: FileBatch) -> None:
         buffer = self._send_buffer()
         while count := body.read_into(buffer[: self._house.up.portion]):
             self._wait_for_turn(count)
             self._connection.sendall(buffer[:count])
-            self._sent(buffer[:count])
+            self._house.count(count)
+            self._reader.sent(count)
 
     def _wait_for_turn(self, size: int) -> None:
         if not self._house.slots.go_on(self._turn, self._patience.progress):
@@ -204,7 +207,3 @@ class DataSession:
         if not self._buffer:
             self._buffer = memoryview(bytearray(SEND_CHUNK))
         return self._buffer
-
-    def _sent(self, part: bytes | memoryview) -> None:
-        self._reader.sent(part)
-        self._house.count(len(part))

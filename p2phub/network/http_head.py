@@ -126,10 +126,10 @@ class RequestReader:
         response = h11.Response(status_code=answer.status, headers=headers, reason=reason)
         return self._connection.send(response) or b""
 
-    def sent(self, body: bytes | memoryview) -> None:
-        """Count a part of the body that the transport has sent by itself."""
-        if len(body):
-            self._connection.send_with_data_passthrough(h11.Data(data=cast(bytes, body)))
+    def sent(self, size: int) -> None:
+        """So many bytes of the body were sent by the transport itself."""
+        if size:  # h11 looks at the length of what it is given, and at nothing else
+            self._connection.send_with_data_passthrough(h11.Data(data=cast(bytes, range(size))))
 
     def finish(self) -> bool:
         """The answer is complete; whether another request may follow."""

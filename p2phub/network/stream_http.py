@@ -194,7 +194,7 @@ class StreamServer:
             await stream.write(data)
 
     def _sent(self, reader: RequestReader, part: bytes) -> None:
-        reader.sent(part)
+        reader.sent(len(part))
         self.bytes_sent += len(part)
 
 

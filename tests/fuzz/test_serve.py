@@ -60,7 +60,7 @@ def talk(shelf, data):
             found = answer(request, shelf, None)
             exchanges.append((request, found, reader.head(found)))
             found.close()
-            reader.sent(bytes(int(found.header("content-length") or 0) if found.body else 0))
+            reader.sent(int(found.header("content-length") or 0) if found.body else 0)
             if not reader.finish():
                 break
     except GarbageError as error:

@@ -46,7 +46,7 @@ def test_the_two_ends_understand_each_other_request_after_request():
         client = HeadReader()
         assert client.feed(server.head(answer) + answer.body).status == answer.status
         assert client.rest == answer.body
-        server.sent(answer.body)
+        server.sent(len(answer.body))
         assert server.finish()
 
 
