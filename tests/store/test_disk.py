@@ -153,8 +153,11 @@ def test_bytes_that_are_to_come_have_their_blocks(tmp_path):
     path = tmp_path / "file"
     fd = DISK.create(path)
     DISK.resize(fd, 4 << 20, path)
-    assert DISK.allocate(fd, 1 << 20, 2 << 20, path)
+    can = DISK.allocate(fd, 1 << 20, 2 << 20, path)
     found = os.fstat(fd)
+    if not can:
+        os.close(fd)
+        pytest.skip("this file system gives no blocks beforehand")
     assert (found.st_size, found.st_blocks * 512) == (4 << 20, 2 << 20)
     assert os.pread(fd, 4 << 20, 0) == bytes(4 << 20)
     os.close(fd)
