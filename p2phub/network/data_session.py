@@ -164,21 +164,22 @@ class DataSession:
             head = self._reader.head(found)
             if isinstance(found.body, FileRange):
                 self._connection.sendall(head)
-                self._send_file(found.body)
+                sent = self._send_file(found.body)
             elif isinstance(found.body, FileBatch):
                 self._connection.sendall(head)
-                self._send_batch(found.body)
+                sent = self._send_batch(found.body)
             else:
                 self._house.up.take(len(found.body), self.party)
                 self._connection.sendall(head + found.body)
-                self._house.count(len(found.body))
-                self._reader.sent(len(found.body))
+                sent = len(found.body)
+                self._house.count(sent)
         finally:
             self._house.slots.leave(self._turn)
             found.close()
+        self._reader.sent(sent)
         return self._reader.finish()
 
-    def _send_file(self, body: FileRange) -> None:
+    def _send_file(self, body: FileRange) -> int:
         offset, buffer = body.start, self._send_buffer()
         while offset < body.stop:
             part = buffer[: min(self._house.up.portion, body.stop - offset)]
@@ -188,15 +189,16 @@ class DataSession:
             self._connection.sendall(part)
             self._house.count(len(part))
             offset += len(part)
-        self._reader.sent(body.stop - body.start)
+        return body.stop - body.start
 
-    def _send_batch(self, body: FileBatch) -> None:
-        buffer = self._send_buffer()
+    def _send_batch(self, body: FileBatch) -> int:
+        buffer, sent = self._send_buffer(), 0
         while count := body.read_into(buffer[: self._house.up.portion]):
             self._wait_for_turn(count)
             self._connection.sendall(buffer[:count])
             self._house.count(count)
-            self._reader.sent(count)
+            sent += count
+        return sent
 
     def _wait_for_turn(self, size: int) -> None:
         if not self._house.slots.go_on(self._turn, self._patience.progress):
