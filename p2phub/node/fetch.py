@@ -18,6 +18,7 @@ Rules it keeps:
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -66,7 +67,7 @@ class FileFetch:
     which a source's run is given to others too; more than usual where our own rates are low.
     `own`: the name of this node, so that nodes which start together ask a lone seeder for
     different parts. `brought(source name, bytes)` is called from any thread for every piece that
-    was accepted, `expecting(run)` for every run of which the first piece has come.
+    was accepted, `expecting(run)` for every run of which a first piece was.
     """
 
     def __init__(
@@ -244,7 +245,7 @@ class FileFetch:
             return self._plan.next_for(source.name, trio.current_time())
 
     async def _ask(self, source: Source, run: Run) -> None:
-        sink = _CountingSink(self, source.name, run)
+        sink = _CountingSink(self, source.name, partial(self._expecting, run))
         failure = None
         try:
             with trio.CancelScope() as scope:
@@ -290,10 +291,6 @@ class FileFetch:
                 for scope in [each for each, since in self._asking.items() if since <= before]:
                     scope.cancel()
 
-    def begins(self, run: Run) -> None:
-        """The first piece of a run has come; called from the threads of sources."""
-        self._expecting(run)
-
     def accepted(self, source: str, index: int, data: memoryview) -> None:
         """Check, keep and count one piece; called from the threads of sources.
 
@@ -320,20 +317,20 @@ class _EnoughError(P2PHubError):
 class _CountingSink:
     """The sink a source sees: the real one, with the name of who brought the piece."""
 
-    def __init__(self, fetch: FileFetch, source: str, run: Run) -> None:
+    def __init__(self, fetch: FileFetch, source: str, begins: Callable[[], None]) -> None:
         self._fetch, self._source = fetch, source
-        self._expected: Run | None = run
-        """Until its first piece has come."""
+        self._begins: Callable[[], None] | None = begins
+        """Until the first piece was accepted."""
         self.was_lied_to = False
         """Whether the pieces that came were not those asked for; else, who says that bytes are
         wrong means its own."""
 
     def accept(self, index: int, data: memoryview) -> None:
-        if self._expected is not None:
-            self._fetch.begins(self._expected)
-            self._expected = None
         try:
             self._fetch.accepted(self._source, index, data)
         except WrongBytesError:
             self.was_lied_to = True
             raise
+        if self._begins is not None:
+            self._begins()
+            self._begins = None

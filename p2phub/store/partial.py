@@ -131,7 +131,7 @@ class Partial:
     def expect(self, run: Run) -> None:
         """These pieces are about to come: let them have blocks that lie together."""
         start, stop = self.table.offset(run.first), self.table.offset(run.first + run.count)
-        if stop - start < EARLY:
+        if stop - start < EARLY or self.complete:
             return
         with self._using() as (file, _):
             self._disk.allocate(file, start, stop - start, self.data)

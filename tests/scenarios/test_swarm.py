@@ -8,11 +8,12 @@ import pytest
 import trio
 
 from p2phub.config import SwarmSettings
+from p2phub.errors import WrongBytesError
 from p2phub.node.fetch import FileFetch
 from p2phub.node.rates import Paces
 from p2phub.protocol.ports import Holding
 from p2phub.testing.samples import MemorySink, make_sample
-from p2phub.testing.sources import Link, PacedSource, StallingSource
+from p2phub.testing.sources import Link, LyingSource, PacedSource, StallingSource
 
 MIB = 1 << 20
 SAMPLE = make_sample(256 * MIB, piece=MIB)
@@ -105,6 +106,14 @@ async def test_room_is_made_for_what_comes_and_not_for_what_was_asked_of_a_stall
     await fetch.run([(stalled, WHOLE), (PacedSource("good", SAMPLE, Link(RATE)), WHOLE)])
     pieces = [index for run in expected for index in range(run.first, run.first + run.count)]
     assert sorted(pieces) == list(range(SAMPLE.table.count))
+
+
+async def test_a_liar_gets_no_room(autojump_clock):
+    sink, expected = MemorySink(SAMPLE.table), []
+    fetch = FileFetch("model", SAMPLE.content, SAMPLE.table, sink, expecting=expected.append)
+    with pytest.raises(WrongBytesError):
+        await fetch.run([(LyingSource("liar", [SAMPLE]), WHOLE)])
+    assert not expected
 
 
 class Swarm:
