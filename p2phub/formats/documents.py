@@ -39,6 +39,9 @@ TYPES: Final[Mapping[str, int]] = {
     "index": limits.MAX_INDEX,
     "page": limits.MAX_PAGE,
     "release": limits.MAX_RELEASE,
+    "revocation": limits.MAX_REVOCATION,
+    "withdrawal": limits.MAX_WITHDRAWAL,
+    "fork": limits.MAX_FORK,
 }
 """The types of documents and the largest payload of each, in bytes."""
 
@@ -233,7 +236,11 @@ class Fields:
 
     def digests(self, name: str, count: int) -> tuple[bytes, ...]:
         """A sorted set of at most `count` digests; left out when empty."""
-        found = self._all_data(name, count, limits.DIGEST, limits.DIGEST, optional=True)
+        return self.optional_keys(name, count, limits.DIGEST)
+
+    def optional_keys(self, name: str, count: int, length: int) -> tuple[bytes, ...]:
+        """A sorted set of at most `count` byte strings of `length`; left out when empty."""
+        found = self._all_data(name, count, length, length, optional=True)
         if list(found) != sorted(set(found)):
             raise self.wrong(name, "is not sorted, or has one twice")
         return found

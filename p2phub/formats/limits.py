@@ -20,6 +20,8 @@ GIB: Final = 1024 * MIB
 DIGEST: Final = 32
 GIT_DIGEST: Final = 20
 KEY: Final = 32
+OMS_KEY: Final = 33
+"""A compressed point of P-256."""
 SIGNATURE: Final = 64
 
 # Numbers
@@ -79,6 +81,10 @@ MAX_HEAD_PAYLOAD: Final = MAX_HEAD - 256
 MAX_INDEX: Final = 32 * KIB
 MAX_PAGE: Final = 64 * KIB
 MAX_RELEASE: Final = 32 * MIB
+MAX_REVOCATION: Final = 2 * KIB
+MAX_WITHDRAWAL: Final = 2 * KIB
+MAX_FORK: Final = 72 * KIB
+"""Two indexes with their signatures, and what holds them together."""
 
 # Envelopes
 MAX_SIGNATURES: Final = 16
@@ -92,6 +98,8 @@ MAX_ROOTS: Final = 8
 """Roots (3 of 5 keys, 5 recovery keys) that a head has room for; more are fine if they fit."""
 MAX_ROOT_CHAIN: Final = 64
 MAX_RELEASE_KEYS: Final = 16
+MAX_OMS_KEYS: Final = 2
+"""Keys of one publisher that sign as OpenSSF Model Signing does."""
 MAX_KEY_REPOS: Final = 16
 """Repos one release key is limited to."""
 MAX_PARENTS: Final = 8
@@ -117,6 +125,8 @@ MAX_NAME: Final = 96
 """A repo's name."""
 MAX_ALIAS: Final = 39
 MAX_REF: Final = 100
+MAX_REASON: Final = 1 * KIB
+"""Why something was revoked or withdrawn."""
 MAX_MESSAGE_TEXT: Final = 4 * KIB
 """What a publisher says about a release."""
 MAX_PROFILE_NAME: Final = 64

@@ -114,6 +114,8 @@ class ReleaseKey:
     not_after: int = 0
     """Unix seconds; 0: never."""
     extra: Extra = field(default_factory=dict, hash=False)
+    numbers_from: int = 1
+    """Two indexes of this writer with one number below this prove nothing any more."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "repos", tuple(sorted(self.repos)))
@@ -122,13 +124,16 @@ class ReleaseKey:
     def read(cls, fields: Fields) -> Self:
         key = fields.data("key", limits.KEY, limits.KEY)
         repos = fields.names("repos", limits.MAX_KEY_REPOS)
-        return cls(key, repos, fields.time("not_after", default=0), fields.rest())
+        not_after = fields.time("not_after", default=0)
+        numbers_from = fields.number("numbers_from", 1, default=1)
+        return cls(key, repos, not_after, fields.rest(), numbers_from)
 
     def write(self) -> Mapping[str, Value]:
         fields: dict[str, Value] = {
             "key": self.key,
             "repos": self.repos or None,
             "not_after": self.not_after or None,
+            "numbers_from": None if self.numbers_from == 1 else self.numbers_from,
         }
         return joined(fields, self.extra)
 
@@ -144,11 +149,16 @@ class Delegation(Document):
     keys: tuple[ReleaseKey, ...]
     threshold: int = 1
     """How many release keys must sign a release before a ref to it counts."""
+    revocations_from: int = 1
+    """Revocations by the keys of older roots count no more: those keys were stolen."""
+    oms_keys: tuple[bytes, ...] = ()
+    """Compressed points of P-256, the keys of its OpenSSF model signatures."""
     requires: tuple[str, ...] = ()
     extra: Extra = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", tuple(sorted(self.keys, key=lambda made: made.key)))
+        object.__setattr__(self, "oms_keys", tuple(sorted(self.oms_keys)))
 
     def find(self, key: bytes) -> ReleaseKey | None:
         """The entry of public key `key`."""
@@ -165,9 +175,18 @@ class Delegation(Document):
             fields.number("version", 1),
             keys,
             fields.number("threshold", 1, len(keys)),
+            fields.number("revocations_from", 1, default=1),
+            cls._oms_keys(fields),
             requires,
             fields.rest(),
         )
+
+    @staticmethod
+    def _oms_keys(fields: Fields) -> tuple[bytes, ...]:
+        keys = fields.optional_keys("oms_keys", limits.MAX_OMS_KEYS, limits.OMS_KEY)
+        if any(key[0] not in (2, 3) for key in keys):
+            raise fields.wrong("oms_keys", "has what is no compressed point of P-256")
+        return keys
 
     def _write(self) -> Mapping[str, Value]:
         return {
@@ -175,6 +194,8 @@ class Delegation(Document):
             "version": self.version,
             "keys": [made.write() for made in self.keys],
             "threshold": self.threshold,
+            "revocations_from": None if self.revocations_from == 1 else self.revocations_from,
+            "oms_keys": self.oms_keys or None,
         }
 
 

@@ -44,6 +44,9 @@ LIMITS: Final[Mapping[str, int]] = {
     "head": limits.MAX_HEAD,
     "index": limits.MAX_INDEX + limits.MAX_ENVELOPE_OVERHEAD,
     "release": limits.MAX_RELEASE + limits.MAX_ENVELOPE_OVERHEAD,
+    "revocation": limits.MAX_REVOCATION + limits.MAX_ENVELOPE_OVERHEAD,
+    "withdrawal": limits.MAX_WITHDRAWAL + limits.MAX_ENVELOPE_OVERHEAD,
+    "fork": limits.MAX_FORK + limits.MAX_ENVELOPE_OVERHEAD,
 }
 """The most bytes of a packed envelope, for every type that travels in one."""
 

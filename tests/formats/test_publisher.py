@@ -136,6 +136,28 @@ class TestDelegation:
         with pytest.raises(MalformedError):
             Delegation(PUBLISHER, 1, (*keys, ReleaseKey(key(99)))).to_payload()
 
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"revocations_from": 1},
+            {"revocations_from": 0},
+            {"oms_keys": []},
+            {"oms_keys": [b"\x04" + bytes(32)]},
+            {"oms_keys": [b"\x02" + bytes(31)]},
+            {"oms_keys": [b"\x03" + bytes(32), b"\x02" + bytes(32)]},
+            {"oms_keys": [b"\x02" + bytes([n]) * 32 for n in range(limits.MAX_OMS_KEYS + 1)]},
+        ],
+        ids=repr,
+    )
+    def test_what_was_added_later_is_refused_with(self, changes):
+        assert_refused(self.DELEGATION, **changes)
+
+    def test_says_which_roots_may_revoke_and_which_keys_sign_models(self):
+        points = tuple(b"\x02" + bytes([n]) * 32 for n in range(limits.MAX_OMS_KEYS))
+        kept = ReleaseKey(key(1), numbers_from=9)
+        made = Delegation(PUBLISHER, 2, (kept,), revocations_from=3, oms_keys=points[::-1])
+        assert Delegation.from_payload(made.to_payload()) == made
+
 
 class TestIndex:
     INDEX = Index(PUBLISHER, key(1), 4, (bytes(32), b"x" * 32), 7, 1, {"name": "Lab é"}, bytes(32))
