@@ -20,6 +20,7 @@ LEAST_RATE = 16 * 1024
 
 Log = Literal["debug", "info", "warning", "error"]
 Policy = Literal["off", "warn", "enforce"]
+Stale = Literal["warn", "refuse"]
 Addresses = tuple[str, ...]
 
 
@@ -146,3 +147,4 @@ SEEDS = _addresses(
 )
 LEVEL = _choice(get_args(Log))
 POLICY = _choice(get_args(Policy))
+STALE = _choice(get_args(Stale))
