@@ -92,6 +92,11 @@ MAX_SIGNATURES: Final = 16
 MAX_ENVELOPE_OVERHEAD: Final = 3 * KIB
 """What an envelope may add to its payload."""
 
+# Parcels: documents that travel by hand
+MAX_PARCEL: Final = 64 * MIB
+"""The largest release and everything it takes to judge it."""
+MAX_PARCEL_DOCUMENTS: Final = 256
+
 # Lists in documents: entries
 MAX_ROLE_KEYS: Final = 5
 MAX_ROOTS: Final = 8
