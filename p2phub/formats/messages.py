@@ -18,7 +18,6 @@ True
 ErrorReply(wire=1, message='no such document', extra={})
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -29,6 +28,7 @@ from p2phub.formats import limits
 from p2phub.formats.codec import Value, decode, encode
 from p2phub.formats.documents import Extra, Fields, has_control, joined
 from p2phub.formats.ids import ContentId
+from p2phub.formats.message_kind import Message
 
 VERSION: Final = 1
 """Of the control protocol: grows only when an old peer could misunderstand."""
@@ -40,26 +40,8 @@ _MOST_CONTENT: Final = 16 + 1 + 2 * limits.DIGEST
 _MOST_WIRE: Final = 255
 
 
-class _Message(ABC):
-    """What all messages share: an `op`, and fields that are read and written in one place."""
-
-    __slots__ = ()
-
-    OP: ClassVar[str]
-    extra: Extra
-
-    @classmethod
-    @abstractmethod
-    def _read(cls, fields: Fields) -> Self:
-        """Take every field, and the rest as `extra`. Raises `MalformedError`."""
-
-    @abstractmethod
-    def _write(self) -> Mapping[str, Value]:
-        """The fields, None for one that is left out."""
-
-
 @dataclass(frozen=True, slots=True)
-class HelloRequest(_Message):
+class HelloRequest(Message):
     """Who are you? `agent` names the program that asks."""
 
     OP: ClassVar[str] = "hello"
@@ -77,7 +59,7 @@ class HelloRequest(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class HelloReply(_Message):
+class HelloReply(Message):
     """This is who I am, where my data plane listens, and the ticket by which it will know you.
 
     `data_addresses` ("host:port") were configured; a peer without any is reached at the address
@@ -124,7 +106,7 @@ class HelloReply(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentsRequest(_Message):
+class DocumentsRequest(Message):
     """Give me these documents, and the newest heads of these publishers. Both are sorted sets."""
 
     OP: ClassVar[str] = "documents"
@@ -143,7 +125,7 @@ class DocumentsRequest(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentsReply(_Message):
+class DocumentsReply(Message):
     """What I have of what you asked for.
 
     `documents`: by the digest that was asked for. `larger`: what did not fit into this message, or
@@ -184,7 +166,7 @@ class DocumentsReply(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class HaveRequest(_Message):
+class HaveRequest(Message):
     """What do you have of these files? With `follow`: and tell me of what you get from now on."""
 
     OP: ClassVar[str] = "have"
@@ -205,7 +187,7 @@ class HaveRequest(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class HaveReply(_Message):
+class HaveReply(Message):
     """All of the `complete` ones, and these byte ranges of the `partial` ones.
 
     Who follows gets one such answer after another, until one says `complete`: `partial` names what
@@ -239,7 +221,7 @@ class HaveReply(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeRequest(_Message):
+class ExchangeRequest(Message):
     """Whom do you know that has or fetches this: a release, or a file by its SHA-256?
 
     Whoever asks wants it, and is told to others who ask."""
@@ -257,7 +239,7 @@ class ExchangeRequest(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeReply(_Message):
+class ExchangeReply(Message):
     """Addresses of peers as full multiaddrs (`/ip4/…/tcp/…/p2p/…`); one peer may have several.
 
     Whether a text is such an address is for whoever dials it to find out."""
@@ -276,7 +258,7 @@ class ExchangeReply(_Message):
 
 
 @dataclass(frozen=True, slots=True)
-class ErrorReply(_Message):
+class ErrorReply(Message):
     """No, and why: the wire number of `p2phub.errors` and a sentence."""
 
     OP: ClassVar[str] = "error"
@@ -305,7 +287,7 @@ class ErrorReply(_Message):
 
 Request = HelloRequest | DocumentsRequest | HaveRequest | ExchangeRequest
 Reply = HelloReply | DocumentsReply | HaveReply | ExchangeReply | ErrorReply
-M = TypeVar("M", bound=_Message)
+M = TypeVar("M", bound=Message)
 _REQUESTS: Final[Mapping[str, type[Request]]] = {
     kind.OP: kind for kind in (HelloRequest, DocumentsRequest, HaveRequest, ExchangeRequest)
 }
