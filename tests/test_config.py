@@ -54,6 +54,7 @@ def test_what_is_said_is_what_is_read():
         connections = 4
         [trust]
         policy = "warn"
+        stale = "refuse"
         [gateway]
         listen = "localhost:80"
         token = "0123456789abcdef"
@@ -70,7 +71,7 @@ def test_what_is_said_is_what_is_read():
     assert config.network.psk_file == PurePosixPath("swarm.key")
     assert config.network.name == "lab-7"
     assert config.swarm.connections == 4
-    assert config.trust.policy == "warn"
+    assert (config.trust.policy, config.trust.stale) == ("warn", "refuse")
     assert config.gateway.listen == Endpoint("localhost", 80)
     assert config.gateway.token == "0123456789abcdef"
 
@@ -220,6 +221,7 @@ class TestMistakes:
             "swarm.connections = true",
             "swarm.uploads = '9'",
             "trust.policy = 'never'",
+            "trust.stale = 'allow'",
             "gateway.listen = 'localhost'",
             "gateway.token = 'too short'",
         ],

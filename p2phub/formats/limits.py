@@ -146,6 +146,17 @@ MAX_LANGUAGE: Final = 32
 MAX_FOREIGN_NAME: Final = 160
 """A model or dataset of another hub."""
 
+# What domains say of publishers, and lists of whom to trust
+MAX_DOMAIN: Final = 253
+MAX_WELL_KNOWN: Final = 64 * KIB
+"""The file by which a domain names its publishers."""
+MAX_DOMAIN_PUBLISHERS: Final = 1024
+"""Publishers that one domain names."""
+MAX_TEXT_RECORDS: Final = 256
+"""TXT records of one name."""
+MAX_TRUST_LIST: Final = 4 * MIB
+MAX_TRUST_ENTRIES: Final = 10_000
+
 # Paths
 MAX_PATH_PART: Final = 255
 MAX_PATH_PARTS: Final = 32
@@ -159,12 +170,41 @@ MAX_FRONT_MATTER: Final = 1 * MIB
 MAX_FRONT_MATTER_EVENTS: Final = 500_000
 """YAML events: scalars, and beginnings and ends of lists and maps."""
 
+# Model signatures (OpenSSF Model Signing)
+MAX_OMS: Final = 32 * MIB
+"""A model.sig."""
+MAX_BUNDLE_ITEMS: Final = 4096
+"""Members and items in the JSON of a model.sig, without its statement."""
+MAX_OMS_RESOURCES: Final = MAX_FILES
+"""Files or shards in one statement."""
+MAX_OMS_ITEMS: Final = 8 * MAX_OMS_RESOURCES
+"""Members and items in the JSON of a statement; a comma or a bracket in a name counts too."""
+MAX_OMS_IGNORED: Final = 1024
+"""Ignored paths in one statement."""
+MAX_OMS_SIGNATURE: Final = 256
+MAX_OMS_HINT: Final = 256
+"""Characters that say which key has signed."""
+MAX_OMS_PEM: Final = 64 * KIB
+"""A file with a public key."""
+
 # Control messages
 MAX_MESSAGE: Final = 1 * MIB
 MAX_MESSAGE_DIGESTS: Final = 1024
 """Digests or content ids in one request."""
 MAX_MESSAGE_HEADS: Final = 64
 """Heads in one message; so many of the largest fit."""
+MAX_TOLD: Final = 32
+"""Heads and notices that one peer tells another unasked, in one message."""
+MAX_TOLD_DOCUMENT: Final = MAX_FORK + MAX_ENVELOPE_OVERHEAD
+"""The largest of them: a fork proof in its envelope."""
+MAX_CATALOG: Final = 256
+"""Publishers that one question of a catalog exchange names."""
+MAX_CATALOG_DOCUMENTS: Final = 512
+"""Heads and notices in one answer to it."""
+MAX_CATALOG_SKIP: Final = 16_384
+"""Documents of one answer, all parts of it together."""
+MAX_GOSSIP: Final = 16 * KIB - 1
+"""A message of gossip; larger documents are told to peers one by one."""
 MAX_RANGES: Final = 8192
 """Byte ranges in one answer to `have`."""
 MAX_EXCHANGED: Final = 64

@@ -20,6 +20,7 @@ from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
 from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.documents import Documents
+from p2phub.store.domains import Domains
 from p2phub.store.export import export
 from p2phub.store.index import Index
 from p2phub.store.layout import Layout
@@ -30,6 +31,7 @@ from p2phub.store.partials import Partials
 from p2phub.store.peers import Peers
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
+from p2phub.store.rules import Rules
 from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
@@ -48,6 +50,8 @@ class Store:
         self.documents = Documents(index)
         self.repos = Repos(index)
         self.peers = Peers(index)
+        self.rules = Rules(index)
+        self.domains = Domains(index)
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
         self.blobs = Blobs(index, layout, disk, self.space)
         self.partials = Partials(layout, disk, self.blobs, self.space)

@@ -1,0 +1,44 @@
+"""The rules that a person laid down for single publishers.
+
+Who has none is met as `[trust]` in node.toml says. What a rule means is `p2phub.trust.policy`'s
+business, and who may change one that of the node and of the command line.
+"""
+
+from p2phub.formats.ids import PublisherId
+from p2phub.store.index import Index
+from p2phub.trust.policy import Rule, check_policy, check_stale
+
+
+class Rules:
+    """The rules of one store. Thread-safe."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def rule(self, publisher: PublisherId) -> Rule | None:
+        """The rule for `publisher`; None if it has none of its own."""
+        with self._index.read() as statements:
+            row = statements.one("rules.get", str(publisher))
+            with statements.decoding():
+                return _rule(*row) if row else None
+
+    def all(self) -> dict[PublisherId, Rule]:
+        """Every publisher that has a rule of its own."""
+        with self._index.read() as statements:
+            rows = statements.all("rules.all")
+            with statements.decoding():
+                return {PublisherId.parse(row[0]): _rule(row[1], row[2]) for row in rows}
+
+    def set_rule(self, publisher: PublisherId, rule: Rule) -> None:
+        """Lay down a rule; what was there before holds no more."""
+        with self._index.write() as statements:
+            statements.run("rules.set", str(publisher), rule.policy, rule.stale)
+
+    def drop_rule(self, publisher: PublisherId) -> bool:
+        """Meet a publisher like everybody again; whether it had a rule of its own."""
+        with self._index.write() as statements:
+            return statements.run("rules.drop", str(publisher)) > 0
+
+
+def _rule(policy: str, stale: str) -> Rule:
+    return Rule(check_policy(policy), check_stale(stale))
