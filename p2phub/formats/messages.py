@@ -1,4 +1,4 @@
-"""What two peers say to each other on the control plane: four questions, their answers, one error.
+"""What two peers say to each other on the control plane: questions, their answers, one error.
 
 A message is one canonical map with `op`. Nobody signs it and nobody keeps it, so what a peer says
 here is a claim until its digest or its signature proves it. Keys that this version does not know
@@ -21,7 +21,7 @@ ErrorReply(wire=1, message='no such document', extra={})
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import ClassVar, Final, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar, get_args
 
 from p2phub.errors import GarbageError, MalformedError, P2PHubError, UsageError, as_wire, from_wire
 from p2phub.formats import limits
@@ -29,6 +29,7 @@ from p2phub.formats.codec import Value, decode, encode
 from p2phub.formats.documents import Extra, Fields, has_control, joined
 from p2phub.formats.ids import ContentId
 from p2phub.formats.message_kind import Message
+from p2phub.formats.news import CatalogReply, CatalogRequest, TellReply, TellRequest
 
 VERSION: Final = 1
 """Of the control protocol: grows only when an old peer could misunderstand."""
@@ -285,15 +286,15 @@ class ErrorReply(Message):
         return {"wire": self.wire, "message": self.message}
 
 
-Request = HelloRequest | DocumentsRequest | HaveRequest | ExchangeRequest
-Reply = HelloReply | DocumentsReply | HaveReply | ExchangeReply | ErrorReply
+Request = (
+    HelloRequest | DocumentsRequest | HaveRequest | ExchangeRequest | TellRequest | CatalogRequest
+)
+Reply = (
+    HelloReply | DocumentsReply | HaveReply | ExchangeReply | TellReply | CatalogReply | ErrorReply
+)
 M = TypeVar("M", bound=Message)
-_REQUESTS: Final[Mapping[str, type[Request]]] = {
-    kind.OP: kind for kind in (HelloRequest, DocumentsRequest, HaveRequest, ExchangeRequest)
-}
-_REPLIES: Final[Mapping[str, type[Reply]]] = {
-    kind.OP: kind for kind in (HelloReply, DocumentsReply, HaveReply, ExchangeReply, ErrorReply)
-}
+_REQUESTS: Final[Mapping[str, type[Request]]] = {kind.OP: kind for kind in get_args(Request)}
+_REPLIES: Final[Mapping[str, type[Reply]]] = {kind.OP: kind for kind in get_args(Reply)}
 
 
 def encode_message(message: Request | Reply) -> bytes:

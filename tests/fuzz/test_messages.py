@@ -9,10 +9,13 @@ from p2phub.errors import GarbageError, MalformedError
 from p2phub.formats.codec import encode
 from p2phub.formats.messages import decode_reply, decode_request, encode_message
 
-OPS = st.sampled_from(["hello", "documents", "have", "exchange", "error", "other"])
+OPS = st.sampled_from(
+    ["hello", "documents", "have", "exchange", "tell", "catalog", "error", "other"]
+)
 NAMES = """
     agent version ticket ticket_seconds data data_port capabilities digests heads documents
-    larger contents complete partial wire message digest follow peers
+    larger contents complete partial wire message digest follow peers known publisher root_v seq
+    delegation_version notices skip more
 """
 FIELDS = st.sampled_from(NAMES.split())
 CONTENT = st.sampled_from([f"{size}-{'ab' * 32}" for size in (0, 5, 1 << 20, 1 << 40)])
