@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2phub.trust.keys import SigningKey, verify
+from p2phub.trust.keys import SigningKey, seal, stretch, unseal, verify
 
 KEY = SigningKey(b"\x07" * 32)
 
@@ -63,3 +63,30 @@ def test_a_secret_never_shows_in_a_log():
 def test_two_keys_of_one_seed_are_one_key():
     assert {KEY, SigningKey(KEY.seed)} == {KEY}
     assert SigningKey(b"\x08" * 32) != KEY
+
+
+def test_the_seed_of_a_key_does_not_show_by_itself():
+    assert repr(KEY.seed) == "<32 secret bytes>"
+
+
+def test_the_vector_of_rfc_7914_for_scrypt_comes_out():
+    made = stretch(b"pleaseletmein", b"SodiumChloride", 16384, 8, 1)
+    assert made.hex() == "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+
+
+def test_what_is_sealed_opens_with_the_same_key_nonce_and_context_only():
+    key, nonce = bytes(32), bytes(12)
+    sealed = seal(key, nonce, b"secret", b"for this")
+    assert unseal(key, nonce, sealed, b"for this") == b"secret"
+    assert unseal(b"\1" * 32, nonce, sealed, b"for this") is None
+    assert unseal(key, b"\1" * 12, sealed, b"for this") is None
+    assert unseal(key, nonce, sealed, b"for that") is None
+    for bit in range(8 * len(sealed)):
+        wrong = bytearray(sealed)
+        wrong[bit // 8] ^= 1 << bit % 8
+        assert unseal(key, nonce, bytes(wrong), b"for this") is None
+
+
+@pytest.mark.parametrize("sealed", [b"", bytes(15), bytes(16)])
+def test_what_is_too_short_to_be_sealed_does_not_open(sealed):
+    assert unseal(bytes(32), bytes(12), sealed, b"") is None
