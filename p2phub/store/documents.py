@@ -107,10 +107,13 @@ class Documents:
         with self._index.write() as statements:
             return statements.run("documents.drop_alias", alias) > 0
 
-    def next_writer_seq(self, key: bytes) -> int:
-        """The next number this release key may sign: on the disk before it is returned."""
+    def next_writer_seq(self, key: bytes, at_least: int = 1, step: int = 1) -> int:
+        """The next number this release key may sign: on the disk before it is returned.
+
+        It is `at_least` that, and greater than the last one by `step` or more.
+        """
         with self._index.write() as statements:
-            row = statements.one("documents.next_writer_seq", key)
+            row = statements.one("documents.next_writer_seq", key, at_least, step)
         assert row is not None
         return int(row[0])
 

@@ -29,6 +29,7 @@ from p2phub.store.lock import StoreLock
 from p2phub.store.partial import Partial
 from p2phub.store.partials import Partials
 from p2phub.store.peers import Peers
+from p2phub.store.proposals import Proposals
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
 from p2phub.store.rules import Rules
@@ -36,6 +37,7 @@ from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
+from p2phub.store.tips import Tips
 from p2phub.store.whole_files import WholeFiles
 
 
@@ -51,6 +53,8 @@ class Store:
         self.repos = Repos(index)
         self.peers = Peers(index)
         self.rules = Rules(index)
+        self.tips = Tips(index)
+        self.proposals = Proposals(index)
         self.domains = Domains(index)
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
         self.blobs = Blobs(index, layout, disk, self.space)

@@ -121,6 +121,14 @@ def test_a_node_restored_from_an_old_backup_goes_on_after_what_the_network_saw(d
     assert documents.next_writer_seq(b"o" * 32) == 1
 
 
+def test_a_number_is_at_least_what_the_clock_says_and_goes_on_where_the_clock_went_back(documents):
+    assert documents.next_writer_seq(KEY, 1000, 5) == 1000
+    assert documents.next_writer_seq(KEY, 1005, 5) == 1005
+    assert documents.next_writer_seq(KEY, 1009, 5) == 1010
+    assert documents.next_writer_seq(KEY, 1016, 5) == 1016
+    assert documents.next_writer_seq(KEY, 1, 1) == 1017
+
+
 def test_who_we_are_is_remembered_with_our_roots_in_order(documents):
     assert documents.own_publisher() is None
     assert documents.own_documents() is None

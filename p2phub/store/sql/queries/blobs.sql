@@ -90,5 +90,7 @@ ORDER BY wanted.n, pieces.blob DESC;
 
 -- name: referenced
 SELECT 1 FROM release_contents JOIN held ON held.release = release_contents.release
-WHERE release_contents.digest = ? AND release_contents.size = ?
+WHERE release_contents.digest = ?1 AND release_contents.size = ?2
+UNION ALL
+SELECT 1 FROM proposal_contents WHERE digest = ?1 AND size = ?2
 LIMIT 1;

@@ -37,8 +37,8 @@ DELETE FROM aliases WHERE alias = ?;
 SELECT alias, publisher FROM aliases ORDER BY alias;
 
 -- name: next_writer_seq
-INSERT INTO writers (key, seq) VALUES (?, 1)
-ON CONFLICT (key) DO UPDATE SET seq = seq + 1
+INSERT INTO writers (key, seq) VALUES (?, ?)
+ON CONFLICT (key) DO UPDATE SET seq = max(seq + ?, excluded.seq)
 RETURNING seq;
 
 -- name: saw_writer_seq

@@ -89,6 +89,9 @@ SELECT size, digest FROM release_contents AS own
 WHERE release = ? AND NOT EXISTS (
     SELECT 1 FROM release_contents AS other JOIN held ON held.release = other.release
     WHERE other.digest = own.digest AND other.size = own.size
+) AND NOT EXISTS (
+    SELECT 1 FROM proposal_contents AS other
+    WHERE other.digest = own.digest AND other.size = own.size
 )
 ORDER BY size, digest;
 
