@@ -1,9 +1,12 @@
 """The control protocol: one question and one answer on a stream, each a length and a message.
+Here is who answers; who asks is `p2phub.network.control_client`.
 
 `hello` says who we are, where our data port is, and gives the asker a ticket for it; `documents`
 hands out small documents and heads; `have` says what we hold of files, and goes on saying what is
-new to whoever follows them; `exchange` names peers that have or fetch something. What a message
-means is in `p2phub.formats.messages`; that a peer is who it says is the stream's doing.
+new to whoever follows them; `exchange` names peers that have or fetch something; `tell` takes heads
+and notices that were new to a peer; `catalog` gives those that are newer than what a peer knows.
+What a message means is in `p2phub.formats.messages` and `p2phub.formats.news`; that a peer is who
+it says is the stream's doing.
 
 Rules it keeps:
  * a question and its answer have ten seconds together; a peer has a few questions open at once,
@@ -19,22 +22,19 @@ addresses are dialled by whoever thinks them worth it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final, Protocol, TypeVar
 
 import trio
 
-from p2phub.errors import GarbageError, NoSpaceError, P2PHubError, RefusedError, RemoteError
+from p2phub.errors import P2PHubError, RefusedError, RemoteError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import (
     KIB,
     MAX_ADDRESS,
     MAX_MESSAGE,
-    MAX_MESSAGE_DIGESTS,
-    MAX_MESSAGE_HEADS,
 )
 from p2phub.formats.messages import (
     DocumentsReply,
@@ -47,13 +47,12 @@ from p2phub.formats.messages import (
     HelloReply,
     HelloRequest,
     Reply,
-    Request,
-    decode_reply,
     decode_request,
     encode_message,
 )
-from p2phub.network.following import PUSH_EVERY, Heard, Told, have_reply
-from p2phub.network.framing import framed, read_message, read_next
+from p2phub.formats.news import CatalogReply, CatalogRequest, TellReply, TellRequest
+from p2phub.network.following import Told, have_reply
+from p2phub.network.framing import framed, read_message
 from p2phub.network.limits import (
     FOLLOW_SECONDS,
     MAX_FOLLOWED,
@@ -67,17 +66,18 @@ from p2phub.network.waiting import ended, one_error, time_limit
 from p2phub.protocol.ports import ControlNetwork, Holding, Stream
 from p2phub.protocol.serve import Library
 
-__all__ = ["CAPABILITIES", "CONTROL", "Acquaintances", "ControlClient", "ControlServer", "framed"]
+__all__ = ["CAPABILITIES", "CONTROL", "Acquaintances", "ControlServer", "Spreading", "framed"]
 
 CONTROL: Final = "/p2phub/control/1"
 CAPABILITIES: Final = ("documents", "exchange", "follow", "have")
+SPREADING: Final = ("catalog", "tell")
+"""The capabilities of a node that takes heads and notices, and hands them on."""
 _THREADS: Final = 8
 _ROOM: Final = MAX_MESSAGE - 128 * KIB
 """Bytes of documents in one answer; the rest is for digests and keys."""
 
 A = TypeVar("A")
 T = TypeVar("T")
-R = TypeVar("R", HelloReply, DocumentsReply, HaveReply, ExchangeReply)
 
 
 class Acquaintances(Protocol):
@@ -89,6 +89,18 @@ class Acquaintances(Protocol):
 
     def others(self, peer: str, digest: bytes) -> tuple[str, ...]:
         """Addresses to tell `peer` of others that want or have this."""
+        ...
+
+
+class Spreading(Protocol):
+    """Who takes heads and notices from peers, and has some for them. Asked in trio's thread."""
+
+    async def told(self, peer: str, documents: Sequence[bytes]) -> None:
+        """`peer` says that these are new. Raises `RefusedError` if it says too much."""
+        ...
+
+    async def newer(self, peer: str, request: CatalogRequest) -> CatalogReply:
+        """What is newer here than what `peer` knows. Raises `RefusedError` if it asks too often."""
         ...
 
 
@@ -108,11 +120,12 @@ class ControlServer:
         agent: str,
         data_addresses: Sequence[str] = (),
         acquaintances: Acquaintances | None = None,
+        spreading: Spreading | None = None,
         patience: Patience | None = None,
         now: Callable[[], int] = steady_time,
     ) -> None:
         self._library, self._tickets, self._now = library, tickets, now
-        self._acquaintances = acquaintances
+        self._acquaintances, self._spreading = acquaintances, spreading
         self._data_port, self._data_addresses = data_port, tuple(data_addresses)
         self._agent = agent
         self._patience = patience or Patience()
@@ -146,6 +159,8 @@ class ControlServer:
                 return await self._begin_to_follow(peer, request)
             if isinstance(request, ExchangeRequest):
                 return self._exchange(peer, request), None
+            if isinstance(request, TellRequest | CatalogRequest):
+                return await self._spread(peer, request), None
             return await self._in_thread(self._answer, peer, request), None
         except P2PHubError as error:
             return ErrorReply.of(error), None
@@ -158,6 +173,14 @@ class ControlServer:
                 return self._documents(peer, request)
             case HaveRequest():
                 return have_reply(self._held(peer, request.contents))
+
+    async def _spread(self, peer: str, request: TellRequest | CatalogRequest) -> Reply:
+        if self._spreading is None:
+            raise RefusedError("this node neither takes nor hands on what is new of publishers")
+        if isinstance(request, CatalogRequest):
+            return await self._spreading.newer(peer, request)
+        await self._spreading.told(peer, request.documents)
+        return TellReply()
 
     async def _begin_to_follow(self, peer: str, request: HaveRequest) -> tuple[Reply, "_Followed"]:
         if len(request.contents) > MAX_FOLLOWED:
@@ -213,7 +236,7 @@ class ControlServer:
             ticket_seconds=self._tickets.seconds,
             data_port=self._data_port,
             data_addresses=self._data_addresses,
-            capabilities=CAPABILITIES,
+            capabilities=tuple(sorted(CAPABILITIES + (SPREADING if self._spreading else ()))),
         )
 
     def _documents(self, peer: str, request: DocumentsRequest) -> DocumentsReply:
@@ -233,86 +256,6 @@ class ControlServer:
                 if room < _ROOM // 2 or len(larger) > MAX_STREAMS_PER_PEER:
                     break  # full enough: what is left is not looked up any more
         return DocumentsReply(documents, (*larger, *left), heads)
-
-
-class ControlClient:
-    """Asks peers. Every method raises `RemoteError` when the peer is gone, slow (`TooSlowError`) or
-    speaks garbage (`GarbageError`), and what the peer itself raised when it refuses.
-    """
-
-    def __init__(
-        self, network: ControlNetwork, *, agent: str, patience: Patience | None = None
-    ) -> None:
-        self._network, self._agent = network, agent
-        self._patience = patience or Patience()
-
-    async def hello(self, peer: str) -> HelloReply:
-        """Who it is, where its data plane is, and a ticket for it."""
-        return await self._ask(peer, HelloRequest(self._agent), HelloReply)
-
-    async def documents(self, peer: str, digests: Iterable[bytes]) -> DocumentsReply:
-        """What it has of these documents; `larger` are for the data plane to fetch."""
-        documents: dict[bytes, bytes] = {}
-        larger: list[bytes] = []
-        for part in _batches(sorted(set(digests)), MAX_MESSAGE_DIGESTS):
-            reply = await self._ask(peer, DocumentsRequest(digests=part), DocumentsReply)
-            asked = set(part)
-            documents |= {each: data for each, data in reply.documents.items() if each in asked}
-            larger += [each for each in reply.larger if each in asked]
-        return DocumentsReply(documents, tuple(larger))
-
-    async def heads(self, peer: str, publishers: Iterable[bytes]) -> tuple[bytes, ...]:
-        """The newest heads it knows of these publishers (digests of their ids)."""
-        heads: list[bytes] = []
-        for part in _batches(sorted(set(publishers)), MAX_MESSAGE_HEADS):
-            reply = await self._ask(peer, DocumentsRequest(heads=part), DocumentsReply)
-            heads += reply.heads
-        return tuple(heads)
-
-    async def have(self, peer: str, contents: Iterable[ContentId]) -> dict[ContentId, Holding]:
-        """What it has of these files; those it has nothing of are left out."""
-        held: dict[ContentId, Holding] = {}
-        for part in _batches(sorted(set(contents)), MAX_MESSAGE_DIGESTS):
-            reply = await self._ask(peer, HaveRequest(part), HaveReply)
-            asked = set(part)
-            whole = dict.fromkeys(reply.complete, Holding(complete=True))
-            parts = {each: Holding(False, ranges) for each, ranges in reply.partial.items()}
-            held |= {each: holding for each, holding in (parts | whole).items() if each in asked}
-        return held
-
-    async def follow(self, peer: str, content: ContentId, heard: Callable[[Holding], None]) -> None:
-        """Call `heard` with what it has of a file, and again when that is more, until the peer ends
-        it: because the file is complete there or not being fetched, or because it does not tell of
-        news.
-        """
-        said, state = f"peer {peer} did not answer in time", Heard(content)
-        with time_limit(self._patience.request, said):
-            stream = await self._network.open_stream(peer, CONTROL)
-        async with ended(stream):
-            with time_limit(self._patience.request, said):
-                await stream.write(framed(encode_message(HaveRequest((content,), follow=True))))
-                data = await read_message(stream, f"peer {peer}")
-            heard(state.update(_reply(data, peer, HaveReply)) or Holding(complete=False))
-            while not state.is_over:
-                await trio.sleep(PUSH_EVERY / 2)  # whoever says more than we want to hear waits
-                news = await read_next(stream, f"peer {peer}")
-                if news is None:
-                    return
-                holding = state.update(_reply(news, peer, HaveReply))
-                if holding is not None:
-                    heard(holding)
-
-    async def exchange(self, peer: str, digest: bytes) -> tuple[str, ...]:
-        """Addresses of peers that have or fetch this, as it says; unchecked texts."""
-        return (await self._ask(peer, ExchangeRequest(digest), ExchangeReply)).peers
-
-    async def _ask(self, peer: str, request: Request, wanted: type[R]) -> R:
-        with time_limit(self._patience.request, f"peer {peer} did not answer in time"):
-            stream = await self._network.open_stream(peer, CONTROL)
-            async with ended(stream):
-                await stream.write(framed(encode_message(request)))
-                data = await read_message(stream, f"peer {peer}")
-        return _reply(data, peer, wanted)
 
 
 @dataclass(slots=True)
@@ -342,27 +285,3 @@ async def _until_it_ends(stream: Stream, following: trio.CancelScope) -> None:
     with suppress(RemoteError):
         await stream.read(1)
     following.cancel()
-
-
-def _reply(data: bytes, peer: str, wanted: type[R]) -> R:
-    """An answer of the kind that was asked for. Raises what the peer raised if it refuses."""
-    reply = decode_reply(data)
-    if isinstance(reply, ErrorReply):
-        raise _error(reply, peer)
-    if not isinstance(reply, wanted):
-        raise GarbageError(f"peer {peer} answered another question than the one it was asked")
-    return reply
-
-
-def _error(reply: ErrorReply, peer: str) -> P2PHubError:
-    error = reply.as_error()
-    said = f"peer {peer} says: {error.message}"
-    if isinstance(error, NoSpaceError):
-        return RemoteError(said)  # its disk, not ours
-    return type(error)(said)
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[tuple[T, ...]]:
-    rest = iter(items)
-    while part := tuple(islice(rest, size)):
-        yield part

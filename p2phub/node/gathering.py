@@ -16,7 +16,7 @@ from functools import partial
 import trio
 
 from p2phub.errors import P2PHubError, plain_errors
-from p2phub.network.control import ControlClient
+from p2phub.network.control_client import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.services import Services

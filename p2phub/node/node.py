@@ -20,7 +20,8 @@ import trio
 
 from p2phub.config import Config, Endpoint
 from p2phub.errors import plain_errors
-from p2phub.network.control import ControlClient, ControlServer
+from p2phub.network.control import ControlServer
+from p2phub.network.control_client import ControlClient
 from p2phub.network.data_server import DataServer
 from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.libp2p_host import Libp2pNetwork

@@ -13,7 +13,7 @@ from p2phub import __version__
 from p2phub.config import Config
 from p2phub.errors import ConfigError
 from p2phub.network.addresses import data_addresses
-from p2phub.network.control import ControlClient
+from p2phub.network.control_client import ControlClient
 from p2phub.network.libp2p_settings import NetworkSettings
 from p2phub.network.peer_source import PeerSource
 from p2phub.network.throttle import UNLIMITED, Throttle

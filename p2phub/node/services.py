@@ -12,7 +12,7 @@ from typing import ParamSpec, TypeVar
 import trio
 
 from p2phub.config import Config
-from p2phub.network.control import ControlClient
+from p2phub.network.control_client import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.knowledge import Knowledge

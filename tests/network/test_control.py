@@ -26,7 +26,9 @@ from p2phub.formats.messages import (
     decode_reply,
     encode_message,
 )
-from p2phub.network.control import CONTROL, ControlClient, ControlServer, framed
+from p2phub.formats.news import CatalogReply, KnownPublisher
+from p2phub.network.control import CONTROL, ControlServer, framed
+from p2phub.network.control_client import ControlClient
 from p2phub.network.following import PUSH_EVERY
 from p2phub.network.limits import (
     MAX_FOLLOWED,
@@ -106,6 +108,78 @@ class TestHello:
         reply = await client.hello("bob")
         assert tickets.peer_of(reply.ticket, NOW + reply.ticket_seconds - 1) == "alice"
         assert tickets.peer_of(reply.ticket, NOW + reply.ticket_seconds) is None
+
+
+NEWS = KnownPublisher(digest(7), (1, 1, 5), digest(8))
+
+
+class Herald:
+    """Notes what peers tell, and answers with one page after another; perhaps refuses."""
+
+    def __init__(self, fails=None):
+        self.heard, self.asked, self.fails = [], [], fails
+
+    async def told(self, peer, documents):
+        if self.fails:
+            raise self.fails
+        self.heard.append((peer, documents))
+
+    async def newer(self, peer, request):
+        self.asked.append((peer, request.known, request.skip))
+        return CatalogReply((b"head", b"notice"), more=True)
+
+
+@pytest.fixture
+def herald(library, tickets, network):
+    """A peer that takes what is new of publishers, and has some."""
+    herald = Herald()
+    ControlServer(library, tickets, data_port=1, agent="p2phub/test", spreading=herald).register(
+        network
+    )
+    return herald
+
+
+class TestSpreading:
+    async def test_is_a_capability_of_those_who_do_it(self, client, herald):
+        found = (await client.hello("bob")).capabilities
+        assert found == ("catalog", "documents", "exchange", "follow", "have", "tell")
+
+    async def test_hands_on_what_was_told(self, client, herald, network):
+        await client.tell("bob", [b"one", b"two"])
+        assert herald.heard == [(network.peer_id, (b"one", b"two"))]
+
+    async def test_answers_with_what_is_newer(self, client, herald, network):
+        reply = await client.newer("bob", [NEWS], skip=3)
+        assert reply == CatalogReply((b"head", b"notice"), more=True)
+        assert herald.asked == [(network.peer_id, (NEWS,), 3)]
+
+    async def test_a_refusal_is_heard_by_whoever_said_too_much(self, client, herald):
+        herald.fails = RefusedError("you tell too much")
+        with pytest.raises(RefusedError, match="too much"):
+            await client.tell("bob", [b"x"])
+
+    async def test_is_refused_where_nobody_does_it(self, client):
+        with pytest.raises(RefusedError):
+            await client.tell("bob", [b"x"])
+        with pytest.raises(RefusedError):
+            await client.newer("bob", [NEWS])
+
+    @pytest.mark.parametrize("answer", [answers_garbage, answers_half, answers_noise])
+    async def test_garbage_in_answer_is_a_remote_error(self, client, network, answer):
+        network.handle(CONTROL, answer)
+        with pytest.raises(RemoteError):
+            await client.newer("bob", [NEWS])
+        with pytest.raises(RemoteError):
+            await client.tell("bob", [b"x"])
+
+    async def test_another_answer_is_garbage(self, client, network):
+        async def answer(peer, stream):
+            await stream.read(1000)
+            await stream.write(framed(encode_message(CatalogReply())))
+
+        network.handle(CONTROL, answer)
+        with pytest.raises(GarbageError, match="another question"):
+            await client.tell("bob", [b"x"])
 
 
 class TestDocuments:
