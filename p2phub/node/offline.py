@@ -19,6 +19,7 @@ from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
+from p2phub.trust.policy import Rule
 
 
 class Offline(Inspector):
@@ -85,4 +86,5 @@ def layout_of(config: Config, home: Path) -> Layout:
 
 def knowledge_of(store: Store, config: Config) -> Knowledge:
     """A fresh gate over the documents of a store."""
-    return Knowledge(store, TrustedCatalog(config.trust.policy), lambda: int(time.time()))
+    catalog = TrustedCatalog(lambda publisher: Rule(config.trust.policy))
+    return Knowledge(store, catalog, lambda: int(time.time()))

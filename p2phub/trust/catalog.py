@@ -1,9 +1,9 @@
 """The gate: the one way for a foreign document to be believed.
 
-`TrustedCatalog.offer(bytes, now)` takes a head, an index, a page or a release, checks it in
-numbered steps, and answers what it is and which digests are wanted next, or raises a `Refusal`
-that names the step. Roots and delegations travel inside heads. What is on our own disk passes the
-same gate as what a stranger sends.
+`TrustedCatalog.offer(bytes, now)` takes a head, an index, a page, a release or a notice (a
+revocation, a withdrawal, a fork proof), checks it in numbered steps, and answers what it is and
+which digests are wanted next, or raises a `Refusal` that names the step. Roots and delegations
+travel inside heads. What is on our own disk passes the same gate as what a stranger sends.
 
     head ──names──▶ index ──▶ root page ──▶ pages ──▶ releases
     signed by       signed by   each named by digest    signed by the threshold
@@ -11,14 +11,16 @@ same gate as what a stranger sends.
 
 Rules it keeps:
  * a length meets its limit before memory is spent, and a digest is wanted before it is parsed;
- * nothing is taken that an accepted document did not name, except heads;
+ * nothing is taken that an accepted document did not name, except heads, and notices of
+   publishers that are known;
  * of what was seen, nothing older is taken again (rolled back), and of two things said where one
    may be said, neither (forked);
  * expiry makes a verdict stale and refuses nothing: what a key signed before it expired stays
    signed. A document that says itself that it is younger than its key is refused;
  * a refused document changes nothing, except that a fork is remembered;
- * the policy can let a release through that is not signed as it should be, with that verdict; it
-   changes nothing for heads, indexes and pages, or where bytes are not what was named.
+ * the rule for a publisher can let a release through that is not signed as it should be, that was
+   taken back or whose publisher forked, with that verdict; it changes nothing for what is believed
+   of the publisher, or where bytes are not what was named.
 
 It is not thread-safe, keeps nothing on disk, and forgets publishers it has not heard of for long:
 the node offers what the store has whenever it needs a publisher whose `state` is None.
@@ -36,21 +38,25 @@ Traceback (most recent call last):
 p2phub.trust.refusals.WrongBytesRefusal: this page: wanted? No: no accepted document names it
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from p2phub.errors import MalformedError
 from p2phub.formats import limits
 from p2phub.formats.digest import sha256
-from p2phub.formats.ids import Kind, PublisherId, commit_id
+from p2phub.formats.ids import PublisherId, commit_id
 from p2phub.formats.manifest import Release
-from p2phub.formats.publisher import Head, Index, Page
+from p2phub.formats.notices import NOTICES, Notice
+from p2phub.formats.publisher import Head, Index, Page, ReleaseKey
 from p2phub.trust.envelope import Envelope, claimed_type, is_envelope
-from p2phub.trust.history import Histories, PublisherState
-from p2phub.trust.identity import Identity
-from p2phub.trust.policy import DEFAULT, Policy, decide
+from p2phub.trust.history import Histories, History, Order, PublisherState
+from p2phub.trust.notices import standing_of
+from p2phub.trust.noticing import take_notice
+from p2phub.trust.policy import Rule
 from p2phub.trust.recent import Checked, RecentDocuments
 from p2phub.trust.records import read_head
 from p2phub.trust.refusals import Refusal, Trail
+from p2phub.trust.releases import Case, judge_release, let_through, worse
 from p2phub.trust.signers import require_release_keys, require_signers
 from p2phub.trust.steps import (
     open_envelope,
@@ -72,7 +78,7 @@ class Accepted:
 
     type: str
     digest: bytes
-    document: Head | Index | Page | Release
+    document: Head | Index | Page | Release | Notice
     data: bytes
     """The bytes to keep and to give on: without signatures that do not count."""
     publisher: PublisherId
@@ -81,11 +87,18 @@ class Accepted:
     """The digests it names, which may be offered next."""
 
 
-class TrustedCatalog:
-    """What this node believes, and the gate to it."""
+def _strict(publisher: PublisherId) -> Rule:
+    """The rule for whom no rule was laid down."""
+    return Rule()
 
-    def __init__(self, policy: Policy = DEFAULT) -> None:
-        self._policy: Policy = policy
+
+class TrustedCatalog:
+    """What this node believes, and the gate to it. `rule_of` says what a person has laid down for a
+    publisher.
+    """
+
+    def __init__(self, rule_of: Callable[[PublisherId], Rule] = _strict) -> None:
+        self._rule_of = rule_of
         self._histories = Histories()
         self._wants = Wants()
         self._recent = RecentDocuments()
@@ -109,8 +122,33 @@ class TrustedCatalog:
                 return self._index(data, now, publisher, trail)
             case Release.TYPE:
                 return self._release(data, now, publisher, trail)
+        if type in NOTICES:
+            return self._notice(data, publisher, trail, None)
         with trail.step("offered alone"):
             raise MalformedError(f"a {type} is offered inside a head")
+
+    def offer_known(self, data: bytes, under: bytes) -> Accepted:
+        """A notice that was accepted before a restart, under the delegation with this digest."""
+        trail = Trail("this notice")
+        with trail.step("of a known type"):
+            claimed_type(data)
+        return self._notice(data, None, trail, under)
+
+    def recall(self, publisher: PublisherId, floor: Order) -> None:
+        """How far a publisher had come before a restart: no older head is taken."""
+        self._histories.recall(publisher, floor)
+
+    def recall_index(
+        self, publisher: PublisherId, writer: bytes, number: int, digest: bytes
+    ) -> None:
+        """Which index of a known publisher had this number of its writer, before a restart."""
+        history = self._histories.of(publisher)
+        if history is not None:
+            history.recall_index(writer, number, digest)
+
+    def history(self, publisher: PublisherId) -> History | None:
+        """All that is remembered of a publisher; None if no head of it was accepted."""
+        return self._histories.of(publisher)
 
     def state(self, publisher: PublisherId) -> PublisherState | None:
         """What is believed of a publisher; None if no head of it was accepted."""
@@ -155,20 +193,28 @@ class TrustedCatalog:
             index = known or Index.from_payload(envelope.payload)
         # 4. It is of the publisher whose head named it, and that one has not forked.
         publisher, want = require_own(index.publisher, named_by, trail)
-        history = self._histories.believed(publisher, trail)
+        history = self._histories.believed(publisher, self._rule_of(publisher), trail)
         # 5. Its writer has signed it, and is a release key in force.
         identity, signers = history.state.identity, self._signers(envelope, digest, trail)
         writer = index.writer.hex()[:16]
         signed = index.writer in signers
         trail.require(signed, "signed by its writer", writer, Verdict.UNTRUSTED_KEY)
-        require_release_keys(identity, frozenset({index.writer}), 1, None, index.created, trail)
+        require_release_keys(
+            identity,
+            frozenset({index.writer}),
+            1,
+            None,
+            index.created,
+            trail,
+            lambda key: standing_of(history.notices, identity, key, None, digest),
+        )
         # 6. Its seq is the one that the head gave it.
         seqs = f"seq {index.seq}, the head says {want.seq}"
         trail.require(index.seq == want.seq, "as its head says", seqs, Verdict.CORRUPT)
         # 7. It counts on from its parents, and is the only one with its writer's number.
         history.take_index(index, digest, trail)
-        key = identity.release_key(index.writer)
-        assert key is not None, "its signature counted above"
+        # A revoked key has no limits any more, and was within them when it wrote its last index.
+        key = identity.release_key(index.writer) or ReleaseKey(index.writer)
         self._wants.add(publisher, index.pages, WantedPage(Listing(index.seq, key)))
         self._remember(envelope, digest, index, signers)
         kept = envelope.only([index.writer])
@@ -208,7 +254,7 @@ class TrustedCatalog:
         now: int,
     ) -> Accepted:
         # 1. Its publisher has not forked.
-        self._histories.believed(publisher, trail)
+        self._histories.believed(publisher, self._rule_of(publisher), trail)
         # 2. It is the page that its parent says it is.
         with trail.step("where its parent says"):
             if want.parent is not None:
@@ -232,39 +278,51 @@ class TrustedCatalog:
         # 4. It is of the publisher who listed it, and that one has not forked.
         publisher, want = require_own(release.publisher, named_by, trail)
         trail.subject = f"release {commit_id(digest)[:16]} of {publisher.short}/{release.name}"
-        history = self._histories.believed(publisher, trail)
+        rule = self._rule_of(publisher)
+        history = self._histories.believed(publisher, rule, trail)
         # 5. It is of the repo it is listed under.
         listed = not want.listed or (release.name, release.kind) in want.listed
         where = ", ".join(sorted(f"{kind} {name}" for name, kind in want.listed)) or "not listed"
         trail.require(listed, "of the repo that lists it", where, Verdict.UNTRUSTED_KEY)
-        # 6. Enough release keys in force, which may write this repo, have signed it.
-        verdict, kept = self._signed(envelope, digest, release, history.state.identity, trail)
-        return self._accept(kept, release, publisher, trail, now, (), verdict)
+        # 6. to 8. It is signed by enough release keys in force, and nobody took it back.
+        verdict, signers = self._signed(envelope, digest, rule, trail)
+        case = Case(digest, release, signers, history.state.identity, history.notices, want.since)
+        judged, counted = judge_release(case, rule, trail)
+        if verdict is Verdict.VERIFIED:
+            self._remember(envelope, digest, release, signers)
+        if history.state.forked:
+            judged = worse(judged, Verdict.FORKED)
+        kept = envelope.only(counted) if signers else envelope
+        return self._accept(kept, release, publisher, trail, now, (), worse(verdict, judged))
+
+    def _notice(
+        self, data: bytes, asked: PublisherId | None, trail: Trail, under: bytes | None
+    ) -> Accepted:
+        # 1. It is an envelope no larger than that of a notice may be.
+        envelope = open_envelope(data, trail)
+        # 2. It parses, and every number in it is within its limit.
+        with trail.step(f"parses as a {envelope.type}"):
+            notice = NOTICES[envelope.type].from_payload(envelope.payload)
+        publisher = PublisherId(notice.publisher)
+        trail.subject = f"the {envelope.type} of {publisher.short}"
+        require_asked(asked, publisher, trail)
+        # 3. Its publisher is known.
+        history = self._histories.known(publisher, trail)
+        # 4. and 5. Whoever may has signed it, and there is room for it.
+        kept = take_notice(history, envelope, notice, under, trail)
+        judgement = Judgement(Verdict.VERIFIED, None, trail.steps)
+        return Accepted(
+            envelope.type, envelope.digest, notice, kept.pack(), publisher, judgement, ()
+        )
 
     def _signed(
-        self,
-        envelope: Envelope,
-        digest: bytes,
-        release: Release,
-        identity: Identity,
-        trail: Trail,
-    ) -> tuple[Verdict, Envelope]:
-        """The verdict on a release's signatures, and the release with those that count.
-
-        Too few are a refusal, unless the policy lets it through.
-        """
-        needed = identity.delegation.threshold
+        self, envelope: Envelope, digest: bytes, rule: Rule, trail: Trail
+    ) -> tuple[Verdict, frozenset[bytes]]:
+        """Whoever signed a release; nobody, if that is what the rule lets through."""
         try:
-            signers = self._signers(envelope, digest, trail)
-            counted = require_release_keys(
-                identity, signers, needed, release.name, release.created, trail
-            )
+            return Verdict.VERIFIED, self._signers(envelope, digest, trail)
         except Refusal as error:
-            if decide(self._policy, error.verdict) == "refuse":
-                raise
-            return error.verdict, envelope
-        self._remember(envelope, digest, release, signers)
-        return Verdict.VERIFIED, envelope.only(counted)
+            return let_through(error, rule), frozenset()
 
     def _signers(self, envelope: Envelope, digest: bytes, trail: Trail) -> frozenset[bytes]:
         return require_signers(envelope, trail, self._recent.signers(digest, envelope))
@@ -292,6 +350,8 @@ class TrustedCatalog:
     ) -> Accepted:
         if verdict is Verdict.VERIFIED:
             judgement = self._judgement(publisher, trail, now)
+            if isinstance(document, Release) and judgement.verdict is Verdict.STALE:
+                self._require_fresh_enough(publisher, judgement, trail)
         else:
             judgement = Judgement(verdict, None, trail.steps)
         return Accepted(
@@ -302,17 +362,25 @@ class TrustedCatalog:
         state = self._histories.state(publisher)
         return Judgement.of(trail.steps, state.fresh_until if state else None, now)
 
+    def _require_fresh_enough(
+        self, publisher: PublisherId, judgement: Judgement, trail: Trail
+    ) -> None:
+        allowed = self._rule_of(publisher).decide(Verdict.STALE) != "refuse"
+        trail.require(allowed, "fresh enough", judgement.text, Verdict.STALE)
+
     def _want_below(
         self, page: Page, publisher: PublisherId, listing: Listing
     ) -> tuple[bytes, ...]:
         """Want what an accepted page names."""
         for _, child in page.children:
             self._wants.add(publisher, child, WantedPage(listing, page))
-        releases: dict[bytes, frozenset[tuple[str, Kind]]] = {}
+        releases: dict[bytes, WantedRelease] = {}
         for entry in page.entries:
             for ref in entry.refs.values():
-                listed = releases.get(ref.release, frozenset())
-                releases[ref.release] = listed | {(entry.name, entry.kind)}
-        for digest, listed in releases.items():
-            self._wants.add(publisher, digest, WantedRelease(listed))
+                known = releases.get(ref.release, WantedRelease(since=ref.seq))
+                listed = known.listed | {(entry.name, entry.kind)}
+                since = min(ref.seq, known.since or ref.seq)
+                releases[ref.release] = WantedRelease(listed, since)
+        for digest, want in releases.items():
+            self._wants.add(publisher, digest, want)
         return (*(child for _, child in page.children), *releases)

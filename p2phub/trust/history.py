@@ -10,8 +10,11 @@ Two *writers* of one publisher may well make indexes with the same seq at the sa
 fork. Of their heads the one with the greater index digest counts, everywhere the same, until the
 next index merges both.
 
+What the publisher took back, and proofs of its forks, are in the history's `notices`.
+
 Rules it keeps:
- * memory only, and little of it: the last `REMEMBERED` indexes;
+ * memory only, and little of it: the last `REMEMBERED` indexes. What must outlive this process is
+   told to it again (`recall`): how far the publisher had come, and which numbers its writers used;
  * what was seen under an older delegation does not bind a newer one.
 
 How high a seq is proves nothing: who holds a release key can jump ahead (TUF's fast-forward), an
@@ -28,8 +31,10 @@ from typing import Final, NoReturn, TypeVar
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import Index
 from p2phub.trust.identity import Chain, Comparison, Identity, compare
+from p2phub.trust.notices import Notices, standing_of
+from p2phub.trust.policy import Rule
 from p2phub.trust.records import HeadRecord
-from p2phub.trust.refusals import Trail
+from p2phub.trust.refusals import Refusal, Trail
 from p2phub.trust.verdict import Verdict
 
 Key = TypeVar("Key")
@@ -40,6 +45,9 @@ REMEMBERED: Final = 256
 PUBLISHERS: Final = 4096
 """Publishers that are kept in mind."""
 
+Order = tuple[int, int, int]
+"""(root v, delegation version, seq) of a head."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublisherState:
@@ -48,14 +56,16 @@ class PublisherState:
     identity: Identity
     head: bytes
     """The digest of the newest head."""
-    order: tuple[int, int, int]
-    """(root v, delegation version, seq) of that head."""
+    order: Order
+    """That of this head."""
     index: bytes
     """The digest of the index it names, which need not be here yet."""
     fresh_until: int | None
     """The last second at which this is fresh; None: it always is."""
     forked: str = ""
-    """What it said twice; empty while it did not."""
+    """What it said twice, with the digests of both; empty while it did not."""
+    fork: tuple[bytes, ...] = ()
+    """Those two digests."""
 
     @property
     def publisher(self) -> PublisherId:
@@ -71,28 +81,35 @@ class History:
     """The past of one publisher, from the first head we saw on."""
 
     def __init__(self, first: HeadRecord) -> None:
+        self.notices = Notices()
         self._begin(first)
 
     def _begin(self, record: HeadRecord) -> None:
+        self.record = record
         self.state = _state_of(record)
         self._rival: Chain | None = None
+        self._caught = False
+        """Whether we saw both sides of the fork ourselves."""
         self._written: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._seqs: OrderedDict[bytes, int] = OrderedDict()
 
     def take_head(self, record: HeadRecord, trail: Trail) -> None:
         """Believe a head from now on, or refuse it. It holds by itself already."""
         # 1. Its roots go on from those we know.
-        if self._overruled_by(record.identity.chain, trail):
+        if self._overruled_by(record, trail):
             self._begin(record)
+            self.notice_forks()
             return
         # 2. The publisher did not sign two delegations with one version.
         self._check_delegation(record, trail)
-        # 3. The publisher has not forked, or has signed a new delegation since.
+        # 3. A key that was not revoked before has signed it.
+        self._check_signers(record, trail)
+        # 4. The publisher has not forked, or has signed a new delegation since.
         if self.state.forked:
-            newer = record.order[:2] > self.state.order[:2]
-            other = record.identity.delegation_digest != self.state.identity.delegation_digest
-            trail.require(newer and other, "not forked", self.state.forked, Verdict.FORKED)
-        # 4. It is not older than what we have seen.
+            trail.require(
+                self._is_settled_by(record), "not forked", self.state.forked, Verdict.FORKED
+            )
+        # 5. It is not older than what we have seen.
         trail.require(
             record.order >= self.state.order,
             "not rolled back",
@@ -116,25 +133,38 @@ class History:
         # 2. Its writer did not give its number to another index.
         number = (index.writer, index.writer_seq)
         if self._written.get(number, digest) != digest:
-            self._fork(
+            said = (
                 f"writer {index.writer.hex()[:16]} signed two indexes with number"
-                f" {index.writer_seq}",
-                "one index a number",
-                trail,
+                f" {index.writer_seq}"
             )
+            self._fork(said, "one index a number", trail, self._written[number], digest)
         trail.passed("one index a number", f"number {index.writer_seq} of its writer")
         _remember(self._written, number, digest)
         _remember(self._seqs, digest, index.seq)
 
-    def _overruled_by(self, chain: Chain, trail: Trail) -> bool:
-        """Whether `chain` was recovered where ours was not; refuses one that ours overrules."""
+    def recall_index(self, writer: bytes, number: int, digest: bytes) -> None:
+        """That this writer gave this number to the index with this digest, before a restart."""
+        _remember(self._written, (writer, number), digest)
+
+    def notice_forks(self) -> None:
+        """Look again whether a proof among the notices counts: the state says what it finds."""
+        found = self.notices.forked(self.state.identity)
+        if found is not None:
+            self._set_forked(found.said, *found.digests)
+
+    def _overruled_by(self, record: HeadRecord, trail: Trail) -> bool:
+        """Whether `record` has roots that were recovered where ours were not; refuses those that
+        ours overrule.
+        """
+        chain = record.identity.chain
         name, known = "its roots go on from those we know", self.state.identity.chain
         comparison = compare(known, chain)
         if comparison is Comparison.OVERRULED:
             trail.refuse(name, "a recovery has overruled them", Verdict.UNTRUSTED_KEY)
         if comparison is Comparison.FORKED and self._rival is None:
             self._rival = chain
-            self._fork("it has two roots that follow the same root", name, trail)
+            said = "it has two roots that follow the same root"
+            self._fork(said, name, trail, *_parting(known, chain))
         overrules = comparison is Comparison.OVERRULES
         if self._rival is not None:
             overrules = overrules and compare(self._rival, chain) is Comparison.OVERRULES
@@ -146,20 +176,46 @@ class History:
         name, identity, known = "one delegation a version", record.identity, self.state.identity
         same_version = record.order[:2] == self.state.order[:2]
         if same_version and identity.delegation_digest != known.delegation_digest:
-            version = known.delegation.version
-            self._fork(f"it signed two delegations with version {version}", name, trail)
+            said = f"it signed two delegations with version {known.delegation.version}"
+            self._fork(said, name, trail, known.delegation_digest, identity.delegation_digest)
         trail.passed(name, f"version {identity.delegation.version}")
 
-    def _fork(self, said: str, step: str, trail: Trail) -> NoReturn:
-        self.state = replace(self.state, forked=said)
-        trail.refuse(step, said, Verdict.FORKED)
+    def _check_signers(self, record: HeadRecord, trail: Trail) -> None:
+        keys = [made.key for made in record.envelope.signatures]
+        known = [standing_of(self.notices, record.identity, key, record.head.seq) for key in keys]
+        objections = "; ".join(
+            f"{key.hex()[:16]} {each.objection}"
+            for key, each in zip(keys, known, strict=True)
+            if each is not None and not each.good
+        )
+        good = any(each is None or each.good for each in known)
+        trail.require(good, "signed by a key not revoked", objections, Verdict.REVOKED)
+
+    def _is_settled_by(self, record: HeadRecord) -> bool:
+        """Whether a head ends the fork: by a new delegation, or, where the fork was shown to us by a
+        proof, by anything that settles that.
+        """
+        newer = record.order[:2] > self.state.order[:2]
+        other = record.identity.delegation_digest != self.state.identity.delegation_digest
+        proved = not self._caught and self.notices.forked(record.identity) is None
+        return (newer and other) or proved
+
+    def _fork(self, said: str, step: str, trail: Trail, *digests: bytes) -> NoReturn:
+        self._set_forked(said, *digests)
+        self._caught = True
+        trail.refuse(step, self.state.forked, Verdict.FORKED)
+
+    def _set_forked(self, said: str, *digests: bytes) -> None:
+        which = " and ".join(digest.hex() for digest in digests)
+        self.state = replace(self.state, forked=f"{said}: {which}", fork=digests)
 
     def _take(self, record: HeadRecord) -> None:
         new, old = _state_of(record), self.state
         if new.order[:2] > old.order[:2]:
             self._written.clear()
         if _rank(new) >= _rank(old):
-            self.state = new
+            self.record, self.state, self._caught = record, new, False
+            self.notice_forks()
 
 
 class Histories:
@@ -168,10 +224,21 @@ class Histories:
     def __init__(self, most: int = PUBLISHERS) -> None:
         self._most = most
         self._histories: OrderedDict[PublisherId, History] = OrderedDict()
+        self._floors: OrderedDict[PublisherId, Order] = OrderedDict()
 
     def state(self, publisher: PublisherId) -> PublisherState | None:
         history = self._histories.get(publisher)
         return None if history is None else history.state
+
+    def of(self, publisher: PublisherId) -> History | None:
+        """The history of a publisher; None if no head of it was accepted."""
+        return self._histories.get(publisher)
+
+    def recall(self, publisher: PublisherId, floor: Order) -> None:
+        """How far a publisher had come before a restart: no head before that is taken first, unless
+        its roots were recovered.
+        """
+        _remember(self._floors, publisher, floor, self._most)
 
     def take(self, record: HeadRecord, trail: Trail) -> PublisherId | None:
         """Believe a head, or refuse it. Says which publisher had to be forgotten for it, if any."""
@@ -181,22 +248,40 @@ class Histories:
             self._histories.move_to_end(publisher)
             history.take_head(record, trail)
             return None
-        trail.passed("not rolled back", "it is the first we see")
+        floor = self._floors.get(publisher)
+        recovered = any(link.how == "recovery" for link in record.identity.chain)
+        trail.require(
+            floor is None or recovered or record.order >= floor,
+            "not rolled back",
+            "it is the first we see"
+            if floor is None
+            else f"{_shown(record.order)}, the newest seen is {_shown(floor)}",
+            Verdict.ROLLED_BACK,
+        )
         forgotten = self._oldest() if len(self._histories) >= self._most else None
         if forgotten is not None:
             del self._histories[forgotten]
         self._histories[publisher] = History(record)
         return forgotten
 
-    def believed(self, publisher: PublisherId, trail: Trail) -> History:
-        """The history of a publisher we know and that has not forked."""
+    def known(self, publisher: PublisherId, trail: Trail) -> History:
+        """The history of a publisher of which a head was accepted."""
         history = self._histories.get(publisher)
         if history is None:
             said = "no head of it was accepted"
             trail.refuse("its publisher is known", said, Verdict.UNTRUSTED_KEY)
-        forked = history.state.forked
-        trail.require(not forked, "its publisher has not forked", forked, Verdict.FORKED)
         self._histories.move_to_end(publisher)
+        return history
+
+    def believed(self, publisher: PublisherId, rule: Rule, trail: Trail) -> History:
+        """The same for one that has not forked, unless `rule` lets those through."""
+        history = self.known(publisher, trail)
+        forked = history.state.forked
+        try:
+            trail.require(not forked, "its publisher has not forked", forked, Verdict.FORKED)
+        except Refusal:
+            if rule.decide(Verdict.FORKED) == "refuse":
+                raise
         return history
 
     def _oldest(self) -> PublisherId:
@@ -211,17 +296,25 @@ def _state_of(record: HeadRecord) -> PublisherState:
     )
 
 
-def _rank(state: PublisherState) -> tuple[tuple[int, int, int], bytes, bool, int]:
+def _rank(state: PublisherState) -> tuple[Order, bytes, bool, int]:
     """What makes one state of a publisher newer than another: of one index, the fresher head."""
     return state.order, state.index, state.fresh_until is None, state.fresh_until or 0
 
 
-def _shown(order: tuple[int, int, int]) -> str:
+def _parting(one: Chain, other: Chain) -> tuple[bytes, bytes]:
+    """The digests of the first two roots in which these chains differ."""
+    pairs = zip(one, other, strict=False)
+    return next((a.digest, b.digest) for a, b in pairs if a.digest != b.digest)
+
+
+def _shown(order: Order) -> str:
     return "root {}, delegation {}, seq {}".format(*order)
 
 
-def _remember(memory: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+def _remember(
+    memory: OrderedDict[Key, Value], key: Key, value: Value, most: int | None = None
+) -> None:
     memory[key] = value
     memory.move_to_end(key)
-    if len(memory) > REMEMBERED:
+    if len(memory) > (REMEMBERED if most is None else most):
         memory.popitem(last=False)

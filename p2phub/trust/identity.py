@@ -102,8 +102,37 @@ def verify_chain(envelopes: Sequence[Envelope]) -> Chain:
         raise MalformedError(f"a chain of {len(envelopes)} roots")
     chain = [_first(envelopes[0])]
     for envelope in envelopes[1:]:
-        chain.append(_next(chain[-1], envelope))
+        chain.append(follow(chain[-1], envelope))
     return tuple(chain)
+
+
+def follow(before: Link, envelope: Envelope) -> Link:
+    """The root after `before`, if whoever may make it has signed it.
+
+    Which way it took is decided by its payload alone: a root that reveals the committed keys is a
+    rotation, any other is a recovery. So nobody can change what it is by adding or dropping
+    signatures, and who recovers chooses fresh keys. Raises `MalformedError` for a root that does
+    not come next, `WrongBytesError` for one that follows another, `UntrustedError` for one that
+    nobody who may has signed.
+    """
+    root = Root.from_payload(_payload(envelope, "root"))
+    if root.v != before.root.v + 1:
+        raise MalformedError(f"root {root.v} after root {before.root.v}")
+    if root.previous != before.digest:
+        raise WrongBytesError(f"root {root.v} follows another root {before.root.v}")
+    signers = envelope.signed_by()
+    rotates = root.keys.digest == before.root.next
+    if before.root.recovery is not None and reached(before.root.recovery, signers).enough:
+        return Link(root, envelope.digest, "rotation" if rotates else "recovery")
+    if not rotates:
+        raise UntrustedError(
+            f"root {root.v} does not reveal the keys that root {before.root.v} committed to,"
+            " and its recovery keys have not signed it"
+        )
+    signed = reached(root.keys, signers)
+    if not signed.enough:
+        raise UntrustedError(f"root {root.v} is signed by {signed} of the keys it reveals")
+    return Link(root, envelope.digest, "rotation")
 
 
 def verify_identity(chain: Chain, delegation: Envelope) -> Identity:
@@ -174,33 +203,6 @@ def _first(envelope: Envelope) -> Link:
     if not signed.enough:
         raise UntrustedError(f"root 1 is signed by {signed} of its own keys")
     return Link(root, envelope.digest, "first")
-
-
-def _next(before: Link, envelope: Envelope) -> Link:
-    """The root after `before`, if whoever may make it has signed it.
-
-    Which way it took is decided by its payload alone: a root that reveals the committed keys is a
-    rotation, any other is a recovery. So nobody can change what it is by adding or dropping
-    signatures, and who recovers chooses fresh keys.
-    """
-    root = Root.from_payload(_payload(envelope, "root"))
-    if root.v != before.root.v + 1:
-        raise MalformedError(f"root {root.v} after root {before.root.v}")
-    if root.previous != before.digest:
-        raise WrongBytesError(f"root {root.v} follows another root {before.root.v}")
-    signers = envelope.signed_by()
-    rotates = root.keys.digest == before.root.next
-    if before.root.recovery is not None and reached(before.root.recovery, signers).enough:
-        return Link(root, envelope.digest, "rotation" if rotates else "recovery")
-    if not rotates:
-        raise UntrustedError(
-            f"root {root.v} does not reveal the keys that root {before.root.v} committed to,"
-            " and its recovery keys have not signed it"
-        )
-    signed = reached(root.keys, signers)
-    if not signed.enough:
-        raise UntrustedError(f"root {root.v} is signed by {signed} of the keys it reveals")
-    return Link(root, envelope.digest, "rotation")
 
 
 def _payload(envelope: Envelope, type: str) -> bytes:

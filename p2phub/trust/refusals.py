@@ -72,6 +72,11 @@ class ForkedRefusal(Refusal, ForkedError):
 
 
 _REFUSALS: dict[Verdict, tuple[type[Refusal], str]] = {
+    Verdict.STALE: (
+        Refusal,
+        "connect to peers and try again: a newer head may be out; or allow what is stale with"
+        " `p2phub trust policy`",
+    ),
     Verdict.UNSIGNED: (Refusal, "ask its publisher to sign it"),
     Verdict.UNTRUSTED_KEY: (Refusal, "compare the publisher id with one you got from a person"),
     Verdict.REVOKED: (RevokedRefusal, "use another release"),

@@ -5,7 +5,8 @@ Rules it keeps:
    wrongly, so somebody damaged the bytes or stuffed them;
  * a good signature by a stranger is ignored, and dropped from what is kept;
  * a release key counts within its limits: the repos it may write, and up to its not-after as the
-   document's own date has it. The clock is not asked, so the answer is the same for ever.
+   document's own date has it. The clock is not asked, so the answer is the same for ever;
+ * a revoked key counts for what it signed while it was good, in the delegation or not.
 
 >>> key = ReleaseKey(bytes(32), repos=("demo",), not_after=1_000)
 >>> objection(key, "demo", 1_000), objection(key, "other", 1_000)
@@ -14,11 +15,28 @@ Rules it keeps:
 ('expired 1970-01-01T00:16:40Z', 'is no release key')
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from p2phub.formats.publisher import ReleaseKey
 from p2phub.trust.envelope import Envelope
 from p2phub.trust.identity import Identity
 from p2phub.trust.refusals import Trail
 from p2phub.trust.verdict import Verdict, moment
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a revoked key stands to one document."""
+
+    good: bool
+    """Whether it signed this while it was good."""
+    objection: str
+
+
+def never_revoked(key: bytes) -> Standing | None:
+    """The standing of every key of a publisher that revoked none."""
+    return None
 
 
 def require_signers(
@@ -43,21 +61,30 @@ def require_release_keys(
     repo: str | None,
     created: int,
     trail: Trail,
+    standing: Callable[[bytes], Standing | None] = never_revoked,
 ) -> frozenset[bytes]:
     """The `signers` that count for a document made at `created`: at least `needed` of them do.
 
-    With a `repo`, they may write it.
+    With a `repo`, they may write it. `standing` says which keys were revoked; where those would
+    have been enough, the verdict is revoked.
     """
-    objections = {
-        key: objection(identity.release_key(key), repo, created) for key in sorted(signers)
-    }
+    objections: dict[bytes, str] = {}
+    revoked = 0
+    for key in sorted(signers):
+        known = standing(key)
+        if known is None:
+            objections[key] = objection(identity.release_key(key), repo, created)
+        else:
+            objections[key] = "" if known.good else known.objection
+            revoked += not known.good
     counted = frozenset(key for key, why in objections.items() if not why)
     others = [f"; {key.hex()[:16]} {why}" for key, why in objections.items() if why]
+    enough_once = revoked and len(counted) + revoked >= needed
     trail.require(
         len(counted) >= needed,
         "signed by release keys in force",
         f"{len(counted)} of {needed} needed{''.join(others)}",
-        Verdict.UNTRUSTED_KEY,
+        Verdict.REVOKED if enough_once else Verdict.UNTRUSTED_KEY,
     )
     return counted
 

@@ -58,6 +58,8 @@ class WantedRelease:
     """A release, and as what it was listed. Nothing listed: somebody typed its commit id."""
 
     listed: frozenset[tuple[str, Kind]] = frozenset()
+    since: int | None = None
+    """The seq of the first index that listed it."""
 
 
 Want = WantedIndex | WantedPage | WantedRelease

@@ -7,6 +7,7 @@ from p2phub.formats.publisher import Index
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import history
 from p2phub.trust.history import Histories, History
+from p2phub.trust.policy import Rule
 from p2phub.trust.records import HeadRecord, check_head
 from p2phub.trust.refusals import Trail
 
@@ -82,21 +83,21 @@ def test_the_publisher_not_heard_of_for_longest_is_forgotten():
     assert histories.state(two.publisher) is None
     assert histories.state(one.publisher)
     with pytest.raises(UntrustedError, match="no head of it was accepted"):
-        histories.believed(two.publisher, trail())
+        histories.believed(two.publisher, Rule(), trail())
 
 
 def test_that_somebody_forked_is_remembered_longest():
     histories = Histories(most=2)
     evil, one, two = (FakePublisher(seed) for seed in (1, 2, 3))
     histories.take(record(evil), trail())
-    past = histories.believed(evil.publisher, trail())
+    past = histories.believed(evil.publisher, Rule(), trail())
     past.take_index(index(evil, 1), b"one", trail())
     with pytest.raises(ForkedError):
         past.take_index(index(evil, 1), b"other", trail())
     histories.take(record(one), trail())
     assert histories.take(record(two), trail()) == one.publisher
     with pytest.raises(ForkedError):
-        histories.believed(evil.publisher, trail())
+        histories.believed(evil.publisher, Rule(), trail())
 
 
 def test_a_flood_of_forked_publishers_cannot_keep_everybody_else_out():
@@ -104,10 +105,10 @@ def test_a_flood_of_forked_publishers_cannot_keep_everybody_else_out():
     for seed in (1, 2):
         evil = FakePublisher(seed)
         histories.take(record(evil), trail())
-        past = histories.believed(evil.publisher, trail())
+        past = histories.believed(evil.publisher, Rule(), trail())
         past.take_index(index(evil, 1), b"one", trail())
         with pytest.raises(ForkedError):
             past.take_index(index(evil, 1), b"other", trail())
     honest = FakePublisher(3)
     assert histories.take(record(honest), trail()) == FakePublisher(1).publisher
-    assert histories.believed(honest.publisher, trail())
+    assert histories.believed(honest.publisher, Rule(), trail())
