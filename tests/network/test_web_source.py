@@ -646,8 +646,10 @@ class TestRaces:
             assert brought[good.name] > 0
 
 
-def make_authority(folder):
-    """TLS for 127.0.0.1 by an authority of this test: the server's side and the client's."""
+def make_authority(folder, *domains):
+    """TLS for 127.0.0.1 and `domains` by an authority of this test: the server's side and the
+    client's.
+    """
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
     certificate = (
@@ -659,7 +661,10 @@ def make_authority(folder):
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(hours=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(IPv4Address("127.0.0.1")), *map(x509.DNSName, domains)]
+            ),
+            False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
         .sign(key, hashes.SHA256())
