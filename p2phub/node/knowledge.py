@@ -6,19 +6,30 @@ after a start, so that a rotten disk or an edited database is found by the same 
 peer. Everything here is synchronous and thread-safe; the node calls it from the store's threads.
 Where documents come from is `resolve.py`'s business."""
 
+import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from p2phub.errors import MalformedError, NotFoundError, UntrustedError, WrongBytesError
+from p2phub.errors import (
+    ForkedError,
+    MalformedError,
+    NotFoundError,
+    UntrustedError,
+    WrongBytesError,
+)
 from p2phub.formats.digest import sha256
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
+from p2phub.formats.notices import NOTICES
 from p2phub.formats.publisher import Head, Index, Page, RepoEntry, find_in_page
+from p2phub.store.seen import Written
 from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted, PublisherState, TrustedCatalog
-from p2phub.trust.envelope import claimed_type, is_envelope, unpack
+from p2phub.trust.envelope import Envelope, claimed_type, is_envelope, merge, sign, unpack
+from p2phub.trust.forks import prove
 
+log = logging.getLogger(__name__)
 Kind = type[Head] | type[Index] | type[Page] | type[Release]
 
 CALLED: dict[Kind, str] = {
@@ -46,6 +57,7 @@ class Knowledge:
     def __init__(self, store: Store, catalog: TrustedCatalog, now: Callable[[], int]) -> None:
         self._store, self._catalog, self._now = store, catalog, now
         self._lock = threading.RLock()
+        self._proofs: list[bytes] = []
 
     def state(self, publisher: PublisherId) -> PublisherState | None:
         """What is known of a publisher; loads what is on disk on first touch.
@@ -65,7 +77,11 @@ class Knowledge:
         Raises `UntrustedError` or a child, with the step that failed.
         """
         with self._lock:
-            accepted = self._offer(data, digest, kind)
+            try:
+                accepted = self._offer(self._with_known_signatures(data, digest), digest, kind)
+            except ForkedError:
+                self._keep_proof(data)
+                raise
             self._keep(accepted)
             return accepted
 
@@ -79,9 +95,45 @@ class Knowledge:
             self._touch(publisher)
             if not is_envelope(data) or claimed_type(data) != Head.TYPE:
                 raise WrongBytesError(f"asked for the head of {publisher}, got something else")
-            accepted = self._catalog.offer(data, self._now(), publisher)
+            is_new = self._catalog.state(publisher) is None
+            try:
+                accepted = self._catalog.offer(data, self._now(), publisher)
+            except ForkedError:
+                self._keep_proof(data)
+                raise
+            self._keep(accepted)
+            if is_new:
+                self._recall(publisher)
+            return accepted
+
+    def learn_notice(self, data: bytes) -> Accepted:
+        """The same for a revocation, a withdrawal or a fork proof of a publisher that is known."""
+        with self._lock:
+            if not is_envelope(data) or claimed_type(data) not in NOTICES:
+                raise WrongBytesError("a notice was expected, and these bytes are something else")
+            envelope = unpack(data)
+            publisher = PublisherId(NOTICES[envelope.type].from_payload(envelope.payload).publisher)
+            self._touch(publisher)
+            accepted = self._catalog.offer(
+                self._with_known_signatures(data, envelope.digest), self._now(), publisher
+            )
             self._keep(accepted)
             return accepted
+
+    def notices(self, publisher: PublisherId) -> tuple[bytes, ...]:
+        """Everything a publisher took back, and its forks, packed."""
+        return tuple(kept.data for kept in self._store.seen.notices(publisher))
+
+    def notices_digest(self, publisher: PublisherId) -> bytes:
+        """One digest over all those, to compare with a peer's; empty if there are none."""
+        digests = self._store.seen.notice_digests(publisher)
+        return sha256(b"".join(digests)) if digests else b""
+
+    def take_proofs(self) -> tuple[bytes, ...]:
+        """Proofs of forks that came to light here since this was asked last, packed."""
+        with self._lock:
+            found, self._proofs = tuple(self._proofs), []
+            return found
 
     def document(self, digest: bytes, kind: Kind) -> Accepted | None:
         """A document that is on this disk and passes the gate; None if it is not here.
@@ -193,9 +245,12 @@ class Knowledge:
         return accepted
 
     def _touch(self, publisher: PublisherId) -> WrongBytesError | None:
-        """Load the head that is on this disk; what is wrong with it, if that is all there is."""
+        """Load what is on this disk; what is wrong with the head, if that is all there is."""
         if self._catalog.state(publisher) is not None:
             return None
+        highest = self._store.seen.highest(publisher)
+        if highest is not None:
+            self._catalog.recall(publisher, highest)
         digest = self._store.documents.head(publisher)
         data = self._store.documents.get(digest) if digest else None
         if data is None:
@@ -207,17 +262,91 @@ class Knowledge:
                 f"the head of {publisher} on this disk is damaged: {error.message}",
                 remedy="pull from a peer that knows this publisher",
             )
+        self._recall(publisher)
         return None
+
+    def _recall(self, publisher: PublisherId) -> None:
+        """Tell the gate what it knew of a publisher before the restart."""
+        state = self._catalog.state(publisher)
+        assert state is not None
+        for each in self._store.seen.written(publisher, state.identity.delegation_digest):
+            self._catalog.recall_index(publisher, each.writer, each.number, each.index)
+        for kept in self._store.seen.notices(publisher):
+            try:
+                self._catalog.offer_known(kept.data, kept.under)
+            except UntrustedError as error:  # rotten, or its root was overruled by a recovery
+                log.warning("a notice of %s counts no more: %s", publisher.short, error)
+
+    def _with_known_signatures(self, data: bytes, digest: bytes) -> bytes:
+        """What somebody sent, with the signatures that our copy has as well: they are a set, and
+        nobody can take one away by sending fewer.
+        """
+        known = self._store.documents.get(digest)
+        if known is None or known == data or not is_envelope(data) or not is_envelope(known):
+            return data
+        try:
+            return merge(unpack(known), unpack(data)).pack()
+        except UntrustedError:  # one of them is damaged: what came is judged by itself
+            return data
+
+    def _keep_proof(self, data: bytes) -> None:
+        """Keep the proof of a fork that `data` brought to light, if both sides are here."""
+        envelope = unpack(data)
+        publisher = PublisherId(_publisher_of(envelope))
+        state, history = self._catalog.state(publisher), self._catalog.history(publisher)
+        if state is None or history is None or len(state.fork) != 2:
+            return
+        sides = {envelope.digest: data} | _inside(data) | _inside(history.record.envelope.pack())
+        for digest in state.fork:
+            known = sides.get(digest) or self._store.documents.get(digest)
+            if known is None:
+                return
+            sides[digest] = known
+        document = prove(publisher, *(sides[digest] for digest in state.fork))
+        proof = sign(document, []).pack()
+        try:
+            self._keep(self._catalog.offer(proof, self._now(), publisher))
+        except UntrustedError as error:
+            log.info("no proof of the fork of %s: %s", publisher.short, error)
+            return
+        self._proofs.append(proof)
 
     def _keep(self, accepted: Accepted) -> None:
         """The document last: what is on the disk is in the catalog that people search, too."""
-        documents, repos = self._store.documents, self._store.repos
-        if isinstance(accepted.document, Release):
-            repos.record_release(accepted.digest, accepted.document)
-        elif isinstance(accepted.document, Page):
-            repos.record_many(accepted.publisher, accepted.document.entries)
+        documents, repos, seen = self._store.documents, self._store.repos, self._store.seen
+        publisher, document = accepted.publisher, accepted.document
+        state = self._catalog.state(publisher)
+        if state is not None and accepted.type in NOTICES:
+            under = state.identity.delegation_digest
+            data = accepted.data
+            seen.add_notice(publisher, accepted.digest, accepted.type, data, under, self._now())
+            return
+        if isinstance(document, Release):
+            repos.record_release(accepted.digest, document)
+        elif isinstance(document, Page):
+            repos.record_many(publisher, document.entries)
         documents.put(accepted.digest, accepted.type, accepted.data)
-        if accepted.type == Head.TYPE:
-            state = self._catalog.state(accepted.publisher)
-            if state is not None and state.head == accepted.digest:
-                documents.set_head(accepted.publisher, state.head, state.index, self._now())
+        if state is not None and isinstance(document, Index):
+            written = Written(document.writer, document.writer_seq, accepted.digest)
+            seen.wrote(publisher, state.identity.delegation_digest, written)
+        if state is not None and accepted.type == Head.TYPE and state.head == accepted.digest:
+            documents.set_head(publisher, state.head, state.index, self._now())
+            seen.saw(publisher, state.order)
+
+
+def _publisher_of(envelope: Envelope) -> bytes:
+    """Whose document it is. Raises `MalformedError` for what no publisher signs."""
+    kinds: tuple[type[Head | Index | Release], ...] = (Head, Index, Release)
+    for kind in kinds:
+        if kind.TYPE == envelope.type:
+            return kind.from_payload(envelope.payload).publisher
+    raise MalformedError(f"no publisher signs a {envelope.type}")
+
+
+def _inside(data: bytes) -> dict[bytes, bytes]:
+    """The roots and the delegation in a packed head, by digest; nothing of other documents."""
+    envelope = unpack(data)
+    if envelope.type != Head.TYPE:
+        return {}
+    head = Head.from_payload(envelope.payload)
+    return {unpack(each).digest: each for each in (*head.roots, head.delegation)}

@@ -33,6 +33,7 @@ from p2phub.store.proposals import Proposals
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
 from p2phub.store.rules import Rules
+from p2phub.store.seen import Seen
 from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
@@ -53,6 +54,7 @@ class Store:
         self.repos = Repos(index)
         self.peers = Peers(index)
         self.rules = Rules(index)
+        self.seen = Seen(index)
         self.tips = Tips(index)
         self.proposals = Proposals(index)
         self.domains = Domains(index)

@@ -192,8 +192,8 @@ class History:
         trail.require(good, "signed by a key not revoked", objections, Verdict.REVOKED)
 
     def _is_settled_by(self, record: HeadRecord) -> bool:
-        """Whether a head ends the fork: by a new delegation, or, where the fork was shown to us by a
-        proof, by anything that settles that.
+        """Whether a head ends the fork: by a new delegation, or, where a proof showed us the fork, by
+        whatever settles that.
         """
         newer = record.order[:2] > self.state.order[:2]
         other = record.identity.delegation_digest != self.state.identity.delegation_digest

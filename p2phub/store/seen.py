@@ -1,0 +1,91 @@
+"""What was seen of publishers and must outlive a restart: how far they had come, which numbers
+their writers used, and what they took back.
+
+Nothing is judged here: what is put in came through the gate (`trust.catalog`), and is told to it
+again when a publisher is first touched after a start.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from p2phub.formats.ids import PublisherId
+from p2phub.store.index import Index
+from p2phub.trust.history import REMEMBERED, Order
+
+KEPT: Final = REMEMBERED
+"""Indexes of one publisher whose numbers are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The index that a writer gave a number to."""
+
+    writer: bytes
+    number: int
+    index: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptNotice:
+    """A notice as it was accepted, packed, and under which delegation (a digest)."""
+
+    digest: bytes
+    under: bytes
+    data: bytes
+
+
+class Seen:
+    """What was seen of publishers. Thread-safe."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+
+    def saw(self, publisher: PublisherId, order: Order) -> None:
+        """The newest head of a publisher has this order."""
+        with self._index.write() as statements:
+            statements.run("seen.saw", str(publisher), *order)
+
+    def highest(self, publisher: PublisherId) -> Order | None:
+        """How far a publisher had come; None if no head of it was accepted."""
+        with self._index.read() as statements:
+            row = statements.one("seen.highest", str(publisher))
+        return (row[0], row[1], row[2]) if row else None
+
+    def wrote(self, publisher: PublisherId, delegation: bytes, written: Written) -> None:
+        """An index of a publisher was accepted under this delegation. The newest `KEPT` stay."""
+        with self._index.write() as statements:
+            added = statements.run(
+                "seen.wrote",
+                str(publisher),
+                delegation,
+                written.writer,
+                written.number,
+                written.index,
+            )
+            if added:
+                statements.run("seen.drop_older_written", str(publisher), KEPT)
+
+    def written(self, publisher: PublisherId, delegation: bytes) -> list[Written]:
+        """The numbers used under one delegation, oldest first."""
+        with self._index.read() as statements:
+            rows = statements.all("seen.written", str(publisher), delegation)
+        return [Written(*row) for row in rows]
+
+    def add_notice(
+        self, publisher: PublisherId, digest: bytes, type: str, data: bytes, under: bytes, now: int
+    ) -> None:
+        """Keep a notice for ever; both rows or none."""
+        with self._index.write() as statements:
+            statements.run("documents.put", digest, type, data)
+            statements.run("seen.add_notice", digest, str(publisher), under, now)
+
+    def notices(self, publisher: PublisherId) -> list[KeptNotice]:
+        """Every notice of a publisher, by digest."""
+        with self._index.read() as statements:
+            rows = statements.all("seen.notices", str(publisher))
+        return [KeptNotice(*row) for row in rows]
+
+    def notice_digests(self, publisher: PublisherId) -> list[bytes]:
+        """The digests of those, in order."""
+        with self._index.read() as statements:
+            return [row[0] for row in statements.all("seen.notice_digests", str(publisher))]
