@@ -14,12 +14,12 @@ from p2phub.formats.ids import PublisherId
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
+from p2phub.node.rules import rule_of
 from p2phub.node.values import Identity, Pin
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
-from p2phub.trust.policy import Rule
 
 
 class Offline(Inspector):
@@ -86,5 +86,4 @@ def layout_of(config: Config, home: Path) -> Layout:
 
 def knowledge_of(store: Store, config: Config) -> Knowledge:
     """A fresh gate over the documents of a store."""
-    catalog = TrustedCatalog(lambda publisher: Rule(config.trust.policy))
-    return Knowledge(store, catalog, lambda: int(time.time()))
+    return Knowledge(store, TrustedCatalog(rule_of(store, config)), lambda: int(time.time()))

@@ -15,11 +15,11 @@ from p2phub.node.bring import bring_all
 from p2phub.node.events import Report, Resolved, Warned
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.resolve import resolve
+from p2phub.node.rules import rule_of
 from p2phub.node.selection import select
 from p2phub.node.services import Services
 from p2phub.node.values import Pulled, PullRequest, SourceShare
 from p2phub.store.export import export, sweep
-from p2phub.trust.policy import decide
 
 
 async def pull(services: Services, request: PullRequest, report: Report) -> Pulled:
@@ -32,7 +32,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     if request.to is not None:
         await services.on_disk(_check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
-    obey_policy(services, resolved, report)
+    await obey_policy(services, resolved, report)
     report(_told(resolved))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
@@ -83,13 +83,16 @@ def _let_go_if_empty(services: Services, resolved: ResolvedRelease) -> None:
         services.store.repos.remove(resolved.digest)
 
 
-def obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
-    verdict = resolved.judgement.verdict
-    match decide(services.config.trust.policy, verdict):
+async def obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
+    """Go on, warn, or raise `UntrustedError`, as the rule for the publisher says."""
+    publisher = resolved.repo.publisher
+    rule = await services.on_disk(rule_of(services.store, services.config), publisher)
+    match rule.decide(resolved.judgement.verdict):
         case "refuse":
             raise UntrustedError(
                 f"{resolved.repo.name}: {resolved.judgement.text}",
-                remedy="`p2phub verify` shows each step; `[trust] policy` decides what is refused",
+                remedy="`p2phub verify` shows each step; `p2phub trust policy` and `[trust]` in"
+                " node.toml decide what is refused",
             )
         case "warn":
             report(Warned(f"{resolved.repo.name}: {resolved.judgement.text}"))

@@ -98,7 +98,7 @@ async def _find(
 ) -> _Part:
     path = parse_path(request.path)
     resolved = await resolve(services, Reference.parse(request.reference))
-    obey_policy(services, resolved, report)
+    await obey_policy(services, resolved, report)
     for file in resolved.release.files:
         if file.path == path:
             return _Part(resolved, file, check_ranges(request.ranges, file.size, most))

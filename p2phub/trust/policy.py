@@ -69,11 +69,6 @@ class Rule:
 _STRICTNESS: Final = get_args(Decision)
 
 
-def decide(policy: Policy, verdict: Verdict) -> Decision:
-    """Whether a rule of this policy, to which stale is a warning, allows what got `verdict`."""
-    return Rule(policy).decide(verdict)
-
-
 def check_policy(text: str) -> Policy:
     """`text` as a policy. Raises `UsageError` naming the three there are.
 
