@@ -1,9 +1,8 @@
-"""The four digests p2phub knows, each under the name of what it is. Nothing else in the package
-hashes.
+"""The digests p2phub knows, each under the name of what it is.
 
 BLAKE3 is for pieces, SHA-256 for documents, tables and whole files, git's blob SHA-1 for the etags
 that Hugging Face gives small files. SHA-1 is never trusted: it only answers clients that ask for
-it.
+it. BLAKE2b is only met in the model signatures of others.
 
 >>> hexadecimal(sha256(b"abc"))[:16]
 'ba7816bf8f01cfea'
@@ -12,13 +11,15 @@ it.
 """
 
 import hashlib
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import blake3 as _blake3
 
 from p2phub.formats.limits import DIGEST
 
 Data = bytes | bytearray | memoryview
+Algorithm = Literal["sha256", "blake2b", "blake3"]
+"""What the files of others are hashed with."""
 
 EMPTY_SHA256: Final = hashlib.sha256(b"").digest()
 
@@ -45,6 +46,29 @@ class Blake3:
 
     def digest(self) -> bytes:
         return self._state.digest()
+
+
+class Streaming(Protocol):
+    """A digest of bytes that arrive in parts."""
+
+    def update(self, data: Data, /) -> object: ...
+
+    def digest(self) -> bytes: ...
+
+
+def streaming(algorithm: Algorithm) -> Streaming:
+    """The digest of nothing yet.
+
+    >>> streaming("blake2b").digest().hex()[:8]
+    '786a02f7'
+    """
+    match algorithm:
+        case "sha256":
+            return hashlib.sha256()
+        case "blake2b":
+            return hashlib.blake2b()
+        case "blake3":
+            return Blake3()
 
 
 def git_blob_sha1(data: Data) -> bytes:

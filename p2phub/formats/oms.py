@@ -34,13 +34,12 @@ from typing import Any, Final, Literal, Self, get_args
 
 from p2phub.errors import MalformedError, UnsafePathError, UsageError
 from p2phub.formats import limits
-from p2phub.formats.digest import from_hexadecimal, sha256
+from p2phub.formats.digest import Algorithm, from_hexadecimal, sha256
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.paths import FilePath, check_path, check_unique
 from p2phub.formats.sigstore import JsonObject, read_json, shown
 
-Algorithm = Literal["sha256", "blake2b", "blake3"]
 Method = Literal["files", "shards"]
 
 FILE_NAME: Final = "model.sig"
