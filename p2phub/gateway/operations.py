@@ -30,6 +30,7 @@ from p2phub.node.values import (
     PublishRequest,
     Pulled,
     PullRequest,
+    ReleaseWithdrawn,
     Removed,
     RepoInfo,
     RepoRow,
@@ -43,7 +44,16 @@ from p2phub.node.values import (
 )
 
 PREFIX: Final = "/control/v1/"
-EVENTS: Final = (Resolved, Planned, Progress, FileDone, FilesDone, Warned, Verifying)
+EVENTS: Final = (
+    Resolved,
+    Planned,
+    Progress,
+    FileDone,
+    FilesDone,
+    Warned,
+    Verifying,
+    ReleaseWithdrawn,
+)
 _ID: Final = "a" * 52
 
 
@@ -120,6 +130,11 @@ async def _publish(node: NodeApi, request: PublishRequest, report: Report) -> Pu
             remedy="The node has a working directory of its own; name the folder in full.",
         )
     return await node.publish(request, report)
+
+
+async def _watch(node: NodeApi, _: Nothing, report: Report) -> Nothing:
+    await node.watch(report)
+    return Nothing()
 
 
 async def _pull(node: NodeApi, request: PullRequest, report: Report) -> Pulled:
@@ -256,6 +271,15 @@ OPERATIONS: Final = (
         under="results",
         streams=True,
         example={"reference": "lab/minilm"},
+    ),
+    Operation(
+        "watch",
+        "Hear of every release on this disk that is refused from now on, because it was revoked or"
+        " withdrawn: whoever serves one stops. Lines come as long as the client listens",
+        Nothing,
+        Nothing,
+        _watch,
+        streams=True,
     ),
     Operation(
         "rm",

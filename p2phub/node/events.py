@@ -77,5 +77,18 @@ class Verifying:
     """The file, where it is one file."""
 
 
-Event = Resolved | Planned | Progress | FileDone | FilesDone | Warned | Verifying
+@dataclass(frozen=True, slots=True)
+class ReleaseWithdrawn:
+    """A release on this disk is refused from now on; whatever serves it stops."""
+
+    event: ClassVar[str] = "release withdrawn"
+    ref: str
+    commit: str
+    digest: str
+    publisher_id: str
+    verdict: str
+    reason: str
+
+
+Event = Resolved | Planned | Progress | FileDone | FilesDone | Warned | Verifying | ReleaseWithdrawn
 Report = Callable[[Event], None]

@@ -111,6 +111,13 @@ async def announce_what_is_here(services: Services) -> None:
         services.announcer.file(sha256)
 
 
+async def look_for_withdrawn(services: Services) -> None:
+    """Look once, after a start, whether releases kept on this disk were taken back."""
+    for publisher in await services.on_disk(services.store.repos.held_publishers):
+        with _said():
+            await services.withdrawals.check(publisher)
+
+
 async def meet_again(services: Services, most: int) -> None:
     """Dial the peers that were met last time, all at once; those that are gone are no fault."""
 

@@ -64,6 +64,7 @@ from p2phub.node.values import (
     Verification,
 )
 from p2phub.node.web_seeds import WebSeeds
+from p2phub.node.withdrawals import Withdrawals
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
 from p2phub.trust.records import best, check_head
@@ -96,19 +97,22 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
             )
             control = ControlClient(network, agent=AGENT)
             greeter = Greeter(network, control, config.swarm.connections, paces.down)
+            knowledge = knowledge_of(store, config)
+            announcer = Announcer(network, lambda who: on_disk(head_record(store), who))
             services = Services(
                 config=config,
                 now=unix_time,
                 store=store,
                 keyring=keyring,
-                knowledge=knowledge_of(store, config),
+                knowledge=knowledge,
                 network=network,
                 records=network,
                 control=control,
                 neighbours=Neighbours(network, network, greeter.source),
                 acquaintances=Acquaintances(network, network.remote_host),
                 web_seeds=_web_seeds(config, paces.down),
-                announcer=Announcer(network, lambda who: on_disk(head_record(store), who)),
+                announcer=announcer,
+                withdrawals=Withdrawals(store, knowledge, announcer.forget),
                 traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
                 on_disk=on_disk,
                 data_port=server.port,
@@ -181,6 +185,7 @@ def _background(
         services.announcer.run,
         services.traffic.paces.obey_schedule,
         partial(housekeeping.announce_what_is_here, services),
+        partial(housekeeping.look_for_withdrawn, services),
         partial(housekeeping.hash_in_background, services),
         partial(housekeeping.renew_own_head, services),
         partial(housekeeping.drop_old_parts, services),
@@ -291,6 +296,12 @@ class Node:
     async def verify(self, reference: str | None, report: Report) -> tuple[Verification, ...]:
         """Check everything again, to the last byte; asks nobody."""
         return await self._services.on_disk(self._inspector.verify, reference, report)
+
+    async def watch(self, report: Report) -> None:
+        """Report every release here that is refused from now on, for ever."""
+        with self._services.withdrawals.listen() as news:
+            async for withdrawn in news:
+                report(withdrawn)
 
     async def remove(self, reference: str) -> Removed:
         """See `p2phub.node.remove`."""

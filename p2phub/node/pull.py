@@ -42,7 +42,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     )
     services.traffic.pulls += 1
     try:
-        bringing = await bring_all(services, resolved, files, report)
+        async with services.withdrawals.obeyed(resolved.digest):
+            bringing = await bring_all(services, resolved, files, report)
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go_if_empty, services, resolved)

@@ -19,6 +19,7 @@ from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.traffic import Traffic
 from p2phub.node.web_seeds import WebSeeds
+from p2phub.node.withdrawals import Withdrawals
 from p2phub.protocol.liars import Liars
 from p2phub.protocol.ports import ControlNetwork, Records
 from p2phub.store.keyring import Keyring
@@ -118,6 +119,8 @@ class Services:
     """Which peers want or have what, as they say themselves."""
     web_seeds: WebSeeds
     announcer: Announcer
+    withdrawals: Withdrawals
+    """Tells whatever serves a release that it was taken back."""
     traffic: Traffic
     on_disk: DiskThreads
     """Runs blocking store work in a thread."""

@@ -188,6 +188,9 @@ class FakeNode:
         step = StepTaken("files", good, "1 file" if good else "model.safetensors: piece 0 is wrong")
         return (Verification(f"{REF}@main", self.verdict, None, (step,)),)
 
+    async def watch(self, report: Report) -> None:
+        await self._work("watch", report)
+
     async def remove(self, reference: str) -> Removed:
         await self._ask(reference)
         self._known(reference)
