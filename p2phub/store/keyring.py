@@ -1,48 +1,37 @@
-"""The secret keys of this machine, and the backup a person keeps elsewhere.
+"""The secret keys of this machine.
 
-A key is a file of its own, `keys/<name>.key`: the 32-byte Ed25519 seed in hex, 0600. `root` names
-the publisher, `release` signs what it publishes, `node` is this machine's own and can be replaced.
+A key is a file of its own, `keys/<name>.key`, 0600: the 32-byte Ed25519 seed in hex, or a secret
+locked with a passphrase (`trust.sealing`). `release` signs what a publisher publishes, `node` is
+this machine's own and can be replaced. `root` names the publisher; it is here only if its owner
+gave a passphrase, and holds a `RootSecret`. What an older p2phub made is a plain seed: that of the
+key of root 1.
 
 Rules it keeps:
  * a key is whole or absent: written aside, fsynced, then given its name;
- * nothing is overwritten, neither a key nor a backup;
- * a key file that others can read is not used.
+ * no key is overwritten; only the lock around one can be replaced;
+ * a key file that others can read, or whose folder others can write to, is not used.
 
 Making keys, and what they sign, is left to `node.initialise` and `trust`.
 """
 
-import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from p2phub.errors import NotFoundError, P2PHubError, RefusedError, UsageError
-from p2phub.formats.ids import PublisherId
-from p2phub.store.disk import PRIVATE, Disk, disk_errors
+from p2phub.errors import MalformedError, NotFoundError, P2PHubError, RefusedError, UsageError
+from p2phub.store.disk import Disk, disk_errors
 from p2phub.store.layout import Layout
+from p2phub.store.private_file import read_key_file, write_again, write_new
+from p2phub.trust.hidden import SecretBytes, SecretText
+from p2phub.trust.keys import NONCE_SIZE, SEED_SIZE
+from p2phub.trust.sealing import MAX_LOCKED, SALT_SIZE, is_lock, lock, unlock
+from p2phub.trust.secrets import RootSecret
 
-SEED = 32
+SEED: Final = SEED_SIZE
 """Bytes of an Ed25519 seed."""
-MAX_BACKUP = 64 << 10
-"""Bytes of a backup file that we are ready to read."""
-WHAT_THIS_IS = (
-    "The secret keys of a p2phub publisher. Whoever has this file can publish in its name, and "
-    "without it nobody can: lost keys cannot be replaced. Move it off this machine, to a place "
-    "that is safe and dry, and leave no copy here. 'next' is the key that root rotates to."
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Backup:
-    """What a person keeps elsewhere: everything needed to stay this publisher."""
-
-    publisher: PublisherId
-    root: bytes
-    """Seed of the root key."""
-    next: tuple[bytes, ...]
-    """Seeds of the keys that the root has committed to rotate to. On no disk but the backup's."""
-    release: bytes
-    """Seed of the release key."""
+ROOT: Final = "root"
+_ENDING: Final = ".key"
 
 
 class Keyring:
@@ -58,110 +47,114 @@ class Keyring:
                 f"{name!r} is not the name of a key: letters, digits and - only",
                 remedy="the key that `p2phub init` makes for publishing is called release",
             )
-        return self._folder / f"{name}.key"
+        return self._folder / f"{name}{_ENDING}"
 
-    def load(self, name: str) -> bytes | None:
+    def names(self) -> tuple[str, ...]:
+        """The keys that are here, locked ones too, in the order of their names."""
+        with disk_errors(self._folder):
+            found = [each.name for each in self._folder.glob(f"*{_ENDING}")]
+        return tuple(sorted(name.removesuffix(_ENDING) for name in found if name[0] != "."))
+
+    def is_locked(self, name: str) -> bool:
+        """Whether the key `name` is here and needs a passphrase."""
+        text = self._read(name)
+        return text is not None and is_lock(text)
+
+    def load(self, name: str) -> SecretBytes | None:
         """The seed of key `name`; None if there is none.
 
-        Raises `RefusedError` if others can read it.
+        Raises `RefusedError` if others can read it, or if it is locked.
         """
-        path = self.path(name)
-        if not path.exists():
+        text = self._read(name)
+        if text is None:
             return None
-        with disk_errors(path):
-            if path.stat().st_mode & 0o077:
-                raise RefusedError(
-                    f"the key {path} can be read by other users of this machine",
-                    remedy=f"run `chmod 600 {path}`; if others were here, make a new key",
-                )
-            text = path.read_bytes()[: 4 * SEED]
-        try:
-            return _seed(text.decode("ascii").strip(), str(path))
-        except UnicodeDecodeError:
-            raise _damaged(str(path)) from None
+        if is_lock(text):
+            raise RefusedError(
+                f"the key {self.path(name)} is locked with a passphrase",
+                remedy="use a command that asks for it, or give it with --passphrase-file",
+            )
+        seed = read_seed(text)
+        if seed is None:
+            raise _damaged(self.path(name))
+        return seed
 
     def save(self, name: str, seed: bytes) -> None:
         """Keep a new key. Raises `RefusedError` if there is one of that name."""
-        _check_seed(seed)
-        path = self.path(name)
-        self._disk.make_private_folder(self._folder)
-        self._write_new(path, seed.hex().encode() + b"\n", "use another name, or move it away")
+        seed = SecretBytes(seed)
+        if len(seed) != SEED:
+            raise ValueError(f"a seed has {SEED} bytes, not {len(seed)}")
+        self._write_new(name, seed.hex().encode() + b"\n")
 
-    def write_backup(self, path: Path, backup: Backup) -> None:
-        """Write a new file that only its owner can read. Raises `RefusedError` if it exists."""
-        for seed in (backup.root, backup.release, *backup.next):
-            _check_seed(seed)
-        text = json.dumps(
-            {
-                "what_this_is": WHAT_THIS_IS,
-                "version": 1,
-                "publisher_id": str(backup.publisher),
-                "root": backup.root.hex(),
-                "next": [seed.hex() for seed in backup.next],
-                "release": backup.release.hex(),
-            },
-            indent=2,
-        )
-        self._write_new(path, text.encode() + b"\n", "give another file name for the backup")
+    def load_locked(self, name: str, passphrase: str) -> SecretBytes:
+        """The secret that was locked.
 
-    def _write_new(self, path: Path, data: bytes, remedy: str) -> None:
-        aside = path.with_name(f".{path.name}.{os.getpid()}.new")
-        self._disk.remove(aside)
-        fd = self._disk.create(aside, PRIVATE)
+        Raises `NotFoundError` if there is none, `RefusedError` for a wrong passphrase or a file
+        that others can read, `MalformedError` for a damaged one.
+        """
+        text, passphrase = self._read(name), SecretText(passphrase)
+        if text is None:
+            raise NotFoundError(f"there is no key {self.path(name)}")
         try:
-            self._disk.write(fd, data, 0, aside)
-            self._disk.sync(fd, aside)
-            made = self._disk.rename_new(aside, path)
-        finally:
-            os.close(fd)
-            self._disk.remove(aside)
-        if not made:
-            raise RefusedError(f"{path} exists and is never overwritten", remedy=remedy)
-        self._disk.sync_path(path.parent)
+            return unlock(text, passphrase)
+        except MalformedError as error:
+            raise type(error)(f"{self.path(name)}: {error}", remedy=error.remedy) from None
+
+    def save_locked(self, name: str, secret: bytes, passphrase: str) -> None:
+        """Keep a new secret, locked with `passphrase`.
+
+        Raises `UsageError` for a passphrase that is too short or too long, `RefusedError` if there
+        is a key of that name.
+        """
+        self._write_new(name, _locked(SecretBytes(secret), SecretText(passphrase)))
+
+    def root(self, ask: Callable[[], str]) -> RootSecret | None:
+        """What makes the root keys; None if that is not on this machine.
+
+        `ask` is called for the passphrase where one is needed. Raises as `load` and `load_locked`.
+        """
+        if not self.is_locked(ROOT):
+            seed = self.load(ROOT)
+            return None if seed is None else RootSecret(lone=((1, seed),))
+        return RootSecret.unpack(self.load_locked(ROOT, ask()))
+
+    def keep_root(self, secret: RootSecret, passphrase: str) -> None:
+        """Keep a root secret here, locked. Raises as `save_locked`."""
+        self.save_locked(ROOT, secret.pack(), passphrase)
+
+    def keep_root_instead(self, secret: RootSecret, passphrase: str) -> None:
+        """Put this locked root in place of the one that is here: what it holds is the caller's
+        care. For a new passphrase, a plain root of an older p2phub, and after a rotation."""
+        self._disk.make_private_folder(self._folder)
+        data = _locked(secret.pack(), SecretText(passphrase))
+        write_again(self._disk, self.path(ROOT), data)
+
+    def _read(self, name: str) -> SecretBytes | None:
+        return read_key_file(self.path(name), MAX_LOCKED)
+
+    def _write_new(self, name: str, data: bytes) -> None:
+        path, data = self.path(name), SecretBytes(data)
+        self._disk.make_private_folder(self._folder)
+        write_new(self._disk, path, data, "use another name, or move it away")
 
 
-def read_backup(path: Path) -> Backup:
-    """The backup in `path`. Raises `NotFoundError`, or `UsageError` if it is no backup of ours."""
-    if not path.exists():
-        raise NotFoundError(f"there is no backup file {path}")
-    with disk_errors(path), path.open("rb") as file:
-        text = file.read(MAX_BACKUP + 1)
+def read_seed(text: bytes | str) -> SecretBytes | None:
+    """The seed that is written in hex; None if that is none."""
+    if isinstance(text, bytes):
+        text = text.decode("ascii", "replace")
     try:
-        found = json.loads(text) if len(text) <= MAX_BACKUP else None
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not isinstance(found.get("next"), list):
-        raise UsageError(f"{path} is not a backup that p2phub wrote")
-    if found.get("version") != 1:
-        raise UsageError(
-            f"{path} is a backup of version {found.get('version')!r}; this p2phub reads version 1",
-            remedy="install a newer p2phub",
-        )
-    return Backup(
-        publisher=PublisherId.parse(str(found.get("publisher_id"))),
-        root=_seed(found.get("root"), str(path)),
-        next=tuple(_seed(seed, str(path)) for seed in found["next"]),
-        release=_seed(found.get("release"), str(path)),
-    )
-
-
-def _seed(text: object, where: str) -> bytes:
-    try:
-        seed = bytes.fromhex(text) if isinstance(text, str) else b""
+        seed = SecretBytes(bytes.fromhex(text.strip()))
     except ValueError:
-        seed = b""
-    if len(seed) != SEED:
-        raise _damaged(where)
-    return seed
+        return None
+    return seed if len(seed) == SEED else None
 
 
-def _damaged(where: str) -> P2PHubError:
+def _locked(secret: SecretBytes, passphrase: SecretText) -> SecretBytes:
+    salt, nonce = os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)
+    return SecretBytes(lock(secret, passphrase, salt=salt, nonce=nonce))
+
+
+def _damaged(where: Path) -> P2PHubError:
     return P2PHubError(
         f"{where} does not hold a key of {SEED} bytes in hex",
         remedy="restore it from the backup that `p2phub init` wrote",
     )
-
-
-def _check_seed(seed: bytes) -> None:
-    if len(seed) != SEED:
-        raise ValueError(f"a seed has {SEED} bytes, not {len(seed)}")
