@@ -1,8 +1,8 @@
 """The control plane as the node sees it: one libp2p host that comes back to life when it dies.
 
-`Libp2pNetwork` implements `ports.ControlNetwork` and `ports.Records`. Its handlers, its port and
-its peer id outlive a death of the host; streams and connections do not, and whoever uses one gets a
-`RemoteError`. The data plane has its own sockets and goes on meanwhile.
+`Libp2pNetwork` implements `ports.ControlNetwork`, `ports.Records` and `ports.Gossip`. Its handlers,
+its port and its peer id outlive a death of the host; streams and connections do not, and whoever
+uses one gets a `RemoteError`. The data plane has its own sockets and goes on meanwhile.
 
 Rules it keeps
 - libp2p is imported when `run` is called, not before: half a second that other commands save.
@@ -28,7 +28,7 @@ from p2phub.errors import P2PHubError, PortInUseError, RemoteError, plain_errors
 from p2phub.network.libp2p_addresses import parse_peer
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.network.libp2p_settings import NetworkSettings
-from p2phub.protocol.ports import PeerAddress, Stream, StreamHandler
+from p2phub.protocol.ports import GossipJudge, PeerAddress, Stream, StreamHandler
 
 if TYPE_CHECKING:
     from p2phub.network.libp2p_session import Session
@@ -59,6 +59,7 @@ class Libp2pNetwork:
         self._validate, self._select = validate, select
         self._peer_id = peer_id_of_seed(seed)
         self._handlers: dict[str, StreamHandler] = {}
+        self._judge: GossipJudge | None = None
         self._listen: Sequence[str] = settings.listen
         self._addresses: tuple[str, ...] = ()
         self._session: Session | None = None
@@ -106,6 +107,7 @@ class Libp2pNetwork:
                 self._handlers,
                 self._validate,
                 self._select,
+                self._judge,
             ) as session:
                 self._session, self._listen = session, session.listening()
                 self.addresses()  # remembered for the time after
@@ -173,6 +175,17 @@ class Libp2pNetwork:
 
     async def providers(self, digest: bytes, enough: int) -> tuple[PeerAddress, ...]:
         return await self._alive().records.providers(digest, enough)
+
+    # --- ports.Gossip
+
+    def listen(self, judge: GossipJudge) -> None:
+        self._judge = judge
+
+    async def spread(self, message: bytes) -> None:
+        gossip = self._alive().gossip
+        if gossip is None:
+            raise RemoteError("this node does not gossip", remedy="Listen first, then run.")
+        await gossip.spread(message)
 
     def _alive(self) -> "Session":
         if self._session is None:

@@ -24,6 +24,7 @@ from p2phub.errors import RemoteError, TooSlowError, UsageError
 from p2phub.network.libp2p_addresses import dialable
 from p2phub.network.libp2p_build import build_host, running
 from p2phub.network.libp2p_dial import dial
+from p2phub.network.libp2p_gossip import MESHSUB, GossipService
 from p2phub.network.libp2p_identify import Identity, identify
 from p2phub.network.libp2p_identity import public_of_peer_id
 from p2phub.network.libp2p_kad import KadServer, Select, Validate
@@ -34,7 +35,7 @@ from p2phub.network.libp2p_settings import NetworkSettings
 from p2phub.network.libp2p_streams import Libp2pStream
 from p2phub.network.libp2p_upkeep import Upkeep
 from p2phub.network.lookup import peer_id_bytes
-from p2phub.protocol.ports import PeerAddress, StreamHandler
+from p2phub.protocol.ports import GossipJudge, PeerAddress, StreamHandler
 
 STREAMS_OF_ONE: Final = 64
 """Streams of one peer that our handlers serve at once."""
@@ -54,15 +55,22 @@ async def open_session(
     handlers: Mapping[str, StreamHandler],
     validate: Validate,
     select: Select,
+    judge: GossipJudge | None = None,
 ) -> AsyncIterator["Session"]:
     """A host that listens on `listen`. Raises `PortInUseError`, and whatever kills the host."""
     host = build_host(seed, settings, listen)
     async with trio.open_nursery() as nursery:
-        session = Session(host, settings, nursery, validate, select)
-        for protocol, handler in handlers.items():
-            session.serve(protocol, handler)
-        async with running(host, listen):
-            yield session
+        session = Session(host, settings, nursery, validate, select, judge)
+        try:
+            for protocol, handler in handlers.items():
+                session.serve(protocol, handler)
+            async with running(host, listen):
+                if session.gossip is not None:
+                    session.spawn(session.gossip.run)
+                yield session
+        finally:
+            if session.gossip is not None:
+                session.gossip.close()
         nursery.cancel_scope.cancel()
 
 
@@ -74,6 +82,7 @@ class Session:
         nursery: trio.Nursery,
         validate: Validate,
         select: Select,
+        judge: GossipJudge | None,
     ) -> None:
         self.host, self.settings = host, settings
         self._swarm, self._nursery = host.get_network(), nursery
@@ -82,6 +91,9 @@ class Session:
         self.records = DhtRecords(self.own, self.kad, self.questions, settings, select, self.spawn)
         self.upkeep = Upkeep(self)
         self.known: dict[str, Identity] = {}
+        self.gossip = (
+            GossipService(host, settings.gossip_topic, judge, self._speakers) if judge else None
+        )
         self._introductions: dict[str, trio.Event] = {}
         self._dialling: dict[str, trio.Event] = {}
         self._dialled: dict[str, str] = {}
@@ -224,8 +236,14 @@ class Session:
             return False
         if self.is_connected(peer_id):
             self.known[peer_id] = identity
+            if self.gossip is not None and MESHSUB in identity.protocols:
+                self.gossip.met(peer_id)
             await self._file(PeerAddress(peer_id, identity.addresses), identity)
         return True
+
+    def _speakers(self) -> list[str]:
+        """Who is connected and gossips."""
+        return [peer_id for peer_id, each in self.known.items() if MESHSUB in each.protocols]
 
     async def _file(self, peer: PeerAddress, identity: Identity) -> None:
         if self.settings.kad_protocol in identity.protocols:

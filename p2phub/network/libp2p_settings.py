@@ -27,6 +27,8 @@ class NetworkSettings:
     bootstrap: tuple[str, ...] = ()
     """Full multiaddrs of peers to start from."""
     kad_protocol: str = "/p2phub/kad/1.0.0"
+    gossip_topic: str = "/p2phub/news/1.0.0"
+    """Who gossips about another topic hears nothing of ours."""
     psk: bytes | None = None
     mdns: bool = False
     max_connections: int = 300

@@ -31,6 +31,7 @@ def network_settings(config: Config, home: Path) -> NetworkSettings:
         announce=wanted.announce,
         bootstrap=wanted.bootstrap,
         kad_protocol=f"/{wanted.name}/kad/1.0.0",
+        gossip_topic=f"/{wanted.name}/news/1.0.0",
         psk=_private_key(home / wanted.psk_file) if wanted.psk_file else None,
         mdns=wanted.mdns,
         agent=AGENT,

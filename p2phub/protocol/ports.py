@@ -158,6 +158,26 @@ class ControlNetwork(Protocol):
         ...
 
 
+GossipJudge = Callable[[str, bytes], Awaitable[bool]]
+"""Called with the peer that handed a message on, and the message: whether it may go further."""
+
+
+class Gossip(Protocol):
+    """Small messages to everybody who listens, near and far: a hint, which may be lost."""
+
+    def listen(self, judge: GossipJudge) -> None:
+        """Hear messages, each as often as somebody begins it; before the network runs."""
+        ...
+
+    async def spread(self, message: bytes) -> None:
+        """Begin a message. Returns before anybody has heard it.
+
+        Raises `MalformedError` if it is over `limits.MAX_GOSSIP`, `RemoteError` if the network is
+        down or nobody listens here.
+        """
+        ...
+
+
 class Records(Protocol):
     """The DHT: signed heads under a key, and who has which digest."""
 

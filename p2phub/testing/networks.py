@@ -17,7 +17,7 @@ tests/conformance/test_networks.py runs the same tests over this and over real s
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
 import trio
@@ -27,7 +27,8 @@ from p2phub.errors import NoSourceError, P2PHubError, RemoteError
 from p2phub.network.libp2p_addresses import parse_peer
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.network.lookup import PATIENCE, K, position_of_key, position_of_peer
-from p2phub.protocol.ports import PeerAddress, Stream, StreamHandler
+from p2phub.protocol.ports import GossipJudge, PeerAddress, Stream, StreamHandler
+from p2phub.testing.gossip import MemoryGossip
 from p2phub.testing.pipes import PipeStream, pipe
 
 HEAD_LIFE: Final = 24 * 3600.0
@@ -62,7 +63,7 @@ class MemoryWorld:
 
 
 class MemoryNetwork:
-    """`ports.ControlNetwork` and `ports.Records` without a socket."""
+    """`ports.ControlNetwork`, `ports.Records` and `ports.Gossip` without a socket."""
 
     answers = True
     """Whether it answers the DHT."""
@@ -91,6 +92,7 @@ class MemoryNetwork:
         self._heads: dict[str, tuple[bytes, float]] = {}
         self._providers: dict[bytes, dict[str, tuple[PeerAddress, float]]] = {}
         self._nursery: trio.Nursery | None = None
+        self.gossip = MemoryGossip(self.peer_id, self._gossips, self._spawn, world.latency)
 
     async def run(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Be there until cancelled."""
@@ -225,6 +227,23 @@ class MemoryNetwork:
                 found.update({each.peer_id: each for each in node.told_providers(digest)})
         found.pop(self.peer_id, None)
         return tuple(found.values())
+
+    # --- ports.Gossip
+
+    def listen(self, judge: GossipJudge) -> None:
+        self.gossip.judge = judge
+
+    async def spread(self, message: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        self._check_running()
+        self.gossip.begin(message)
+
+    def _gossips(self) -> list[MemoryGossip]:
+        return [node.gossip for node in self._connected.values()]
+
+    def _spawn(self, task: Callable[..., Awaitable[object]], *arguments: Any) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(task, *arguments)
 
     # --- what others ask of this node
 
