@@ -5,55 +5,58 @@ the head is; until then the old release is what everybody sees. What a peer's ga
 refused by a gate that nobody sees, before anything is kept.
 
 Whoever calls `sign_index` holds `Services.signing`: two at once would each leave the other out.
+Another node of this publisher may still write at the same time. Of two such indexes everybody takes
+the same one for the newest, and the node that wrote the other joins both as soon as it hears of it
+(`merge_if_behind`); the one whose index won waits, so that the two do not answer each other for
+ever.
 """
 
+import logging
+import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from p2phub.errors import DamagedBlobError, UsageError, WrongBytesError
+from p2phub.errors import DamagedBlobError, P2PHubError, UsageError, WrongBytesError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Delegation, Head, Index, Page, RepoEntry, build_pages
+from p2phub.node.author import RELEASE_KEY, Author, author_of, own_delegation, require_may_write
+from p2phub.node.own_history import Base, base_of
+from p2phub.node.resolve import bring_index
 from p2phub.node.services import Services
 from p2phub.trust import envelope
-from p2phub.trust.catalog import PublisherState, TrustedCatalog
+from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.keys import SigningKey
+
+log = logging.getLogger(__name__)
 
 FRESH_FOR = 30 * 24 * 3600
 """Seconds until a head that nobody renews makes its publisher's releases stale."""
-RELEASE_KEY = "release"
-"""The key in the keyring that signs unless another is named."""
-
-
-@dataclass(frozen=True, slots=True)
-class Author:
-    """Who publishes, and with which key."""
-
-    publisher: PublisherId
-    key: SigningKey
+NUMBERS_A_SECOND = 1 << 20
+"""Writer numbers that belong to one second: copies of one store that sign in the same second, or
+with a clock that went back, choose different ones among them."""
+LAST_SECOND = (1 << 32) - 1
+"""Clocks beyond it do not count: the numbers after it must do for ever."""
 
 
 def sign_index(
     services: Services,
     author: Author,
-    state: PublisherState | None,
-    entry: RepoEntry,
-    release: envelope.Envelope | None,
-) -> None:
-    """A new index with `entry` in it, its pages and its head, and the release that is new; all
-    through the gate.
+    base: Base,
+    entries: Sequence[RepoEntry] = (),
+    releases: Sequence[envelope.Envelope] = (),
+) -> bytes:
+    """A new index that follows `base`, with `entries` in the place of those it had, its pages and
+    its head, and the releases that are new; all through the gate. Gives the index's digest.
     """
     documents, knowledge = services.store.documents, services.knowledge
-    entries = {found.name: found for found in knowledge.entries(author.publisher)}
-    entries[entry.name] = entry
-    _count_on(services, state)
-    root_page, pages = build_pages([entries[name] for name in sorted(entries)])
+    listed = {**(base.entries or {}), **{entry.name: entry for entry in entries}}
+    root_page, pages = build_pages([listed[name] for name in sorted(listed)])
     index = Index(
         publisher=author.publisher.digest,
         writer=author.key.public,
-        writer_seq=documents.next_writer_seq(author.key.public),
-        parents=(state.index,) if state else (),
-        seq=(state.seq if state else 0) + 1,
+        writer_seq=_next_number(services, author, base),
+        parents=base.parents,
+        seq=base.seq,
         created=services.now(),
         profile={},
         pages=root_page,
@@ -61,7 +64,6 @@ def sign_index(
     signed = envelope.sign(index, [author.key])
     head = sign_head(services, author.publisher, author.key, signed.digest, index.seq)
     below = _below(root_page, pages)
-    releases = [release] if release is not None else []
     _rehearse([head, signed], below, releases, services.now())
     for each in releases:
         services.store.repos.record_release(each.digest, Release.from_payload(each.payload))
@@ -78,14 +80,23 @@ def sign_index(
         knowledge.learn(payload, digest, Page)
     for each in releases:
         knowledge.learn(each.pack(), each.digest, Release)
+    services.store.tips.replace([*base.left, signed.digest], base.sides)
+    return signed.digest
 
 
-def _count_on(services: Services, state: PublisherState | None) -> None:
-    """Never give a number again that the newest index has: our store may be a restored one."""
-    newest = services.knowledge.document(state.index, Index) if state is not None else None
-    if newest is not None and isinstance(newest.document, Index):
-        index = newest.document
-        services.store.documents.saw_writer_seq(index.writer, index.writer_seq)
+def _next_number(services: Services, author: Author, base: Base) -> int:
+    """A number that this key has given to no index, not even from a copy of this store or before
+    it was restored: the clock decides unless it went back, and chance within a second.
+    """
+    documents = services.store.documents
+    for digest in base.parents:
+        data = documents.get(digest)
+        if data is not None:
+            index = Index.from_payload(envelope.unpack(data).payload)
+            documents.saw_writer_seq(index.writer, index.writer_seq)
+    second = min(max(services.now(), 0), LAST_SECOND) * NUMBERS_A_SECOND
+    chance = 1 + secrets.randbelow(NUMBERS_A_SECOND)
+    return documents.next_writer_seq(author.key.public, second + chance, chance)
 
 
 def _below(root_page: bytes, pages: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
@@ -184,3 +195,66 @@ def _sign_lost_head(services: Services, own: PublisherId, key: SigningKey) -> bo
     index = Index.from_payload(envelope.unpack(data).payload)
     services.knowledge.learn_head(own, sign_head(services, own, key, digest, index.seq).pack())
     return True
+
+
+# ---------------------------------------------------------------- other writers
+
+
+async def merge_if_behind(services: Services) -> bool:
+    """Join the newest index of our own publisher with what this node wrote or heard of, if it lacks
+    any of that; whether an index was signed for it.
+
+    To be called whenever a head of our own publisher was learnt. What stands in the way (nobody
+    has the documents, this node may not write) is logged, and tried again by housekeeping.
+    """
+    try:
+        return await join_writers(services)
+    except P2PHubError as error:
+        log.warning("what another node of this publisher wrote is not joined: %s", error.message)
+        return False
+
+
+async def join_writers(services: Services) -> bool:
+    """The same. Raises `NoSourceError` if nobody has the newest index, `UntrustedError` if the key
+    here may not write.
+    """
+    own = await services.on_disk(services.store.documents.own_publisher)
+    if own is None:
+        return False
+    async with services.signing:
+        await bring_index(services, own)
+        joined = await services.on_disk(_join, services, own)
+    if joined:
+        services.announcer.publisher(own, changed=True)
+    return joined
+
+
+def _join(services: Services, own: PublisherId) -> bool:
+    """Sign indexes until one includes everything that is known here."""
+    adopt_identity(services, own)
+    base, signed = base_of(services, own), False
+    while base.joins:
+        author = author_of(services)
+        require_may_write(own_delegation(services), author.key, services.now())
+        sign_index(services, author, base)
+        base, signed = base_of(services, own), True
+    if not signed and base.parents:
+        services.store.tips.replace(base.parents)
+    return signed
+
+
+def adopt_identity(services: Services, own: PublisherId) -> None:
+    """Take over roots and delegation from our newest head, if another machine of ours changed them:
+    a head with older ones would be refused everywhere.
+    """
+    documents, state = services.store.documents, services.knowledge.state(own)
+    here, data = documents.own_documents(), documents.get(state.head) if state else None
+    if state is None or here is None or data is None:
+        return
+    if (len(here[0]), own_delegation(services).version) >= state.order[:2]:
+        return
+    head = Head.from_payload(envelope.unpack(data).payload)
+    delegation = envelope.unpack(head.delegation)
+    roots = [envelope.unpack(packed) for packed in head.roots]
+    documents.put_many((each.digest, each.type, each.pack()) for each in (*roots, delegation))
+    documents.set_own_publisher(own, [root.digest for root in roots], delegation.digest)

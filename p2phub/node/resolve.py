@@ -118,10 +118,26 @@ async def catch_up(services: Services, own: PublisherId) -> None:
     """
     if not services.network.peers():
         return
-    finder = _Finder(services, own, own=False)
-    await finder.ask_for_heads()
-    while (lacking := await services.on_disk(services.knowledge.lacking, own)) is not None:
+    await _Finder(services, own, own=False).ask_for_heads()
+    await bring_index(services, own)
+
+
+async def bring_index(services: Services, publisher: PublisherId) -> None:
+    """Fetch what this disk lacks of a publisher's newest index.
+
+    Raises `NoSourceError` if nobody reachable has it.
+    """
+    finder = _Finder(services, publisher, own=False)
+    while (lacking := await services.on_disk(services.knowledge.lacking, publisher)) is not None:
         await finder.fetch(lacking)
+
+
+async def bring_manifest(services: Services, publisher: PublisherId, digest: bytes) -> None:
+    """Fetch a release that the publisher's index lists, if it is not on this disk.
+
+    Raises `NoSourceError` if nobody reachable has it, `UntrustedError` if the gate refuses it.
+    """
+    await _Finder(services, publisher, own=False).release(digest)
 
 
 class _Finder:
