@@ -47,14 +47,15 @@ def restore(
     home: Path,
     backup: Path,
     ask: Callable[[], str],
-    passphrase: str | None,
+    passphrase: Callable[[], str | None],
     alias: str | None,
     now: int,
     disk: Disk | None = None,
 ) -> Initialised:
     """Be the publisher of `backup`; `ask` gives the recovery phrase if the file needs one.
 
-    With a passphrase the master is kept here, locked. Raises `NotFoundError`, `UsageError` and
+    `passphrase` is called once all is right; if it gives one, the master is kept here, locked with
+    it. Raises `NotFoundError`, `UsageError` and
     `MalformedError` as `read_backup`, `UntrustedError` if its documents make no publisher,
     `RefusedError` where another publisher or another key is already.
     """
@@ -72,10 +73,11 @@ def restore(
                 remedy="give another home folder: --home DIR",
             )
         missing = _missing_keys(keyring, found)
+        lock = None if ROOT in keyring.names() else passphrase()
         write_settings(home)
         peer_id = peer_id_of_seed(node_seed(keyring))
-        if passphrase is not None and ROOT not in keyring.names():
-            keyring.keep_root(found.root, passphrase)
+        if lock is not None:
+            keyring.keep_root(found.root, lock)
         for name, seed in missing.items():
             keyring.save(name, seed)
         if own is None:

@@ -19,13 +19,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from p2phub.errors import MalformedError, NotFoundError, P2PHubError, UsageError
+from p2phub.errors import (
+    MalformedError,
+    NewerVersionError,
+    NotFoundError,
+    P2PHubError,
+    UsageError,
+)
 from p2phub.formats import limits
 from p2phub.formats.codec import Value, decode, encode
 from p2phub.formats.ids import PublisherId
 from p2phub.store.disk import disk_errors
 from p2phub.store.keyring import SEED, read_seed
-from p2phub.trust.hidden import SecretBytes, SecretText
+from p2phub.trust.hidden import SecretBytes
 from p2phub.trust.keys import NONCE_SIZE, seal, unseal
 from p2phub.trust.secrets import Master, RootSecret
 
@@ -90,6 +96,35 @@ def backup_text(backup: Backup, nonce: bytes) -> bytes:
     return json.dumps(fields, indent=2).encode() + b"\n"
 
 
+@dataclass(frozen=True, slots=True)
+class SealedBackup:
+    """A backup of version 2 before the phrase was given."""
+
+    publisher: PublisherId
+    roots: tuple[bytes, ...]
+    delegation: bytes
+    created: int
+    nonce: bytes
+    sealed: bytes
+    public: bytes
+    """What the seal covers."""
+
+    def open(self, master: Master) -> Backup:
+        """The whole backup. Raises `MalformedError` for another master, or a changed file."""
+        opened = unseal(master.backup_key(), self.nonce, self.sealed, self.public)
+        if opened is None:
+            raise MalformedError(
+                "this recovery phrase does not open this backup, or the file was changed",
+                remedy="give the phrase of this very publisher, or another copy of the file",
+            )
+        keys = _opened(opened)
+        if keys is None:
+            raise NewerVersionError("a newer p2phub wrote this", remedy="install a newer p2phub")
+        release, lone = keys
+        root = RootSecret(master, lone.lone)
+        return Backup(self.publisher, root, release, self.roots, self.delegation, self.created)
+
+
 def read_backup(path: Path, ask: Callable[[], str]) -> Backup:
     """The backup in `path`; `ask` is called for the recovery phrase if it needs one.
 
@@ -105,24 +140,32 @@ def read_backup(path: Path, ask: Callable[[], str]) -> Backup:
                 f"there is no backup file {path}", remedy="give the file that you put away"
             ) from None
     try:
-        return parse_backup(text, ask)
+        found = parse_backup(text)
+    except P2PHubError as error:
+        raise type(error)(f"{path}: {error}", remedy=error.remedy) from None
+    if isinstance(found, Backup):
+        return found
+    master = Master.from_phrase(ask())
+    try:
+        return found.open(master)
     except P2PHubError as error:
         raise type(error)(f"{path}: {error}", remedy=error.remedy) from None
 
 
-def parse_backup(text: bytes, ask: Callable[[], str]) -> Backup:
-    """The backup that these bytes are. Raises as `read_backup`."""
+def parse_backup(text: bytes) -> Backup | SealedBackup:
+    """The backup that these bytes are. Raises `UsageError` for anything else."""
     try:
         found = json.loads(text) if len(text) <= MAX_BACKUP else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or "version" not in found:
         raise UsageError("this is not a backup that p2phub wrote", remedy="give the right file")
+    made: Backup | SealedBackup | None
     match found["version"]:
         case 1:
             made = _first_version(found)
         case 2:
-            made = _second_version(found, ask)
+            made = _second_version(found)
         case other:
             raise UsageError(
                 f"this is a backup of version {other!r}; this p2phub reads versions 1 and 2",
@@ -148,7 +191,7 @@ def _first_version(found: Mapping[str, Any]) -> Backup | None:
     return Backup(publisher, RootSecret(lone=lone), {"release": release})
 
 
-def _second_version(found: Mapping[str, Any], ask: Callable[[], str]) -> Backup | None:
+def _second_version(found: Mapping[str, Any]) -> SealedBackup | None:
     public = {
         name: found.get(name)
         for name in ("version", "publisher_id", "created", "roots", "delegation")
@@ -164,19 +207,8 @@ def _second_version(found: Mapping[str, Any], ask: Callable[[], str]) -> Backup 
     if not 0 <= created <= limits.MAX_TIME:
         return None
     publisher = PublisherId.parse(str(public["publisher_id"]))
-    master = Master.from_phrase(SecretText(ask()))
-    opened = unseal(master.backup_key(), nonce, sealed, encode(public))
-    if opened is None:
-        raise MalformedError(
-            "this recovery phrase does not open this backup, or the file was changed",
-            remedy="give the phrase of this very publisher, or another copy of the file",
-        )
-    keys = _opened(opened)
-    if keys is None:
-        return None
-    release, lone = keys
-    root = RootSecret(master, lone.lone)
-    return Backup(publisher, root, release, tuple(packed[:-1]), packed[-1], created)
+    covered = encode(public)
+    return SealedBackup(publisher, tuple(packed[:-1]), packed[-1], created, nonce, sealed, covered)
 
 
 def _secrets(backup: Backup) -> SecretBytes:

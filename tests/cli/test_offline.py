@@ -26,7 +26,8 @@ def test_init_makes_an_identity_and_tells_how_to_keep_it(cli, home, tmp_path):
     assert re.search(r"^publisher id +[a-z2-7]{52}$", result.out, re.M)
     assert re.search(r"^peer id +12D3KooW", result.out, re.M)
     assert str(backup) in result.err
-    assert "Move that file away" in result.err
+    assert "Move these two files away" in result.err
+    assert str(backup) + ".phrase" in result.err
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     assert (home / "node.toml").exists()
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from p2phub.errors import MalformedError, NotFoundError, P2PHubError, UsageError
+from p2phub.errors import MalformedError, NotFoundError, P2PHubError, RefusedError, UsageError
 from p2phub.formats import limits
 from p2phub.formats.ids import PublisherId
 from p2phub.store.backup import (
@@ -49,6 +49,12 @@ def nobody():
     raise AssertionError("nobody is to be asked")
 
 
+def opened(text, ask):
+    """What `read_backup` makes of a file with this text."""
+    found = parse_backup(text)
+    return found if isinstance(found, Backup) else found.open(Master.from_phrase(ask()))
+
+
 def changed(**fields):
     return json.dumps(json.loads(TEXT) | fields).encode()
 
@@ -70,11 +76,19 @@ class TestSecondVersion:
 
     def test_the_phrase_of_another_publisher_does_not_open_it(self):
         with pytest.raises(MalformedError, match="does not open"):
-            parse_backup(TEXT, Master(bytes(32)).phrase)
+            opened(TEXT, Master(bytes(32)).phrase)
 
     def test_a_phrase_with_a_typo_is_told_by_its_word(self):
         with pytest.raises(UsageError, match="word 24"):
-            parse_backup(TEXT, lambda: phrase().rpartition(" ")[0] + " artt")
+            opened(TEXT, lambda: phrase().rpartition(" ")[0] + " artt")
+
+    def test_an_error_of_who_is_asked_is_not_blamed_on_the_file(self, tmp_path):
+        def refuse():
+            raise RefusedError("nobody here")
+
+        (tmp_path / "b").write_bytes(TEXT)
+        with pytest.raises(RefusedError, match=r"^nobody here$"):
+            read_backup(tmp_path / "b", refuse)
 
     @pytest.mark.parametrize("field", ["publisher_id", "created", "roots", "delegation", "sealed"])
     def test_a_changed_public_part_is_found_out(self, field):
@@ -87,7 +101,7 @@ class TestSecondVersion:
             "sealed": "A" * len(found["sealed"]),
         }
         with pytest.raises(MalformedError, match="was changed"):
-            parse_backup(changed(**{field: other[field]}), phrase)
+            opened(changed(**{field: other[field]}), phrase)
 
     @pytest.mark.parametrize(
         "fields",
@@ -113,7 +127,7 @@ class TestSecondVersion:
     )
     def test_a_field_of_the_wrong_kind_is_refused_before_anybody_is_asked(self, fields):
         with pytest.raises(UsageError):
-            parse_backup(changed(**fields), nobody)
+            opened(changed(**fields), nobody)
 
     def test_as_many_roots_and_keys_as_allowed_fit_and_no_more_keys(self):
         packed = bytes(limits.MAX_DELEGATION + limits.MAX_ENVELOPE_OVERHEAD)
@@ -127,7 +141,7 @@ class TestSecondVersion:
         )
         text = backup_text(most, bytes(12))
         assert len(text) <= MAX_BACKUP
-        assert parse_backup(text, phrase) == most
+        assert opened(text, phrase) == most
         with pytest.raises(UsageError, match=f"at most {MAX_BACKUP_KEYS}"):
             backup_text(replace(BACKUP, release=keys | {"more": SEED}), bytes(12))
 
@@ -160,7 +174,7 @@ class TestFirstVersion:
     )
     def test_a_damaged_old_backup_is_refused(self, fields):
         with pytest.raises(UsageError):
-            parse_backup(json.dumps(FIRST | fields).encode(), nobody)
+            opened(json.dumps(FIRST | fields).encode(), nobody)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +206,7 @@ def test_a_backup_that_is_not_there_is_not_found(tmp_path):
 def test_a_truncated_backup_never_comes_back():
     for end in range(0, len(TEXT) - 2, 7):
         with pytest.raises(P2PHubError):
-            parse_backup(TEXT[:end], phrase)
+            opened(TEXT[:end], phrase)
 
 
 def test_a_backup_does_not_show_what_it_holds():
