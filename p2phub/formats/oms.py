@@ -45,6 +45,7 @@ Method = Literal["files", "shards"]
 FILE_NAME: Final = "model.sig"
 """What the signature of a folder is called in that folder."""
 VERSION_CONTROL: Final = (".git", ".gitattributes", ".github", ".gitignore")
+_LEFT_OUT: Final = (*VERSION_CONTROL, FILE_NAME)
 
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
 _PREDICATE: Final = "https://model_signing/signature/v1.0"
@@ -173,12 +174,8 @@ def about(
 
     Raises `UsageError` if none of them is left to sign, or if they are too many.
     """
-    ignored = tuple((each,) for each in (*VERSION_CONTROL, FILE_NAME))
-    signed = tuple(
-        SignedFile(path, (Stretch(0, None, digest),))
-        for path, digest in files
-        if (path[0],) not in ignored
-    )
+    ignored = tuple((each,) for each in _LEFT_OUT)
+    signed = to_sign(files)
     if not 1 <= len(signed) <= limits.MAX_OMS_RESOURCES:
         raise UsageError(
             f"{len(signed)} files to sign; a model signature covers 1 to"
@@ -186,6 +183,15 @@ def about(
             remedy="publish without --oms: the release itself is signed anyway",
         )
     return Statement(name, signed, ignored, publisher=publisher, delegation=delegation)
+
+
+def to_sign(files: Iterable[tuple[FilePath, bytes]]) -> tuple[SignedFile, ...]:
+    """Those of these files, with their SHA-256, that a statement about them lists; in order."""
+    return tuple(
+        SignedFile(path, (Stretch(0, None, digest),))
+        for path, digest in sorted(files)
+        if path[0] not in _LEFT_OUT
+    )
 
 
 def _over(digests: Iterable[bytes]) -> str:
