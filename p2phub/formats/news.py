@@ -1,10 +1,9 @@
 """What peers tell each other of publishers: heads and notices, unasked or asked for.
 
 `tell` hands on documents that were new to whoever says it. `catalog` asks a peer for what is newer
-than what the asker knows: it names publishers, each with the number of its newest head and one
-digest over all its notices, and gets heads that are newer and all notices of publishers whose
-digest is another one. Documents are packed envelopes; what they say is a claim until the gate has
-taken them.
+than what the asker knows: it names publishers, each with its newest head and one digest over all
+its notices, and gets heads that are newer and all notices of publishers whose digest is another
+one. Documents are packed envelopes; what they say is a claim until the gate has taken them.
 
 Rules it keeps:
  * a document is no larger than the largest notice, and there are few of them in one message;
@@ -73,6 +72,9 @@ class KnownPublisher:
     """The digest of its id."""
     order: tuple[int, int, int] = (0, 0, 0)
     """(root v, delegation version, seq) of the newest head; zeros: no head is known."""
+    head: bytes = b""
+    """The digest of that head: one that was signed again has the same numbers and another digest.
+    """
     notices: bytes = b""
     """One digest over all its notices; empty: none is known."""
 
@@ -86,10 +88,11 @@ class KnownPublisher:
                 fields.number("delegation_version", default=0),
                 fields.number("seq", default=0),
             ),
+            fields.digest("head", default=b""),
             fields.digest("notices", default=b""),
         )
         if fields.rest():
-            raise fields.wrong("publisher", "has more beside it than its numbers and its notices")
+            raise fields.wrong("publisher", "has more beside it than its head and its notices")
         return found
 
     def written(self) -> dict[str, Value]:
@@ -100,6 +103,7 @@ class KnownPublisher:
             "root_v": root_v,
             "delegation_version": delegation_version,
             "seq": seq,
+            "head": self.head,
             "notices": self.notices,
         }
         return {name: value for name, value in values.items() if value}

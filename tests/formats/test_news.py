@@ -16,14 +16,16 @@ from p2phub.formats.news import (
 )
 
 A, B = bytes([1]) * 32, bytes([2]) * 32
-N = b"n" * 32
+H, N = b"h" * 32, b"n" * 32
 TELL = TellRequest((b"head", b"notice"))
-ASK = CatalogRequest((KnownPublisher(A), KnownPublisher(B, (1, 2, 300), N)), skip=7)
+ASK = CatalogRequest((KnownPublisher(A), KnownPublisher(B, (1, 2, 300), H, N)), skip=7)
 GOLDEN = {
     b"\x82\xa9documents\x92\xc4\x04head\xc4\x06notice\xa2op\xa4tell": TELL,
     b"\x83\xa5known\x92\x81\xa9publisher\xc4\x20"
     + A
-    + b"\x85\xb2delegation_version\x02\xa7notices\xc4\x20"
+    + b"\x86\xb2delegation_version\x02\xa4head\xc4\x20"
+    + H
+    + b"\xa7notices\xc4\x20"
     + N
     + b"\xa9publisher\xc4\x20"
     + B
@@ -122,6 +124,10 @@ GARBAGE = {
         encode({"op": "catalog", "known": [{**KNOWN, "notices": b"x" * 16}]}),
         "must have 32",
     ),
+    "half a digest of a head": (
+        encode({"op": "catalog", "known": [{**KNOWN, "head": b"x" * 16}]}),
+        "must have 32",
+    ),
     "a publisher with a note": (
         encode({"op": "catalog", "known": [{**KNOWN, "note": 1}]}),
         "more beside it",
@@ -171,5 +177,5 @@ def test_heads_and_small_notices_fit_into_gossip_and_fork_proofs_do_not():
 
 def test_the_largest_question_fits_into_a_message():
     most = limits.MAX_INTEGER
-    full = [KnownPublisher(each.publisher, (most, most, most), N) for each in many(256)]
+    full = [KnownPublisher(each.publisher, (most, most, most), H, N) for each in many(256)]
     assert len(encode_message(CatalogRequest(tuple(full), 5))) < limits.MAX_MESSAGE

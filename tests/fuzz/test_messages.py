@@ -15,7 +15,7 @@ OPS = st.sampled_from(
 NAMES = """
     agent version ticket ticket_seconds data data_port capabilities digests heads documents
     larger contents complete partial wire message digest follow peers known publisher root_v seq
-    delegation_version notices skip more
+    delegation_version notices skip more head
 """
 FIELDS = st.sampled_from(NAMES.split())
 CONTENT = st.sampled_from([f"{size}-{'ab' * 32}" for size in (0, 5, 1 << 20, 1 << 40)])

@@ -110,7 +110,7 @@ class TestHello:
         assert tickets.peer_of(reply.ticket, NOW + reply.ticket_seconds) is None
 
 
-NEWS = KnownPublisher(digest(7), (1, 1, 5), digest(8))
+NEWS = KnownPublisher(digest(7), (1, 1, 5), digest(6), digest(8))
 
 
 class Herald:
