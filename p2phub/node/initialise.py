@@ -1,10 +1,11 @@
 """Make a publisher and a node where there was nothing: keys, first documents, node.toml, backup.
 
-A publisher is a master secret, from which its root keys come, and a release key. The first root key
-signs two documents here (the root itself and the delegation that names the release key) and is then
-needed only to change them. The master goes to its owner as a recovery phrase; on this machine it
-stays only if the owner gave a passphrase to lock it with. So a thief of this machine can publish
-until the owner takes the release key back, and can never take the identity.
+A publisher is a master secret, from which its root keys come, a release key, and a key of model
+signatures. The first root key signs two documents here (the root itself and the delegation that
+names the other keys) and is then needed only to change them. The master goes to its owner as a
+recovery phrase; on this machine it stays only if the owner gave a passphrase to lock it with. So a
+thief of this machine can publish until the owner takes the release key back, and can never take the
+identity.
 
 Running it again changes nothing and says so. A crash in between is safe: phrase and backup are
 written first, the keys next, the row that says "this is our publisher" last; `node.restore` goes on
@@ -27,13 +28,15 @@ from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.store.backup import Backup, backup_text
 from p2phub.store.disk import Disk
-from p2phub.store.keyring import ROOT, Keyring
+from p2phub.store.keyring import OMS, ROOT, Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.private_file import write_new
 from p2phub.store.store import Store
 from p2phub.trust.envelope import Envelope, sign
 from p2phub.trust.hidden import SecretBytes, SecretText
 from p2phub.trust.keys import NONCE_SIZE, SEED_SIZE, SigningKey
+from p2phub.trust.model_keys import ModelKey
+from p2phub.trust.sealing import check_passphrase
 from p2phub.trust.secrets import Master, RootSecret
 
 RELEASE: Final = "release"
@@ -168,7 +171,11 @@ def recovery_set(keys: Sequence[str], threshold: int | None) -> KeySet | None:
 
 
 def first_documents(
-    root_key: SigningKey, next_key: bytes, release_key: bytes, recovery: KeySet | None = None
+    root_key: SigningKey,
+    next_key: bytes,
+    release_key: bytes,
+    recovery: KeySet | None = None,
+    oms_keys: tuple[bytes, ...] = (),
 ) -> tuple[Envelope, Envelope]:
     """Root 1, which commits to `next_key`, and delegation 1, both signed.
 
@@ -186,6 +193,7 @@ def first_documents(
         version=1,
         keys=(ReleaseKey(key=release_key, repos=(), not_after=0),),
         threshold=1,
+        oms_keys=oms_keys,
     )
     return sign(root, [root_key]), sign(delegation, [root_key])
 
@@ -207,7 +215,7 @@ def _places(home: Path, backup: Path | None, wishes: Wishes) -> _Places:
 def _make_publisher(
     store: Store, keyring: Keyring, disk: Disk, places: _Places, wishes: Wishes, now: int
 ) -> PublisherId:
-    for name in (ROOT, RELEASE):
+    for name in (ROOT, RELEASE, OMS):
         if name in keyring.names():
             raise RefusedError(
                 f"{keyring.path(name)} exists, but this store knows no publisher",
@@ -216,20 +224,25 @@ def _make_publisher(
             )
     master = Master(SecretBytes(secrets.token_bytes(SEED_SIZE)))
     release_key = SigningKey(SecretBytes(secrets.token_bytes(SEED_SIZE)))
+    model_key = ModelKey(SecretBytes(secrets.token_bytes(SEED_SIZE)))
     signed = first_documents(
-        master.root_key(1), master.root_key(2).public, release_key.public, wishes.recovery
+        master.root_key(1),
+        master.root_key(2).public,
+        release_key.public,
+        wishes.recovery,
+        (model_key.public,),
     )
     root, delegation = signed
     publisher, secret = PublisherId(root.digest), RootSecret(master)
-    made = Backup(
-        publisher, secret, {RELEASE: release_key.seed}, (root.pack(),), delegation.pack(), now
-    )
+    seeds = {RELEASE: release_key.seed, OMS: model_key.seed}
+    made = Backup(publisher, secret, seeds, (root.pack(),), delegation.pack(), now)
     passphrase = _hand_over(master, disk, places, wishes)
     text = backup_text(made, os.urandom(NONCE_SIZE))
     write_new(disk, places.backup, text, "give another file name for the backup")
     if passphrase is not None:
         keyring.keep_root(secret, passphrase)
-    keyring.save(RELEASE, release_key.seed)
+    for name, seed in seeds.items():
+        keyring.save(name, seed)
     store.documents.put_many([(each.digest, each.type, each.pack()) for each in signed])
     store.documents.set_own_publisher(publisher, roots=(root.digest,), delegation=delegation.digest)
     return publisher
@@ -237,12 +250,14 @@ def _make_publisher(
 
 def _hand_over(master: Master, disk: Disk, places: _Places, wishes: Wishes) -> SecretText | None:
     """Give the owner the phrase; the passphrase that locks the master here."""
-    phrase = SecretText(master.phrase())
+    phrase, passphrase = SecretText(master.phrase()), wishes.passphrase
     if wishes.tell is not None:
-        return wishes.tell(phrase)
+        passphrase = wishes.tell(phrase)
+    if passphrase is not None:
+        check_passphrase(passphrase)
     if places.phrase is not None:
         write_phrase(disk, places.phrase, phrase)
-    return None if wishes.passphrase is None else SecretText(wishes.passphrase)
+    return None if passphrase is None else SecretText(passphrase)
 
 
 def write_phrase(disk: Disk, path: Path, phrase: SecretText) -> None:

@@ -1,10 +1,11 @@
 """The secret keys of this machine.
 
-A key is a file of its own, `keys/<name>.key`, 0600: the 32-byte Ed25519 seed in hex, or a secret
-locked with a passphrase (`trust.sealing`). `release` signs what a publisher publishes, `node` is
-this machine's own and can be replaced. `root` names the publisher; it is here only if its owner
-gave a passphrase, and holds a `RootSecret`. What an older p2phub made is a plain seed: that of the
-key of root 1.
+A key is a file of its own, `keys/<name>.key`, 0600: the 32-byte seed of an Ed25519 key in hex, or a
+secret locked with a passphrase (`trust.sealing`). `release` signs what a publisher publishes, `oms`
+signs models as OpenSSF Model Signing does (a key of P-256, from such a seed), `node` is this
+machine's own and can be replaced. `root` names the publisher; it is here only if its owner gave a
+passphrase, and holds a `RootSecret`. What an older p2phub made is a plain seed: that of the key of
+root 1.
 
 Rules it keeps:
  * a key is whole or absent: written aside, fsynced, then given its name;
@@ -31,6 +32,8 @@ from p2phub.trust.secrets import RootSecret
 SEED: Final = SEED_SIZE
 """Bytes of an Ed25519 seed."""
 ROOT: Final = "root"
+OMS: Final = "oms"
+"""What the key of model signatures (`trust.model_keys`) is made from."""
 _ENDING: Final = ".key"
 
 
