@@ -225,6 +225,8 @@ class StepTaken:
     ok: bool
     detail: str
     """What was compared; names the file where a file is wrong."""
+    number: int = 0
+    """Its place among the steps of this verification, from 1 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,16 @@ class Verification:
     stale_since: int | None
     """Unix seconds; None while fresh."""
     steps: tuple[StepTaken, ...] = ()
+    publisher_id: str = ""
+    commit: str = ""
+    signed_by: tuple[str, ...] = ()
+    """The release keys whose signatures on it verify, in hex."""
+    created: int | None = None
+    """When its signer dated the release: unix seconds."""
+    heard: int | None = None
+    """When this machine last took a head of its publisher."""
+    fresh_until: int | None = None
+    """Until when that head is fresh; None: it always is, or there is none."""
 
     @property
     def ok(self) -> bool:

@@ -14,6 +14,7 @@ it cannot steer a terminal.
 import json
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,28 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     raise AssertionError
+
+
+def moment(seconds: float) -> str:
+    """A unix time as people read it.
+
+    >>> moment(0)
+    '1970-01-01 00:00 UTC'
+    """
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+def age(seconds: float) -> str:
+    """How long something is ago, in its largest unit.
+
+    >>> age(59), age(3 * 3600), age(12.5 * 86400), age(-5)
+    ('59 seconds', '3 hours', '12 days', '0 seconds')
+    """
+    left = max(int(seconds), 0)
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if left >= length:
+            return f"{left // length} {unit}{'s' if left >= 2 * length else ''}"
+    return f"{left} second{'' if left == 1 else 's'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from p2phub.node.knowledge import Knowledge
 from p2phub.node.locate import (
     DEFAULT_REVISION,
     ResolvedRelease,
+    digest_of,
     locate,
     name_of,
     publisher_of,
@@ -195,8 +196,8 @@ class Inspector:
         for row in held:
             if reference.revision and row.commit.startswith(reference.revision):
                 return repo, row.digest, self._name(repo, reference.revision)
-        found = self._locate(reference)
-        return repo, found.digest, found.called
+        repo, digest = digest_of(self._store, self._knowledge, reference)
+        return repo, digest, self._name(repo, reference.revision or DEFAULT_REVISION)
 
     def _locate(self, reference: Reference) -> ResolvedRelease:
         return locate(self._store, self._knowledge, reference)

@@ -14,6 +14,7 @@ from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Ref, RepoEntry
+from p2phub.node.claims import resolve_publisher
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.store.store import Store
 from p2phub.trust.verdict import Judgement
@@ -50,18 +51,7 @@ def locate(store: Store, knowledge: Knowledge, reference: Reference) -> Resolved
     Raises `NotFoundError` for what is not known here, `UsageError` for digits that several commits
     begin with, `UntrustedError` for documents that the gate refused or that have rotted.
     """
-    publisher = publisher_of(store, reference)
-    entry = knowledge.find(publisher, reference.name)
-    if isinstance(entry, Missing) and entry.damage is not None:
-        raise entry.damage
-    if isinstance(entry, Missing):
-        raise NotFoundError(
-            f"the index of {called(store, publisher)} is not on this disk",
-            remedy=f"`p2phub pull {reference}` fetches it",
-        )
-    revision = reference.revision or DEFAULT_REVISION
-    ref = entry.refs.get(revision)
-    digest = ref.release if ref else _commit(store, publisher, entry, revision)
+    publisher, entry, revision, digest = _named(store, knowledge, reference)
     knowledge.expect(digest, publisher)
     accepted = knowledge.document(digest, Release)
     if accepted is None:
@@ -84,6 +74,33 @@ def locate(store: Store, knowledge: Knowledge, reference: Reference) -> Resolved
     )
 
 
+def digest_of(store: Store, knowledge: Knowledge, reference: Reference) -> tuple[RepoId, bytes]:
+    """Which release `reference` names, whether the gate would take it or not.
+
+    Raises what `locate` raises before it has the release.
+    """
+    publisher, entry, _, digest = _named(store, knowledge, reference)
+    return RepoId(publisher, entry.name), digest
+
+
+def _named(
+    store: Store, knowledge: Knowledge, reference: Reference
+) -> tuple[PublisherId, RepoEntry, str, bytes]:
+    publisher = publisher_of(store, reference)
+    entry = knowledge.find(publisher, reference.name)
+    if isinstance(entry, Missing) and entry.damage is not None:
+        raise entry.damage
+    if isinstance(entry, Missing):
+        raise NotFoundError(
+            f"the index of {called(store, publisher)} is not on this disk",
+            remedy=f"`p2phub pull {reference}` fetches it",
+        )
+    revision = reference.revision or DEFAULT_REVISION
+    ref = entry.refs.get(revision)
+    digest = ref.release if ref else _commit(store, publisher, entry, revision)
+    return publisher, entry, revision, digest
+
+
 def publisher_of(store: Store, reference: Reference) -> PublisherId:
     """Who a reference means: a pinned alias, a full id, or this machine's own publisher when it
     names nobody.
@@ -91,7 +108,7 @@ def publisher_of(store: Store, reference: Reference) -> PublisherId:
     Raises `NotFoundError` for an alias that is not pinned, `UsageError` when there is no own
     publisher."""
     if reference.publisher is not None:
-        return store.documents.aliases().resolve(reference.publisher)
+        return resolve_publisher(store, reference.publisher)
     own = store.documents.own_publisher()
     if own is None:
         raise UsageError(

@@ -1,12 +1,15 @@
 """Verify a release on this disk, and say how one knows: documents first, then every byte of every
 file.
 
-The steps are those of the gate (head, release), then for each file: its place in the snapshot, its
-pieces against the signed table, its SHA-256 against the signed claim. Nothing is taken from memory:
-files are read again in full. Works on a store that is open for reading only, and with no network.
+The steps are those of the gate (head, index, release), then for each file: its place in the
+snapshot, its pieces against the signed table, its SHA-256 against the signed claim. They are
+numbered in the order in which they were taken; each says what was compared with what. Nothing is
+taken from memory: files are read again in full. Works on a store that is open for reading only, and
+with no network.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from p2phub.errors import NotFoundError, UntrustedError
 from p2phub.formats.ids import PublisherId, RepoId, commit_id
@@ -17,6 +20,7 @@ from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import StepTaken, Verification
 from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted
+from p2phub.trust.envelope import unpack
 from p2phub.trust.refusals import Refusal, verdict_of
 from p2phub.trust.verdict import Step, Verdict
 
@@ -27,16 +31,57 @@ def verify_release(
     """Check everything about a release that is on this disk; never raises for what is wrong."""
     report(Verifying(ref))
     steps: list[StepTaken] = []
+    stale_since: int | None = None
     try:
         accepted = _documents(knowledge, repo, digest, steps)
     except UntrustedError as error:
-        verdict = verdict_of(error)
+        verdict = verdict_of(error).value
         if not isinstance(error, Refusal):
             steps.append(StepTaken("documents", False, error.message))
-        return Verification(ref, verdict.value, None, tuple(steps))
+    else:
+        files = _files(store, repo, digest, accepted, ref, report)
+        steps += files
+        judgement = accepted.judgement
+        right = all(step.ok for step in files)
+        verdict = judgement.text if right else Verdict.CORRUPT.value
+        stale_since = judgement.stale_since if right else None
+    numbered = tuple(replace(step, number=at) for at, step in enumerate(steps, 1))
+    found = Verification(ref, verdict, stale_since, numbered)
+    return _with_origin(found, store, knowledge, repo.publisher, digest)
+
+
+def _with_origin(
+    found: Verification, store: Store, knowledge: Knowledge, publisher: PublisherId, digest: bytes
+) -> Verification:
+    """Who signed the release and how old it is, as far as its documents can be read."""
+    found = replace(
+        found,
+        publisher_id=str(publisher),
+        commit=commit_id(digest),
+        heard=store.documents.head_seen(publisher),
+    )
+    try:
+        state, data = knowledge.state(publisher), store.documents.get(digest)
+        envelope = unpack(data) if data is not None else None
+        release = Release.from_payload(envelope.payload) if envelope is not None else None
+    except UntrustedError:  # rotten: the steps say so
+        return found
+    signers = sorted(envelope.signed_by()) if envelope is not None else ()
+    return replace(
+        found,
+        signed_by=tuple(key.hex() for key in signers),
+        created=release.created if release is not None else None,
+        fresh_until=state.fresh_until if state is not None else None,
+    )
+
+
+def _files(
+    store: Store, repo: RepoId, digest: bytes, accepted: Accepted, ref: str, report: Report
+) -> list[StepTaken]:
+    """The steps of the folder and of every file."""
     release = accepted.document
     assert isinstance(release, Release)
-    steps += _snapshot(store, repo, digest, release)
+    steps = _snapshot(store, repo, digest, release)
     here = 0
     for file in release.files:
         report(Verifying(ref, "/".join(file.path)))
@@ -44,10 +89,7 @@ def verify_release(
         here += bool(checked)
         steps += checked
     steps.append(_count(here, release.files))
-    if all(step.ok for step in steps):
-        judgement = accepted.judgement
-        return Verification(ref, judgement.text, judgement.stale_since, tuple(steps))
-    return Verification(ref, Verdict.CORRUPT.value, None, tuple(steps))
+    return steps
 
 
 def _documents(

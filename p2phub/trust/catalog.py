@@ -66,7 +66,7 @@ from p2phub.trust.steps import (
     require_wanted,
     require_writable,
 )
-from p2phub.trust.verdict import Judgement, Verdict
+from p2phub.trust.verdict import Judgement, Verdict, moment
 from p2phub.trust.wants import Listing, WantedIndex, WantedPage, WantedRelease, Wants
 
 __all__ = ["Accepted", "PublisherState", "TrustedCatalog"]
@@ -272,9 +272,10 @@ class TrustedCatalog:
         digest = envelope.digest
         named_by = require_wanted(self._wants, digest, WantedRelease, asked, trail)
         # 3. It parses: every path is safe, every number within its limit.
-        with trail.step("parses as a release"):
+        with trail.step("parses as a release") as finding:
             known = self._recent.document(digest, Release)
             release = known or Release.from_payload(envelope.payload)
+            finding.detail = f"{len(release.files)} files, signed at {moment(release.created)}"
         # 4. It is of the publisher who listed it, and that one has not forked.
         publisher, want = require_own(release.publisher, named_by, trail)
         trail.subject = f"release {commit_id(digest)[:16]} of {publisher.short}/{release.name}"

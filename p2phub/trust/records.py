@@ -79,15 +79,17 @@ def read_head(record: bytes, trail: Trail, key: str | None = None) -> HeadRecord
     """The head in a record, wherever it came from; the steps taken are written to `trail`."""
     # 1. It is no larger than a record may be.
     size = len(record)
-    trail.require(size <= limits.MAX_HEAD, "small enough", f"{size} bytes", Verdict.CORRUPT)
+    detail = f"{size} bytes, {limits.MAX_HEAD} are allowed"
+    trail.require(size <= limits.MAX_HEAD, "small enough", detail, Verdict.CORRUPT)
     # 2. It is an envelope with a head in it.
     with trail.step("an envelope"):
         envelope = unpack(record, limits.MAX_HEAD)
         if envelope.type != Head.TYPE:
             raise MalformedError(f"it holds a {envelope.type}, not a head")
     # 3. The head parses, and every number in it is within its limit.
-    with trail.step("parses as a head"):
+    with trail.step("parses as a head") as finding:
         head = Head.from_payload(envelope.payload)
+        finding.detail = f"digest {envelope.digest.hex()}"
     publisher = PublisherId(head.publisher)
     # 4. It lies under its publisher's key.
     if key is not None:
@@ -96,14 +98,17 @@ def read_head(record: bytes, trail: Trail, key: str | None = None) -> HeadRecord
             key == belongs, "at its publisher's key", f"it is {belongs}'s", Verdict.UNTRUSTED_KEY
         )
     # 5. Its roots are a chain that begins with the publisher id.
-    with trail.step("the roots form a chain"):
+    with trail.step("the roots form a chain") as finding:
         envelopes = [unpack(data, limits.MAX_HEAD) for data in head.roots]
         if envelopes[0].digest != publisher.digest:
             raise UntrustedError(f"the first root is not that of {publisher}")
         chain = verify_chain(envelopes)
+        finding.detail = ", ".join(f"root {link.root.v} by {link.how}" for link in chain)
+        finding.detail += f"; the digest of root 1 is {publisher}"
     # 6. The delegation is signed by the newest root.
-    with trail.step("the root delegates"):
+    with trail.step("the root delegates") as finding:
         identity = verify_identity(chain, unpack(head.delegation, limits.MAX_HEAD))
+        finding.detail = _told(identity)
     # 7. The numbers that decide which head is newer are those of the documents.
     real = (identity.root.v, identity.delegation.version, head.seq)
     trail.require(
@@ -112,13 +117,21 @@ def read_head(record: bytes, trail: Trail, key: str | None = None) -> HeadRecord
     # 8. A release key has signed it.
     signers = require_signers(envelope, trail)
     release_keys = signers & identity.release_keys
-    trail.require(
-        bool(release_keys),
-        "signed by a release key",
-        f"{len(release_keys)} of {len(signers)} signers hold one",
-        Verdict.UNTRUSTED_KEY,
-    )
+    found = ", ".join(key.hex()[:16] for key in sorted(release_keys))
+    detail = f"{len(release_keys)} of {len(signers)} signers hold one{found and ': '}{found}"
+    trail.require(bool(release_keys), "signed by a release key", detail, Verdict.UNTRUSTED_KEY)
     return HeadRecord(envelope.only(release_keys), envelope.digest, head, identity)
+
+
+def _told(identity: Identity) -> str:
+    """Whom the newest root lets sign, in words."""
+    root, delegation = identity.root, identity.delegation
+    keys = ", ".join(made.key.hex()[:16] for made in delegation.keys)
+    return (
+        f"{root.keys.threshold} of {len(root.keys.keys)} keys of root {root.v} signed delegation"
+        f" {delegation.version}: {delegation.threshold} of {len(delegation.keys)} release keys"
+        f" ({keys})"
+    )
 
 
 def newer(first: HeadRecord, second: HeadRecord) -> bool:

@@ -132,10 +132,13 @@ class Trail:
         raise (kind or usual)(message, verdict=verdict, steps=self.steps, remedy=remedy or advice)
 
     @contextmanager
-    def step(self, name: str, detail: str = "") -> Iterator[None]:
-        """Step `name` is that the body raises no `UntrustedError`."""
+    def step(self, name: str) -> Iterator["Finding"]:
+        """Step `name` is that the body raises no `UntrustedError`. What it found can be told to the
+        `Finding`.
+        """
+        finding = Finding()
         try:
-            yield
+            yield finding
         except NewerVersionError as error:
             verdict = Verdict.CORRUPT
             self.refuse(name, error.message, verdict, NewerVersionRefusal, error.remedy)
@@ -143,7 +146,13 @@ class Trail:
             self.refuse(name, error.message, Verdict.CORRUPT, MalformedRefusal, error.remedy)
         except UntrustedError as error:
             self.refuse(name, error.message, verdict_of(error), remedy=error.remedy)
-        self.passed(name, detail)
+        self.passed(name, finding.detail)
+
+
+class Finding:
+    """What a step saw, in words, as far as it has come."""
+
+    detail = ""
 
 
 def verdict_of(error: UntrustedError) -> Verdict:

@@ -78,12 +78,13 @@ def require_release_keys(
             objections[key] = "" if known.good else known.objection
             revoked += not known.good
     counted = frozenset(key for key, why in objections.items() if not why)
+    good = ", ".join(key.hex()[:16] for key in sorted(counted))
     others = [f"; {key.hex()[:16]} {why}" for key, why in objections.items() if why]
     enough_once = revoked and len(counted) + revoked >= needed
     trail.require(
         len(counted) >= needed,
         "signed by release keys in force",
-        f"{len(counted)} of {needed} needed{''.join(others)}",
+        f"{len(counted)} of {needed} needed{good and ': '}{good}{''.join(others)}",
         Verdict.REVOKED if enough_once else Verdict.UNTRUSTED_KEY,
     )
     return counted

@@ -22,8 +22,10 @@ def open_envelope(data: bytes, trail: Trail) -> Envelope:
     with trail.step("an envelope"):
         type = claimed_type(data)
     require_size(data, LIMITS[type], trail)
-    with trail.step("well-formed"):
-        return unpack(data)
+    with trail.step("well-formed") as finding:
+        envelope = unpack(data)
+        finding.detail = f"digest {envelope.digest.hex()}"
+    return envelope
 
 
 def require_size(data: bytes, limit: int, trail: Trail) -> None:

@@ -83,8 +83,8 @@ def test_a_branch_leaves_the_trail_it_came_from_alone():
 
 def test_parsing_that_succeeds_is_a_step():
     trail = Trail("this head")
-    with trail.step("parses", "a head"):
-        pass
+    with trail.step("parses") as finding:
+        finding.detail = "a head"
     assert trail.steps == (Step("parses", True, "a head"),)
 
 

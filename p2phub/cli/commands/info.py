@@ -1,10 +1,9 @@
 """What is known about a release: who signed it, what its card says, how much of it is here."""
 
 import argparse
-import time
 from typing import Any
 
-from p2phub.cli.output import size
+from p2phub.cli.output import moment, size
 from p2phub.cli.session import Session
 
 _NAMES = {
@@ -47,6 +46,6 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _readable(answer: Any) -> dict[str, Any]:
-    created = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(answer["created"]))
+    created = moment(answer["created"])
     refs = [f"{each['name']} {each['commit']}" for each in answer["refs"]]
     return {**answer, "created": created, "bytes": size(answer["bytes"]), "refs": refs}
