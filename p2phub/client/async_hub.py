@@ -20,7 +20,6 @@ from p2phub.client.results import (
     Hit,
     Identity,
     PeerInfo,
-    Pin,
     Published,
     Removed,
     RepoInfo,
@@ -29,11 +28,12 @@ from p2phub.client.results import (
     Verification,
 )
 from p2phub.client.running import home_folder
+from p2phub.client.trust_methods import AsyncTrustMethods
 
 T = TypeVar("T")
 
 
-class AsyncHub:
+class AsyncHub(AsyncTrustMethods):
     """Like `Hub`, whose methods tell arguments, results and errors; every one is awaited here.
 
     `async with AsyncHub() as hub:` closes it, and stops a node that was started for it. Cancelling
@@ -191,18 +191,6 @@ class AsyncHub:
     async def remove(self, reference: str) -> Removed:
         """Drop a release from the node's disk. Raises `NotFoundError`."""
         return await self._run(calls.remove(reference))
-
-    async def trust_list(self) -> list[Pin]:
-        """Which alias names which publisher."""
-        return await self._run(calls.trust_list())
-
-    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
-        """Pin `alias` to a publisher. Raises `AliasTakenError` if it names another."""
-        return await self._run(calls.trust_add(alias, publisher_id))
-
-    async def trust_remove(self, alias: str) -> Pin:
-        """Forget an alias. Raises `NotFoundError`."""
-        return await self._run(calls.trust_remove(alias))
 
     async def status(self) -> Status:
         """What the node is doing now."""

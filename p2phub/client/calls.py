@@ -31,6 +31,15 @@ from p2phub.client.results import (
     read,
     read_list,
 )
+from p2phub.trust_results import (
+    Candidate,
+    DomainLook,
+    DomainSays,
+    Imported,
+    RuleSet,
+    Trusted,
+    TrustList,
+)
 
 T = TypeVar("T")
 Answer = Mapping[str, Any]
@@ -168,8 +177,8 @@ def remove(reference: str) -> Call[Removed]:
     return Call("rm", _one(Removed), body={"reference": reference})
 
 
-def trust_list() -> Call[list[Pin]]:
-    return Call("trust", _many("pins", Pin))
+def trust_list() -> Call[list[Trusted]]:
+    return Call("trust", _many("pins", Trusted))
 
 
 def trust_add(alias: str, publisher_id: str) -> Call[Pin]:
@@ -178,6 +187,34 @@ def trust_add(alias: str, publisher_id: str) -> Call[Pin]:
 
 def trust_remove(alias: str) -> Call[Pin]:
     return Call("trust/rm", _one(Pin), body={"alias": alias})
+
+
+def trust_policy(
+    publisher: str, policy: str | None = None, stale: str | None = None
+) -> Call[RuleSet]:
+    body = {"publisher": publisher} | _given(policy=policy, stale=stale)
+    return Call("trust/policy", _one(RuleSet), body=body)
+
+
+def trust_export() -> Call[TrustList]:
+    return Call("trust/export", _one(TrustList))
+
+
+def trust_import(text: str, *, confirmed: bool = False) -> Call[Imported]:
+    return Call("trust/import", _one(Imported), body={"text": text, "confirmed": confirmed})
+
+
+def trust_candidates(alias: str) -> Call[list[Candidate]]:
+    return Call("trust/candidates", _many("candidates", Candidate), query={"alias": alias})
+
+
+def trust_check(publisher: str | None = None) -> Call[list[DomainLook]]:
+    body = _given(publisher=publisher)
+    return Call("trust/check", _many("looks", DomainLook), body=body)
+
+
+def trust_domain(domain: str) -> Call[DomainSays]:
+    return Call("trust/domain", _one(DomainSays), body={"domain": domain})
 
 
 def _absolute(path: Path) -> Path:

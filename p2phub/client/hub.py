@@ -18,7 +18,6 @@ from p2phub.client.results import (
     Hit,
     Identity,
     PeerInfo,
-    Pin,
     Progress,
     Published,
     Removed,
@@ -29,13 +28,14 @@ from p2phub.client.results import (
     read,
 )
 from p2phub.client.running import home_folder
+from p2phub.client.trust_methods import TrustMethods
 
 T = TypeVar("T")
 OnProgress = Callable[[Progress], None]
 log = logging.getLogger("p2phub")
 
 
-class Hub:
+class Hub(TrustMethods):
     """A hub for models: the node that runs on this machine, or one of its own.
 
     The first call looks for the node that runs for `home`. If none does, a node is started as a
@@ -282,18 +282,6 @@ class Hub:
     def remove(self, reference: str) -> Removed:
         """Drop a release from the node's disk; tells the bytes freed. Raises `NotFoundError`."""
         return self._run(calls.remove(reference))
-
-    def trust_list(self) -> list[Pin]:
-        """Which alias names which publisher."""
-        return self._run(calls.trust_list())
-
-    def trust_add(self, alias: str, publisher_id: str) -> Pin:
-        """Pin `alias` to a publisher. Raises `AliasTakenError` if it names another."""
-        return self._run(calls.trust_add(alias, publisher_id))
-
-    def trust_remove(self, alias: str) -> Pin:
-        """Forget an alias. Raises `NotFoundError`."""
-        return self._run(calls.trust_remove(alias))
 
     def status(self) -> Status:
         """What the node is doing now."""

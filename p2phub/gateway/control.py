@@ -16,7 +16,8 @@ from p2phub.errors import RefusedError, TooSlowError, UsageError
 from p2phub.gateway.answers import Stream
 from p2phub.gateway.guard import Gate
 from p2phub.gateway.openapi import BYTES, document
-from p2phub.gateway.operations import OPERATIONS, Operation
+from p2phub.gateway.operation import Operation
+from p2phub.gateway.operations import OPERATIONS
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.shapes import from_json, from_query
 from p2phub.node.values import Event, Json, Report, as_json

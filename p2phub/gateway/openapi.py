@@ -9,7 +9,8 @@ the annotations and field sentences of the dataclasses.
 
 from typing import Any, Final
 
-from p2phub.gateway.operations import EVENTS, OPERATIONS, Operation
+from p2phub.gateway.operation import Operation
+from p2phub.gateway.operations import EVENTS, OPERATIONS
 from p2phub.gateway.shapes import nested, schema_of
 
 OTHERS: Final = {

@@ -9,12 +9,13 @@ state or keeps the machine busy is not for every page that a browser has open.
 {'GET'}
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from p2phub.errors import UsageError
+from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.trust_operations import TRUST
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileDone,
@@ -23,7 +24,6 @@ from p2phub.node.values import (
     Hit,
     Identity,
     PeerInfo,
-    Pin,
     Planned,
     Progress,
     Published,
@@ -43,7 +43,6 @@ from p2phub.node.values import (
     Warned,
 )
 
-PREFIX: Final = "/control/v1/"
 EVENTS: Final = (
     Resolved,
     Planned,
@@ -54,12 +53,6 @@ EVENTS: Final = (
     Verifying,
     ReleaseWithdrawn,
 )
-_ID: Final = "a" * 52
-
-
-@dataclass(frozen=True, slots=True)
-class Nothing:
-    """A call without arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,39 +77,6 @@ class Dial:
 
     address: str
     """A full multiaddr, `/p2p/<peer id>` included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unpin:
-    """An alias to forget."""
-
-    alias: str
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One thing that can be asked of a node."""
-
-    name: str
-    """The path below `/control/v1/`."""
-    summary: str
-    takes: type
-    """The dataclass of the request: a query string for GET, a JSON body for POST."""
-    gives: type
-    """The dataclass of the answer, or of each item of it; `bytes` where it is just that."""
-    call: Callable[[NodeApi, Any, Report], Awaitable[Any]]
-    under: str = ""
-    """The key that holds the list, where the answer is one."""
-    method: str = "POST"
-    open: bool = False
-    """Whether anyone on loopback may ask without a token."""
-    streams: bool = False
-    """Whether the answer is lines of JSON: events, then one `done` or one `error`."""
-    example: Mapping[str, object] = field(default_factory=dict)
-
-    @property
-    def path(self) -> str:
-        return PREFIX + self.name
 
 
 async def _identity(node: NodeApi, _: Nothing, report: Report) -> Identity:
@@ -289,29 +249,5 @@ OPERATIONS: Final = (
         lambda node, request, report: node.remove(request.reference),
         example={"reference": "lab/minilm@0123456789abcdef"},
     ),
-    Operation(
-        "trust",
-        "Which alias names which publisher on this machine",
-        Nothing,
-        Pin,
-        lambda node, request, report: node.trust_list(),
-        under="pins",
-        method="GET",
-    ),
-    Operation(
-        "trust/add",
-        "Pin an alias to a publisher",
-        Pin,
-        Pin,
-        lambda node, request, report: node.trust_add(request.alias, request.publisher_id),
-        example={"alias": "lab", "publisher_id": _ID},
-    ),
-    Operation(
-        "trust/rm",
-        "Forget an alias",
-        Unpin,
-        Pin,
-        lambda node, request, report: node.trust_remove(request.alias),
-        example={"alias": "lab"},
-    ),
+    *TRUST,
 )

@@ -26,6 +26,37 @@ from p2phub.node.values import (
     Status,
     Verification,
 )
+from p2phub.trust_results import (
+    Candidate,
+    DomainLook,
+    DomainSays,
+    Imported,
+    RuleSet,
+    Trusted,
+    TrustList,
+)
+
+
+class TrustApi(Protocol):
+    """Whom a node trusts."""
+
+    async def list(self) -> Sequence[Trusted]: ...
+
+    async def add(self, alias: str, publisher_id: str) -> Pin: ...
+
+    async def remove(self, alias: str) -> Pin: ...
+
+    async def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet: ...
+
+    async def export_list(self) -> TrustList: ...
+
+    async def import_list(self, text: str, *, confirmed: bool) -> Imported: ...
+
+    async def candidates(self, alias: str) -> Sequence[Candidate]: ...
+
+    async def check(self, who: str | None) -> Sequence[DomainLook]: ...
+
+    async def domain(self, domain: str) -> DomainSays: ...
 
 
 class NodeApi(Protocol):
@@ -68,8 +99,5 @@ class NodeApi(Protocol):
 
     async def remove(self, reference: str) -> Removed: ...
 
-    async def trust_list(self) -> Sequence[Pin]: ...
-
-    async def trust_add(self, alias: str, publisher_id: str) -> Pin: ...
-
-    async def trust_remove(self, alias: str) -> Pin: ...
+    @property
+    def trust(self) -> TrustApi: ...

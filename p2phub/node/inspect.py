@@ -30,7 +30,6 @@ from p2phub.node.values import (
     FileRow,
     Here,
     Hit,
-    Pin,
     RefInfo,
     RepoInfo,
     RepoRow,
@@ -66,11 +65,6 @@ class Inspector:
         if own is None:
             return None, None
         return str(own), self._store.documents.aliases().alias_of(own)
-
-    def trust_list(self) -> tuple[Pin, ...]:
-        """Every pinned alias, in the order of the names."""
-        pins = self._store.documents.aliases().pins
-        return tuple(Pin(alias, str(pins[alias])) for alias in sorted(pins))
 
     # ------------------------------------------------------------ what
 

@@ -31,11 +31,12 @@ from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
+from p2phub.node.domains import Domains
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.library import Library, head_record
 from p2phub.node.neighbours import Neighbours
-from p2phub.node.offline import TrustEditor, knowledge_of, layout_of
+from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
@@ -45,12 +46,12 @@ from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
 from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.traffic import Meter, Traffic
+from p2phub.node.trust import Trust
 from p2phub.node.values import (
     FileRow,
     Hit,
     Identity,
     PeerInfo,
-    Pin,
     Published,
     PublishRequest,
     Pulled,
@@ -111,6 +112,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                 neighbours=Neighbours(network, network, greeter.source),
                 acquaintances=Acquaintances(network, network.remote_host),
                 web_seeds=_web_seeds(config, paces.down),
+                domains=Domains(store, knowledge, unix_time, enabled=config.trust.check_domains),
                 announcer=announcer,
                 withdrawals=Withdrawals(store, knowledge, announcer.forget),
                 traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
@@ -184,6 +186,7 @@ def _background(
     return (
         services.announcer.run,
         services.traffic.paces.obey_schedule,
+        services.domains.run,
         partial(housekeeping.announce_what_is_here, services),
         partial(housekeeping.look_for_withdrawn, services),
         partial(housekeeping.hash_in_background, services),
@@ -211,7 +214,7 @@ class Node:
     def __init__(self, services: Services, network: Libp2pNetwork) -> None:
         self._services, self._network = services, network
         self._inspector = Inspector(services.store, services.knowledge)
-        self._trust = TrustEditor(services.store)
+        self.trust = Trust(services)
         self._started = trio.current_time()
 
     @property
@@ -306,15 +309,3 @@ class Node:
     async def remove(self, reference: str) -> Removed:
         """See `p2phub.node.remove`."""
         return await remove(self._services, reference)
-
-    async def trust_list(self) -> tuple[Pin, ...]:
-        """Every pinned alias."""
-        return await self._services.on_disk(self._inspector.trust_list)
-
-    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
-        """Pin an alias. Raises `AliasTakenError`, `UsageError`."""
-        return await self._services.on_disk(self._trust.add, alias, publisher_id)
-
-    async def trust_remove(self, alias: str) -> Pin:
-        """Unpin an alias. Raises `NotFoundError`."""
-        return await self._services.on_disk(self._trust.remove, alias)

@@ -10,24 +10,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2phub.config import Config
-from p2phub.formats.ids import PublisherId
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
-from p2phub.node.rules import rule_of
-from p2phub.node.values import Identity, Pin
+from p2phub.node.rules import default_rule, rule_of
+from p2phub.node.trust_editor import TrustEditor
+from p2phub.node.trust_view import export_list, trust_list
+from p2phub.node.values import Identity
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
+from p2phub.trust.policy import Rule
+from p2phub.trust_results import Trusted, TrustList
 
 
 class Offline(Inspector):
     """What can be asked of a store that no node runs on."""
 
-    def __init__(self, store: Store, knowledge: Knowledge, keyring: Keyring) -> None:
+    def __init__(
+        self, store: Store, knowledge: Knowledge, keyring: Keyring, everybody: Rule
+    ) -> None:
         super().__init__(store, knowledge)
-        self._keyring = keyring
+        self._keyring, self._everybody = keyring, everybody
+
+    def trust_list(self) -> tuple[Trusted, ...]:
+        """Every pinned alias, and everybody who has a rule of their own."""
+        return trust_list(self._store, self._knowledge, self._everybody, int(time.time()))
+
+    def export_list(self) -> TrustList:
+        """Every alias and every rule, for another machine."""
+        return export_list(self._store)
 
     @property
     def identity(self) -> Identity:
@@ -46,37 +59,16 @@ def open_offline(config: Config, home: Path) -> Iterator[Offline]:
     layout = layout_of(config, home)
     store = Store.open(layout, read_only=True)
     try:
-        yield Offline(store, knowledge_of(store, config), Keyring(layout))
+        yield Offline(store, knowledge_of(store, config), Keyring(layout), default_rule(config))
     finally:
         store.close()
 
 
-class TrustEditor:
-    """Pins and unpins aliases in an open store."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def add(self, alias: str, publisher_id: str) -> Pin:
-        """Pin an alias. Raises `UsageError`, `AliasTakenError` (names both ids)."""
-        publisher = PublisherId.parse(publisher_id)
-        self._store.documents.aliases().pin(alias, publisher)
-        self._store.documents.save_alias(alias, publisher, int(time.time()))
-        return Pin(alias, publisher_id)
-
-    def remove(self, alias: str) -> Pin:
-        """Unpin an alias. Raises `NotFoundError`."""
-        aliases = self._store.documents.aliases()
-        aliases.unpin(alias)
-        self._store.documents.drop_alias(alias)
-        return Pin(alias, str(aliases.pins[alias]))
-
-
 @contextmanager
 def edit_trust(config: Config, home: Path) -> Iterator[TrustEditor]:
-    """Hold the store for a change of aliases. Raises `StoreLockedError` while a node runs."""
+    """Hold the store, to change whom it trusts. Raises `StoreLockedError` while a node runs."""
     with Store.open(layout_of(config, home)) as store:
-        yield TrustEditor(store)
+        yield TrustEditor(store, default_rule(config))
 
 
 def layout_of(config: Config, home: Path) -> Layout:

@@ -54,6 +54,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
         path = await services.on_disk(_present, services, resolved, files, request.to)
     complete = len(files) == len(resolved.release.files)
     services.announcer.publisher(resolved.repo.publisher)
+    services.domains.pulled(resolved.repo.publisher)
     if complete:
         services.announcer.release(resolved.digest)
     services.hashing_waits.ring()

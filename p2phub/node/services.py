@@ -15,6 +15,7 @@ from p2phub.config import Config
 from p2phub.network.control_client import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
+from p2phub.node.domains import Domains
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.traffic import Traffic
@@ -118,6 +119,8 @@ class Services:
     acquaintances: Acquaintances
     """Which peers want or have what, as they say themselves."""
     web_seeds: WebSeeds
+    domains: Domains
+    """Looks at the domains that publishers claim."""
     announcer: Announcer
     withdrawals: Withdrawals
     """Tells whatever serves a release that it was taken back."""

@@ -9,12 +9,15 @@ would prove a fork. After a restore from an old backup, `saw_writer_seq` moves i
 network has seen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from p2phub.errors import AliasTakenError
 from p2phub.formats.ids import PublisherId, check_alias
-from p2phub.store.index import Index
+from p2phub.store.index import Index, Statements
 from p2phub.trust.aliases import Aliases
+
+INDEXES_AT_ONCE = 64
+"""Indexes that are held in memory while all are looked through."""
 
 
 class Documents:
@@ -78,6 +81,19 @@ class Documents:
             with statements.decoding():
                 return [PublisherId.parse(text) for (text,) in rows]
 
+    def newest_indexes(self) -> Iterator[tuple[PublisherId, bytes]]:
+        """Every publisher whose newest index is here, and that index as it was signed."""
+        after = ""
+        while True:
+            with self._index.read() as statements:
+                rows = statements.all("documents.newest_indexes", after, INDEXES_AT_ONCE)
+                with statements.decoding():
+                    found = [(PublisherId.parse(text), data) for text, data in rows]
+            yield from found
+            if len(found) < INDEXES_AT_ONCE:
+                return
+            after = str(found[-1][0])
+
     def _head(self, publisher: PublisherId) -> tuple[bytes, bytes, int] | None:
         with self._index.read() as statements:
             row = statements.one("documents.head", str(publisher))
@@ -94,13 +110,7 @@ class Documents:
         """Pin an alias. Raises `AliasTakenError` if it is pinned to somebody else."""
         check_alias(alias)
         with self._index.write() as statements:
-            row = statements.one("documents.alias", alias)
-            if row is not None and row[0] != str(publisher):
-                raise AliasTakenError(
-                    f"the alias {alias} is pinned to {row[0]}, not to {publisher}",
-                    remedy=f"choose another alias, or run `p2phub trust rm {alias}` first",
-                )
-            statements.run("documents.save_alias", alias, str(publisher), now)
+            pin(statements, alias, publisher, now)
 
     def drop_alias(self, alias: str) -> bool:
         """Unpin an alias; whether there was one."""
@@ -144,3 +154,14 @@ class Documents:
             statements.run("documents.set_own", str(publisher), delegation)
             statements.run("documents.drop_own_roots")
             statements.many("documents.add_own_root", enumerate(roots))
+
+
+def pin(statements: Statements, alias: str, publisher: PublisherId, now: int) -> None:
+    """Pin an alias in a transaction that is going on. Raises `AliasTakenError`."""
+    row = statements.one("documents.alias", alias)
+    if row is not None and row[0] != str(publisher):
+        raise AliasTakenError(
+            f"the alias {alias} is pinned to {row[0]}, not to {publisher}",
+            remedy=f"choose another alias, or run `p2phub trust rm {alias}` first",
+        )
+    statements.run("documents.save_alias", alias, str(publisher), now)

@@ -4,8 +4,12 @@ Who has none is met as `[trust]` in node.toml says. What a rule means is `p2phub
 business, and who may change one that of the node and of the command line.
 """
 
+from collections.abc import Iterable
+
 from p2phub.formats.ids import PublisherId
+from p2phub.store.documents import pin
 from p2phub.store.index import Index
+from p2phub.trust.lab_list import Entry
 from p2phub.trust.policy import Rule, check_policy, check_stale
 
 
@@ -38,6 +42,19 @@ class Rules:
         """Meet a publisher like everybody again; whether it had a rule of its own."""
         with self._index.write() as statements:
             return statements.run("rules.drop", str(publisher)) > 0
+
+    def adopt(self, entries: Iterable[Entry], now: int) -> None:
+        """Pin the aliases and lay down the rules of a list: all of them or none.
+
+        Raises `AliasTakenError` if an alias was pinned to somebody else meanwhile.
+        """
+        with self._index.write() as statements:
+            for entry in entries:
+                if entry.alias is not None:
+                    pin(statements, entry.alias, entry.publisher, now)
+                if entry.rule is not None:
+                    row = (str(entry.publisher), entry.rule.policy, entry.rule.stale)
+                    statements.run("rules.set", *row)
 
 
 def _rule(policy: str, stale: str) -> Rule:

@@ -19,7 +19,6 @@ from p2phub.node.values import (
     Hit,
     Identity,
     PeerInfo,
-    Pin,
     Planned,
     Progress,
     Published,
@@ -39,6 +38,7 @@ from p2phub.node.values import (
     Verification,
     Verifying,
 )
+from p2phub.testing.trusting import FakeTrust
 
 PUBLISHER = "b" * 52
 PEER = "12D3KooWFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake"
@@ -77,6 +77,7 @@ class FakeNode:
         """The same, for a test in another thread."""
         self.pins = {"lab": PUBLISHER}
         self.verdict = "verified"
+        self.trust = FakeTrust(self._ask, self.pins)
 
     async def _ask(self, request: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -185,21 +186,8 @@ class FakeNode:
         await self._work(reference, report)
         self._known(reference or REF)
         good = self.verdict == "verified"
-        said = "1 file" if good else "model.safetensors: piece 0 is wrong"
-        step = StepTaken("files", good, said, 1)
-        found = Verification(
-            f"{REF}@main",
-            self.verdict,
-            None,
-            (step,),
-            publisher_id=PUBLISHER,
-            commit=COMMIT,
-            signed_by=("ab" * 32,),
-            created=1_700_000_000,
-            heard=1_700_000_100,
-            fresh_until=1_700_000_200,
-        )
-        return (found,)
+        step = StepTaken("files", good, "1 file" if good else "model.safetensors: piece 0 is wrong")
+        return (Verification(f"{REF}@main", self.verdict, None, (step,)),)
 
     async def watch(self, report: Report) -> None:
         await self._work("watch", report)
@@ -208,21 +196,6 @@ class FakeNode:
         await self._ask(reference)
         self._known(reference)
         return Removed(reference, SIZE)
-
-    async def trust_list(self) -> Sequence[Pin]:
-        await self._ask("trust")
-        return [Pin(alias, publisher) for alias, publisher in sorted(self.pins.items())]
-
-    async def trust_add(self, alias: str, publisher_id: str) -> Pin:
-        await self._ask((alias, publisher_id))
-        self.pins[alias] = publisher_id
-        return Pin(alias, publisher_id)
-
-    async def trust_remove(self, alias: str) -> Pin:
-        await self._ask(alias)
-        if alias not in self.pins:
-            raise NotFoundError(f'no publisher is pinned as "{alias}"')
-        return Pin(alias, self.pins.pop(alias))
 
 
 def failing(error: P2PHubError) -> FakeNode:

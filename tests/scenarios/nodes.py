@@ -54,7 +54,7 @@ async def consumer(
 ) -> AsyncIterator[Node]:
     """A node that calls `publisher` lab and has met `knows`."""
     async with node(home, knows, **more) as running:
-        await running.trust_add("lab", str(publisher))
+        await running.trust.add("lab", str(publisher))
         yield running
 
 

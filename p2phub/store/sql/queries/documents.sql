@@ -61,3 +61,8 @@ INSERT INTO own_roots (position, root) VALUES (?, ?);
 
 -- name: own_roots
 SELECT root FROM own_roots ORDER BY position;
+
+-- name: newest_indexes
+SELECT heads.publisher, documents.data FROM heads
+JOIN documents ON documents.digest = heads.index_digest
+WHERE heads.publisher > ? ORDER BY heads.publisher LIMIT ?;

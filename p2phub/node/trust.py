@@ -1,0 +1,73 @@
+"""Whom a running node trusts: what people ask and change while it runs, on the store's threads."""
+
+from p2phub.node.claims import candidates, resolve_publisher
+from p2phub.node.rules import default_rule
+from p2phub.node.services import Services
+from p2phub.node.trust_editor import TrustEditor
+from p2phub.node.trust_view import export_list, trust_list
+from p2phub.node.values import Pin
+from p2phub.trust_results import (
+    Candidate,
+    DomainLook,
+    DomainSays,
+    Imported,
+    RuleSet,
+    Trusted,
+    TrustList,
+)
+
+
+class Trust:
+    """The trust of one node. Every method may be called from any trio task of its run."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._everybody = default_rule(services.config)
+        self._editor = TrustEditor(services.store, self._everybody, services.now)
+
+    async def list(self) -> tuple[Trusted, ...]:
+        """Every pinned alias, and everybody who has a rule of their own."""
+        services = self._services
+        return await services.on_disk(
+            trust_list, services.store, services.knowledge, self._everybody, services.now()
+        )
+
+    async def add(self, alias: str, publisher_id: str) -> Pin:
+        """Pin an alias. Raises `AliasTakenError`, `UsageError`."""
+        return await self._services.on_disk(self._editor.add, alias, publisher_id)
+
+    async def remove(self, alias: str) -> Pin:
+        """Unpin an alias. Raises `NotFoundError`."""
+        return await self._services.on_disk(self._editor.remove, alias)
+
+    async def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet:
+        """Lay down a rule for an alias or an id. Raises `NotFoundError`, `UsageError`."""
+        return await self._services.on_disk(self._editor.set_policy, who, policy, stale)
+
+    async def export_list(self) -> TrustList:
+        """Every alias and every rule, for another machine."""
+        return await self._services.on_disk(export_list, self._services.store)
+
+    async def import_list(self, text: str, *, confirmed: bool) -> Imported:
+        """What a list adds; done only if a person confirmed it. Raises `UsageError`."""
+        return await self._services.on_disk(self._editor.import_list, text, confirmed=confirmed)
+
+    async def candidates(self, alias: str) -> tuple[Candidate, ...]:
+        """Who says of themselves that they are called `alias`; nobody if it is pinned."""
+        store = self._services.store
+        if alias in (await self._services.on_disk(store.documents.aliases)).pins:
+            return ()
+        return await self._services.on_disk(candidates, store, alias)
+
+    async def check(self, who: str | None) -> tuple[DomainLook, ...]:
+        """Ask the domains of an alias, of an id, or of every alias. Raises `NotFoundError`."""
+        services = self._services
+        if who is not None:
+            publisher = await services.on_disk(resolve_publisher, services.store, who)
+            return (await services.domains.look(publisher),)
+        pins = (await services.on_disk(services.store.documents.aliases)).pins
+        return tuple([await services.domains.look(each) for each in dict.fromkeys(pins.values())])
+
+    async def domain(self, domain: str) -> DomainSays:
+        """Whom a domain names. Raises `UsageError`, `RemoteError`."""
+        return await self._services.domains.says(domain)

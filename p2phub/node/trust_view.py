@@ -1,0 +1,83 @@
+"""Whom this machine trusts, and what it knows of them: what `trust ls` and `trust export` tell."""
+
+from p2phub.errors import UntrustedError
+from p2phub.formats.ids import PublisherId
+from p2phub.node.claims import claims_of
+from p2phub.node.knowledge import Knowledge
+from p2phub.store.store import Store
+from p2phub.trust.catalog import PublisherState
+from p2phub.trust.lab_list import Entry, write_list
+from p2phub.trust.policy import Rule
+from p2phub.trust_results import Trusted, TrustList
+
+
+def trust_list(
+    store: Store, knowledge: Knowledge, everybody: Rule, now: int
+) -> tuple[Trusted, ...]:
+    """Every pinned alias in the order of the names, then who has a rule and no name.
+
+    `everybody`: the rule for those who have none of their own. `now`: unix seconds.
+    """
+    rules = store.rules.all()
+    return tuple(
+        _row(store, knowledge, alias, publisher, rules.get(publisher), everybody, now)
+        for alias, publisher in _named(store)
+    )
+
+
+def export_list(store: Store) -> TrustList:
+    """Every alias and every rule, for another machine."""
+    rules = store.rules.all()
+    entries = [
+        Entry(publisher, alias or None, rules.get(publisher)) for alias, publisher in _named(store)
+    ]
+    return TrustList(write_list(entries), len(entries))
+
+
+def _named(store: Store) -> list[tuple[str, PublisherId]]:
+    pins = store.documents.aliases().pins
+    nameless = sorted(set(store.rules.all()) - set(pins.values()))
+    return [*sorted(pins.items()), *(("", publisher) for publisher in nameless)]
+
+
+def _row(
+    store: Store,
+    knowledge: Knowledge,
+    alias: str,
+    publisher: PublisherId,
+    own: Rule | None,
+    everybody: Rule,
+    now: int,
+) -> Trusted:
+    state, damage = _state(knowledge, publisher)
+    rule, claims = own or everybody, claims_of(store, knowledge, publisher)
+    root_v, delegation_version, seq = state.order if state is not None else (0, 0, 0)
+    fresh_until = state.fresh_until if state is not None else None
+    is_stale = fresh_until is not None and fresh_until < now
+    return Trusted(
+        alias=alias,
+        publisher_id=str(publisher),
+        policy=rule.policy,
+        stale=rule.stale,
+        own_rule=own is not None,
+        root_v=root_v,
+        delegation_version=delegation_version,
+        seq=seq,
+        seen=store.documents.head_seen(publisher),
+        stale_since=fresh_until if is_stale else None,
+        forked=state.forked if state is not None else "",
+        fork=tuple(digest.hex() for digest in state.fork) if state is not None else (),
+        damage=damage,
+        name=claims.name,
+        domain=claims.domain,
+        domain_result=claims.domain_result,
+        domain_checked=claims.domain_checked,
+        domain_proved=claims.domain_proved,
+    )
+
+
+def _state(knowledge: Knowledge, publisher: PublisherId) -> tuple[PublisherState | None, str]:
+    try:
+        return knowledge.state(publisher), ""
+    except UntrustedError as error:
+        return None, error.message
