@@ -67,6 +67,21 @@ class Papers:
     def envelopes(self) -> tuple[Envelope, ...]:
         return (*self.roots, self.delegation)
 
+    def head(self, index: bytes, seq: int, not_after: int) -> Head:
+        """A head with these papers for the index with that digest; `not_after`: unix seconds, 0 for
+        never.
+        """
+        return Head(
+            publisher=self.publisher.digest,
+            index=index,
+            root_v=len(self.roots),
+            delegation_version=self.identity.delegation.version,
+            seq=seq,
+            not_after=not_after,
+            roots=tuple(root.pack() for root in self.roots),
+            delegation=self.delegation.pack(),
+        )
+
 
 def _who_count(before: Root | None, root: Root) -> frozenset[bytes]:
     """The keys whose signatures on `root` mean something."""

@@ -16,7 +16,7 @@ from p2phub.formats.notices import (
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.trust import changes
 from p2phub.trust.envelope import sign
-from p2phub.trust.identity import Comparison, compare, verify_chain, verify_identity
+from p2phub.trust.identity import Comparison, compare, verify_chain
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import Papers, find_papers
 
@@ -347,40 +347,3 @@ def test_a_reason_is_one_short_line():
     for wrong in ("", "  ", "x" * (limits.MAX_REASON + 1), "a\nb", "a\x1b[2J", "\u202eb"):
         with pytest.raises(UsageError):
             changes.check_reason(wrong)
-
-
-# ---------------------------------------------------------------- papers
-
-
-def test_papers_are_found_in_any_order_and_with_those_of_strangers_among_them():
-    papers = rotated(rotated(make(THREE), 2, THREE), 3, THREE)
-    other = make(release=("other",))
-    mixed = [*reversed(papers.envelopes), *other.envelopes]
-    assert find_papers(mixed, papers.publisher).identity == papers.identity
-    assert find_papers(papers.envelopes).identity == papers.identity
-    with pytest.raises(UntrustedError):
-        find_papers(papers.envelopes[1:])
-
-
-def test_papers_of_two_publishers_need_a_name():
-    one, two = make(), make(THREE)
-    with pytest.raises(UntrustedError, match="2 publishers"):
-        find_papers([*one.envelopes, *two.envelopes])
-
-
-def test_papers_keep_no_signature_that_does_not_count():
-    papers = make()
-    stuffed = sign(papers.identity.root, [key("root 1"), key("eve")])
-    delegation = sign(papers.identity.delegation, [key("root 1"), key("eve")])
-    assert Papers.of([stuffed], delegation) == papers
-
-
-def test_a_newer_delegation_among_the_papers_wins_and_a_forged_one_does_not():
-    papers = make()
-    newer = signed(papers, changes.allow(papers.identity, ReleaseKey(key("b").public), now=NOW))
-    forged = sign(replace(newer.identity.delegation, version=9), [key("eve")])
-    found = find_papers([*papers.envelopes, newer.delegation, forged])
-    assert found.identity.delegation.version == 2
-    with pytest.raises(UntrustedError, match="no delegation"):
-        find_papers([*papers.roots, forged])
-    verify_identity(papers.identity.chain, papers.delegation)
