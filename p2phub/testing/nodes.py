@@ -186,8 +186,21 @@ class FakeNode:
         await self._work(reference, report)
         self._known(reference or REF)
         good = self.verdict == "verified"
-        step = StepTaken("files", good, "1 file" if good else "model.safetensors: piece 0 is wrong")
-        return (Verification(f"{REF}@main", self.verdict, None, (step,)),)
+        said = "1 file" if good else "model.safetensors: piece 0 is wrong"
+        step = StepTaken("files", good, said, 1)
+        found = Verification(
+            f"{REF}@main",
+            self.verdict,
+            None,
+            (step,),
+            publisher_id=PUBLISHER,
+            commit=COMMIT,
+            signed_by=("ab" * 32,),
+            created=1_700_000_000,
+            heard=1_700_000_100,
+            fresh_until=1_700_000_200,
+        )
+        return (found,)
 
     async def watch(self, report: Report) -> None:
         await self._work("watch", report)
