@@ -37,6 +37,7 @@ from p2phub.node.values import (
     Verification,
 )
 from p2phub.node.verify import verify_release
+from p2phub.node.withdrawals import judge
 from p2phub.store.repos import RepoRow as StoredRow
 from p2phub.store.search import Filters, Order
 from p2phub.store.store import Store
@@ -84,7 +85,7 @@ class Inspector:
         found = self._store.repos.search(
             query.text, filters, order=_ORDERS[query.sort], limit=query.limit
         )
-        verdicts = {hit.repo.publisher: self._standing(hit.repo.publisher) for hit in found}
+        standings = {hit.repo.publisher: self._standing(hit.repo.publisher) for hit in found}
         return tuple(
             Hit(
                 ref=self._name(hit.repo, hit.ref),
@@ -93,7 +94,7 @@ class Inspector:
                 license=hit.license or None,
                 library=hit.library or None,
                 bytes=hit.bytes,
-                verdict=verdicts[hit.repo.publisher].text,
+                verdict=self._verdict(hit.repo, hit.digest, standings[hit.repo.publisher]),
                 kind=hit.kind,
                 tags=hit.tags,
                 languages=hit.languages,
@@ -203,12 +204,25 @@ class Inspector:
             ref=self._name(row.repo, row.ref),
             commit=row.commit,
             kind=row.kind,
-            verdict=self._standing(row.repo.publisher).text,
+            verdict=self._verdict(row.repo, row.digest, self._standing(row.repo.publisher)),
             here="complete" if row.complete else "partial" if self._has_some(row) else "none",
             files=row.files,
             bytes=row.bytes,
             bytes_here=row.bytes_here,
         )
+
+    def _verdict(self, repo: RepoId, digest: bytes, standing: Judgement) -> str:
+        """What a release is worth today. Only of a publisher that took something back is every
+        release looked at; the others are worth what their publisher's head is.
+        """
+        if not standing.verdict.good or not self._knowledge.notices_digest(repo.publisher):
+            return standing.text
+        try:
+            judged = judge(self._knowledge, repo.publisher, repo.name, digest)
+        except UntrustedError as error:
+            return verdict_of(error).value
+        known = None if judged else self._knowledge.taken_back(repo.publisher, digest)
+        return judged or (standing.text if known is None else known.value)
 
     def _standing(self, publisher: PublisherId) -> Judgement:
         """What a publisher's newest head is worth today."""

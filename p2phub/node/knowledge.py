@@ -28,6 +28,7 @@ from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted, PublisherState, TrustedCatalog
 from p2phub.trust.envelope import Envelope, claimed_type, is_envelope, merge, sign, unpack
 from p2phub.trust.forks import prove
+from p2phub.trust.verdict import Verdict
 
 log = logging.getLogger(__name__)
 Kind = type[Head] | type[Index] | type[Page] | type[Release]
@@ -128,6 +129,17 @@ class Knowledge:
         """One digest over all those, to compare with a peer's; empty if there are none."""
         digests = self._store.seen.notice_digests(publisher)
         return sha256(b"".join(digests)) if digests else b""
+
+    def taken_back(self, publisher: PublisherId, digest: bytes) -> Verdict | None:
+        """What is known of a release by its digest alone, where its manifest is not here."""
+        with self._lock:
+            self._touch(publisher)
+            history = self._catalog.history(publisher)
+            if history is None:
+                return None
+            if history.notices.revoked_release(history.state.identity, digest, None) is not None:
+                return Verdict.REVOKED
+            return Verdict.WITHDRAWN if history.notices.withdrawn(digest) else None
 
     def take_proofs(self) -> tuple[bytes, ...]:
         """Proofs of forks that came to light here since this was asked last, packed."""
@@ -338,7 +350,7 @@ def _publisher_of(envelope: Envelope) -> bytes:
     """Whose document it is. Raises `MalformedError` for what no publisher signs."""
     kinds: tuple[type[Head | Index | Release], ...] = (Head, Index, Release)
     for kind in kinds:
-        if kind.TYPE == envelope.type:
+        if envelope.type == kind.TYPE:
             return kind.from_payload(envelope.payload).publisher
     raise MalformedError(f"no publisher signs a {envelope.type}")
 

@@ -104,14 +104,14 @@ class Notices:
         return min(found)[2] if found else None
 
     def revoked_release(
-        self, identity: Identity, digest: bytes, release: Release
+        self, identity: Identity, digest: bytes, release: Release | None
     ) -> Revocation | None:
-        """The revocation of this release, or of a file in it, that counts now."""
+        """The revocation of this release, or of a file in it if it is here, that counts now."""
         files: Collection[bytes] = ()
         for _, notice, revoked in self._in_force(identity):
             if isinstance(revoked, RevokedRelease) and revoked.release == digest:
                 return notice
-            if isinstance(revoked, RevokedFile):
+            if isinstance(revoked, RevokedFile) and release is not None:
                 files = files or {file.sha256 for file in release.files}
                 if revoked.sha256 in files:
                     return notice

@@ -2,7 +2,10 @@
 
 import pytest
 
+from p2phub.formats.digest import sha256
+from p2phub.formats.publisher import Index, Page
 from p2phub.node.inspect import Inspector
+from p2phub.node.values import SearchQuery
 from p2phub.testing.notices import revoke_release
 from p2phub.testing.publishers import CREATED, FakePublisher
 from p2phub.trust.catalog import TrustedCatalog
@@ -79,3 +82,30 @@ def test_what_the_rule_lets_through_keeps_its_verdict(shop):
     found = shop.verify(Rule("warn"))
     assert found.verdict == "corrupt"  # none of its files is here
     assert not found.ok
+
+
+def test_search_and_ls_say_what_was_taken_back(shop):
+    lab, home = shop.lab, shop.home
+    other = lab.publish("other", {"README.md": b"other"})
+    home.learn(lab, other)
+    elsewhere = lab.publish("elsewhere", {"README.md": b"not pulled"})
+    head, index, *pages, _ = elsewhere.packed
+    home.knowledge.learn_head(lab.publisher, head)
+    home.knowledge.learn(index, elsewhere.index.digest, Index)
+    for page in pages:
+        home.knowledge.learn(page, sha256(page), Page)
+    for made in (shop.made, other):
+        home.store.repos.pulling(made.release.digest, "main", 5)
+    look = Inspector(home.store, home.knowledge)
+    assert {hit.verdict for hit in look.search(SearchQuery())} == {"verified"}
+    for made in (shop.made, elsewhere):
+        home.knowledge.learn_notice(revoke_release(lab, made.release.digest).pack())
+    worth = {"demo": "revoked", "other": "verified", "elsewhere": "revoked"}
+    found = {name_in(hit.ref): hit.verdict for hit in look.search(SearchQuery())}
+    assert found == worth
+    rows = {name_in(row.ref): row.verdict for row in look.ls(None)}
+    assert rows == {name: worth[name] for name in ("demo", "other")}
+
+
+def name_in(ref):
+    return ref.partition("/")[2].partition("@")[0]
