@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from p2phub.config import Config
+from p2phub.errors import NotFoundError
+from p2phub.formats.ids import Reference
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.rules import default_rule, rule_of
 from p2phub.node.trust_editor import TrustEditor
 from p2phub.node.trust_view import export_list, trust_list
-from p2phub.node.values import Identity
+from p2phub.node.values import Identity, Report, Verification
+from p2phub.node.verify_oms import ModelCheck, ModelVerifier
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
@@ -48,6 +51,20 @@ class Offline(Inspector):
         seed = self._keyring.load("node")
         publisher, alias = self.own()
         return Identity(peer_id_of_seed(seed) if seed else "", publisher, alias)
+
+    def verify_model(self, asked: ModelCheck, report: Report = lambda event: None) -> Verification:
+        """Check a folder, or a release on this disk, against its model signature.
+
+        What is wrong is in the answer. Raises `NotFoundError` for what is neither, `UsageError` for
+        a key that is none.
+        """
+        verifier = ModelVerifier(self._store, self._knowledge, int(time.time()))
+        if Path(asked.target).is_dir():
+            return verifier.check_folder(asked, report)
+        if asked.target.startswith(("/", ".", "~")):
+            raise NotFoundError(f"there is no folder {asked.target}", remedy="check the path")
+        repo, digest, called = self._held(Reference.parse(asked.target))
+        return verifier.check_release(repo.publisher, digest, called, asked, report)
 
 
 @contextmanager

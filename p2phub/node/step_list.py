@@ -4,8 +4,8 @@ failed.
 >>> steps = StepList()
 >>> steps.passed("key", "one of those that count")
 >>> steps.failed("file", "config.json: other bytes were signed", Verdict.CORRUPT)
->>> steps.verdict.value, [step.ok for step in steps.taken]
-('corrupt', [True, False])
+>>> steps.verdict.value, [(step.number, step.ok) for step in steps.taken]
+('corrupt', [(1, True), (2, False)])
 """
 
 from typing import NoReturn
@@ -28,11 +28,11 @@ class StepList:
         self.verdict = Verdict.VERIFIED
 
     def passed(self, name: str, detail: str) -> None:
-        self.taken.append(StepTaken(name, True, detail))
+        self.taken.append(StepTaken(name, True, detail, len(self.taken) + 1))
 
     def failed(self, name: str, detail: str, verdict: Verdict) -> None:
         """Go on, and see what else is wrong."""
-        self.taken.append(StepTaken(name, False, detail))
+        self.taken.append(StepTaken(name, False, detail, len(self.taken) + 1))
         if self.verdict is Verdict.VERIFIED:
             self.verdict = verdict
 

@@ -121,6 +121,8 @@ class PublishRequest:
     seeds: tuple[str, ...] = ()
     """Web servers that have these files too, as `p2phub.protocol.seeds` writes them. Without any,
     those of the last release stay; `none` takes them away."""
+    oms: bool = False
+    """Add a `model.sig` about all the files: a signature of OpenSSF Model Signing."""
 
 
 @dataclass(frozen=True, slots=True)

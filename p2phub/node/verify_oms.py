@@ -35,7 +35,7 @@ from p2phub.store.digests import read_small
 from p2phub.store.store import Store
 from p2phub.trust.history import PublisherState
 from p2phub.trust.model_keys import from_pem, hint
-from p2phub.trust.model_signatures import check
+from p2phub.trust.model_signatures import Checked, check
 from p2phub.trust.refusals import verdict_of
 from p2phub.trust.verdict import Judgement, Verdict
 
@@ -93,7 +93,7 @@ class ModelVerifier:
             self._knowledge.expect(digest, publisher)
             accepted = self._knowledge.document(digest, Release)
         except UntrustedError as error:
-            step = StepTaken("release", False, error.message)
+            step = StepTaken("release", False, error.message, 1)
             return Verification(called, verdict_of(error).value, None, (step,))
         if accepted is None or not isinstance(accepted.document, Release):
             raise NotFoundError(
@@ -107,24 +107,33 @@ class ModelVerifier:
     ) -> Verification:
         """All the steps. `owner`: whose release the files are, if of one."""
         report(Verifying(source.called))
-        steps, stale_since, compared = StepList(), None, ""
+        steps, compared = StepList(), ""
+        state: PublisherState | None = None
+        signer: tuple[str, ...] = ()
         try:
             bundle, claimed = _read(source, asked, steps)
             keys, state = self._keys(asked, owner, claimed, steps)
-            statement = _signed(bundle, keys, steps)
+            signed = _signed(bundle, keys, steps)
+            statement, signer = signed.statement, (signed.key.hex(),)
             if state is not None:
-                stale_since = state.fresh_until
                 self._not_taken_back(state, statement, steps)
             here = compare(statement, source, asked.allowed, steps, report)
             if here < len(statement.files):
                 compared = f", {here} of {len(statement.files)} files"
         except Stopped:
             pass
-        if steps.verdict is not Verdict.VERIFIED:
-            return Verification(source.called, steps.verdict.value, None, tuple(steps.taken))
-        judged = Judgement.of((), stale_since, self._now)
-        verdict = judged.text + compared
-        return Verification(source.called, verdict, judged.stale_since, tuple(steps.taken))
+        fresh_until = state.fresh_until if state is not None else None
+        judged = Judgement.of((), fresh_until, self._now)
+        good = steps.verdict is Verdict.VERIFIED
+        return Verification(
+            source.called,
+            judged.text + compared if good else steps.verdict.value,
+            judged.stale_since if good else None,
+            tuple(steps.taken),
+            publisher_id=str(state.publisher) if state is not None else "",
+            signed_by=signer,
+            fresh_until=fresh_until,
+        )
 
     def _keys(
         self, asked: ModelCheck, owner: PublisherId | None, claimed: Statement, steps: StepList
@@ -206,11 +215,11 @@ def _read(source: SignedFiles, asked: ModelCheck, steps: StepList) -> tuple[Bund
     return bundle, statement
 
 
-def _signed(bundle: Bundle, keys: tuple[bytes, ...], steps: StepList) -> Statement:
+def _signed(bundle: Bundle, keys: tuple[bytes, ...], steps: StepList) -> Checked:
     try:
         checked = check(bundle, keys)
     except UntrustedError as error:
         steps.refuse("signature", error)
     steps.passed("key", f"{hint(checked.key)[:16]}… is one of those that count")
     steps.passed("signature", "it is that of the statement")
-    return checked.statement
+    return checked
