@@ -9,12 +9,16 @@ import argparse
 import getpass
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from p2phub.cli.output import Output
 from p2phub.cli.session import Session
 from p2phub.errors import NotFoundError, RefusedError, UsageError
 from p2phub.trust.hidden import SecretBytes, SecretText
+
+if TYPE_CHECKING:
+    from p2phub.store.keyring import Keyring
+    from p2phub.trust.secrets import RootSecret
 
 MAX_SECRET_FILE: Final = 8192
 """Bytes of a file with a passphrase or a phrase."""
@@ -87,6 +91,24 @@ def ask_phrase(session: Session, file: Path | None) -> SecretText:
         return SecretText(" ".join(line for line in lines if not line.startswith("#")))
     _require_terminal(session.output, "the recovery phrase", "--phrase-file")
     return _typed("Recovery phrase, 24 words: ")
+
+
+def ask_root(
+    session: Session, keyring: "Keyring", passphrase_file: Path | None, phrase_file: Path | None
+) -> "RootSecret":
+    """What makes the root keys: from a phrase if its file is given, else what is kept here, with
+    the passphrase if it is locked, else from the phrase that somebody types.
+
+    Raises as `ask_passphrase` and `ask_phrase`, `Keyring.root` and `Master.from_phrase`. Whether it
+    makes the keys of this publisher is for the caller to check.
+    """
+    from p2phub.trust.secrets import Master, RootSecret
+
+    if phrase_file is None:
+        kept = keyring.root(lambda: ask_passphrase(session, passphrase_file))
+        if kept is not None:
+            return kept
+    return RootSecret(Master.from_phrase(ask_phrase(session, phrase_file)))
 
 
 def confirm(session: Session, question: str) -> bool:

@@ -26,6 +26,7 @@ from p2phub.formats import limits
 from p2phub.formats.ids import PublisherId, check_alias
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.network.libp2p_identity import peer_id_of_seed
+from p2phub.node.backups import write_phrase
 from p2phub.store.backup import Backup, backup_text
 from p2phub.store.disk import Disk
 from p2phub.store.keyring import OMS, ROOT, Keyring
@@ -258,9 +259,3 @@ def _hand_over(master: Master, disk: Disk, places: _Places, wishes: Wishes) -> S
     if places.phrase is not None:
         write_phrase(disk, places.phrase, phrase)
     return None if passphrase is None else SecretText(passphrase)
-
-
-def write_phrase(disk: Disk, path: Path, phrase: SecretText) -> None:
-    """A new file with the recovery phrase. Raises `RefusedError` if there is a file."""
-    data = SecretBytes(phrase.encode() + b"\n")
-    write_new(disk, path, data, "give another file name with --phrase-file")

@@ -16,7 +16,7 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import KeySet
-from p2phub.node.backups import back_up
+from p2phub.node.backups import OwnSecrets
 from p2phub.node.initialise import Wishes, first_documents, initialise
 from p2phub.node.restore import restore
 from p2phub.store.backup import backup_text, read_backup
@@ -233,7 +233,7 @@ class TestBackUp:
     def written(self, home, path, root):
         layout = Layout.of(home)
         with Store.open(layout, read_only=True) as store:
-            return back_up(store, Keyring(layout), root, path, NOW + 1)
+            return OwnSecrets(store, Keyring(layout)).back_up(root, path, NOW + 1)
 
     @pytest.fixture
     def root(self, first):
@@ -259,7 +259,7 @@ class TestBackUp:
         assert written.keys == ("oms", "release")
 
     def test_the_phrase_of_another_publisher_makes_no_backup(self, first, tmp_path):
-        with pytest.raises(UntrustedError, match="not the recovery phrase"):
+        with pytest.raises(UntrustedError, match="not the secret of"):
             self.written(tmp_path / "first", tmp_path / "fresh", RootSecret(Master(bytes(32))))
         assert not (tmp_path / "fresh").exists()
 
