@@ -126,6 +126,7 @@ class AsyncHub(AsyncTrustMethods):
         in_place: bool = False,
         rehash: bool = False,
         seeds: Sequence[str] = (),
+        oms: bool = False,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a release and announce it. See `Hub.publish`."""
@@ -139,6 +140,7 @@ class AsyncHub(AsyncTrustMethods):
             in_place=in_place,
             rehash=rehash,
             seeds=seeds,
+            oms=oms,
         )
         return await self._run(call, progress)
 

@@ -108,6 +108,7 @@ def publish(
     in_place: bool = False,
     rehash: bool = False,
     seeds: Sequence[str] = (),
+    oms: bool = False,
 ) -> Call[Published]:
     options = _given(
         message=message or None,
@@ -117,6 +118,7 @@ def publish(
         in_place=in_place or None,
         rehash=rehash or None,
         seeds=seeds,
+        oms=oms or None,
     )
     body = {"folder": str(_absolute(ollama.resolve(folder))), "name": name} | options
     return Call("publish", _one(Published), body=body, streams=True)

@@ -185,6 +185,7 @@ class Hub(TrustMethods):
         in_place: bool = False,
         rehash: bool = False,
         seeds: Sequence[str] = (),
+        oms: bool = False,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a new release of the repo `name` and announce it.
@@ -203,6 +204,7 @@ class Hub(TrustMethods):
             seeds: web servers that have these files too, each the address of a folder or one
                 with `{path}`, `{name}`, `{publisher}` or `{content}` in it. Without any, those of
                 the last release stay; `["none"]` takes them away.
+            oms: add a `model.sig` about all the files: a signature of OpenSSF Model Signing.
             progress: called now and then with bytes done and in all.
 
         Raises `UsageError` (missing or empty folder, a path that must not reach a disk),
@@ -218,6 +220,7 @@ class Hub(TrustMethods):
             in_place=in_place,
             rehash=rehash,
             seeds=seeds,
+            oms=oms,
         )
         return self._run(call, progress)
 

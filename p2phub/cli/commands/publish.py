@@ -44,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " {path}, {name}, {publisher} or {content} in it; may be given several times. Without it"
         " the seeds of the last release stay; `none` takes them away",
     )
+    parser.add_argument(
+        "--oms",
+        action="store_true",
+        help="add model.sig, a signature of OpenSSF Model Signing about all the files",
+    )
     parser.add_argument("--sign-with", metavar="KEY", help="the name of the release key to use")
 
 
@@ -60,6 +65,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         in_place=arguments.in_place,
         rehash=arguments.rehash,
         seeds=arguments.seed,
+        oms=arguments.oms,
     )
     with session.node() as node:
         done = follow(node.events(call), session.output, "publishing")
