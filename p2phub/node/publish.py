@@ -6,7 +6,7 @@ refuses what a peer's would refuse. The row that names the new head is written l
 old release is what everybody sees, and a second `publish` finds the blobs already here."""
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2phub.errors import NoSourceError, UntrustedError, UsageError
 from p2phub.formats import limits
@@ -19,6 +19,7 @@ from p2phub.node.events import Report, Warned
 from p2phub.node.folder import files_in
 from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles, with_seeds
 from p2phub.node.listing import expect, list_release, release_of_main
+from p2phub.node.model_signature import with_model_signature
 from p2phub.node.own_history import base_of, parents_of_next
 from p2phub.node.own_index import adopt_identity
 from p2phub.node.resolve import bring_manifest, catch_up
@@ -118,6 +119,12 @@ def _sign_and_keep(
 ) -> tuple[bytes, Release]:
     base, request = base_of(services, author.publisher), draft.request
     main = release_of_main(services, author.publisher, base.entry(request.name))
+    if request.oms:
+        last = main[1] if main is not None else None
+        signed_files = with_model_signature(
+            services, author.publisher, request.name, draft.files, last, report
+        )
+        draft = replace(draft, files=signed_files)
     release = _release(services, author, draft, base.entry(request.name), main, report)
     if main is not None and (main[1].files, main[1].kind) == (release.files, release.kind):
         report(Warned(f"nothing changed since commit {commit_id(main[0])}"))
