@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2phub.trust.keys import SigningKey, seal, stretch, unseal, verify
+from p2phub.trust.keys import SigningKey, derive, seal, stretch, unseal, verify
 
 KEY = SigningKey(b"\x07" * 32)
 
@@ -90,3 +90,9 @@ def test_what_is_sealed_opens_with_the_same_key_nonce_and_context_only():
 @pytest.mark.parametrize("sealed", [b"", bytes(15), bytes(16)])
 def test_what_is_too_short_to_be_sealed_does_not_open(sealed):
     assert unseal(bytes(32), bytes(12), sealed, b"") is None
+
+
+def test_the_vector_of_rfc_5869_without_a_salt_comes_out():
+    assert derive(b"\x0b" * 22, b"").hex() == (
+        "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
+    )
