@@ -14,7 +14,7 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Final, NoReturn
@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "verify": "read every byte again and check it",
     "rm": "drop a release from this disk",
     "trust": "who may say what: aliases of publishers",
+    "key": "your own keys: who may publish in your name, and what was taken back",
 }
 
 
@@ -92,6 +93,11 @@ def _run(before: list[str], verb: str | None, after: list[str], output: Output) 
     if verb not in COMMANDS:
         raise UsageError(f'there is no command "{verb}"', remedy="See `p2phub --help`.")
     command = _load(verb)
+    if hasattr(command, "VERBS"):
+        verb, inner, after = _one_of(verb, command, after, options)
+        if inner is None:
+            return 0
+        command = inner
     parser = Parser(prog=f"p2phub {verb}", description=command.__doc__, allow_abbrev=False)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     command.add_arguments(parser)
@@ -116,23 +122,51 @@ def _split(words: list[str]) -> tuple[list[str], str | None, list[str]]:
     return words[:position], verb, words[position + 1 :]
 
 
+def _one_of(
+    verb: str, group: ModuleType, words: list[str], options: argparse.Namespace
+) -> tuple[str, ModuleType | None, list[str]]:
+    """Which command of a group is meant, its file and its words; no file if only help was wanted.
+
+    A group has `VERBS` (what each of its commands does) and `FOLDER` (where their files are).
+    """
+    before, inner, after = _split(words)
+    if inner is None:
+        parser = _table_of(f"p2phub {verb}", group.__doc__ or "", group.VERBS)
+        parser.parse_args(before, options)
+        parser.print_help()
+        return verb, None, []
+    if inner not in group.VERBS:
+        raise UsageError(
+            f'there is no command "{verb} {inner}"', remedy=f"See `p2phub {verb} --help`."
+        )
+    command = importlib.import_module(f"{group.FOLDER}.{inner}")
+    return f"{verb} {inner}", command, [*before, *after]
+
+
 def _load(verb: str) -> ModuleType:
     return importlib.import_module(f"p2phub.cli.commands.{verb}")
 
 
 def _main_parser() -> Parser:
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in COMMANDS.items())
+    about = "A hub for machine-learning models with no company in the middle."
+    parser = _table_of("p2phub", about, COMMANDS)
+    parser.add_argument("--version", action="version", version=f"p2phub {__version__}")
+    return parser
+
+
+def _table_of(prog: str, about: str, commands: Mapping[str, str]) -> Parser:
+    """A parser whose help is the table of `commands`."""
+    width = max(map(len, commands))
+    table = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in commands.items())
     parser = Parser(
-        prog="p2phub",
-        usage="p2phub [options] COMMAND …",
-        description="A hub for machine-learning models with no company in the middle.",
-        epilog=f"commands:\n{commands}\n\n`p2phub COMMAND --help` tells more.",
+        prog=prog,
+        usage=f"{prog} [options] COMMAND …",
+        description=about,
+        epilog=f"commands:\n{table}\n\n`{prog} COMMAND --help` tells more.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     _add_global_options(parser)
-    parser.add_argument("--version", action="version", version=f"p2phub {__version__}")
     return parser
 
 

@@ -12,7 +12,7 @@ Rules it keeps:
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Protocol
 from p2phub.config import Config
 from p2phub.errors import DamagedBlobError, NotFoundError, UntrustedError, UsageError
 from p2phub.formats.ids import PublisherId
+from p2phub.formats.notices import Revocation, Withdrawal
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.store.documents import Documents
@@ -29,6 +30,7 @@ from p2phub.store.store import Store
 from p2phub.trust.envelope import unpack
 from p2phub.trust.identity import Comparison, Identity, compare
 from p2phub.trust.keys import SigningKey
+from p2phub.trust.notices import Notices
 from p2phub.trust.papers import Papers
 from p2phub.trust.records import HeadRecord, read_head
 from p2phub.trust.refusals import Trail
@@ -145,6 +147,21 @@ def _kept_papers(documents: Documents) -> Papers:
             " `p2phub key export` wrote",
         )
     return Papers.of([unpack(kept[root]) for root in own[0]], unpack(kept[own[1]]))
+
+
+def notices_of(packed: Iterable[bytes]) -> Notices:
+    """What a publisher took back, of the notices that passed our gate."""
+    found = Notices()
+    for data in packed:
+        envelope = unpack(data)
+        if envelope.type == Revocation.TYPE:
+            revocation = Revocation.from_payload(envelope.payload)
+            found.revoke(envelope.digest, revocation, envelope.signed_by())
+        elif envelope.type == Withdrawal.TYPE:
+            withdrawal = Withdrawal.from_payload(envelope.payload)
+            for key in envelope.signed_by():
+                found.withdraw(withdrawal.release, key, withdrawal.reason)
+    return found
 
 
 def release_keys(keyring: Keyring) -> tuple[tuple[str, SigningKey], ...]:
