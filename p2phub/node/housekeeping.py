@@ -7,14 +7,16 @@ SHA-256 it really has, and `verify` names the lie."""
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 import trio
 
 from p2phub.errors import P2PHubError, RemoteError
 from p2phub.formats import limits
-from p2phub.formats.ids import ContentId
-from p2phub.node.own_index import FRESH_FOR, renew_head
+from p2phub.formats.ids import ContentId, PublisherId
+from p2phub.node.other_writers import hear_other_writers
+from p2phub.node.own_index import FRESH_FOR, join_writers, renew_head
+from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.protocol.ports import PeerAddress
 
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 RENEW_EVERY = 6 * 3600  # seconds between two looks at our own head
 REMEMBER_EVERY = 5  # seconds
+JOIN_EVERY = 600  # seconds between two looks at what other nodes of our publisher wrote
+TRY_AGAIN = 30  # seconds until the next look, where that one did not succeed
 SWEEP_EVERY = 6 * 3600  # seconds between two looks at parts of files
 DAY = 24 * 3600  # seconds
 MEASURE_EVERY = 1  # seconds
@@ -62,6 +66,23 @@ async def renew_own_head(services: Services) -> None:
                 assert own is not None
                 services.announcer.publisher(own, changed=True)
         await trio.sleep(RENEW_EVERY)
+
+
+async def follow_other_writers(services: Services) -> None:
+    """Hear what other nodes of our publisher wrote and join it with ours: when peers are met, and
+    now and then, for ever. At first only what is newer than ours: whoever lost has to join.
+    """
+    hear: Callable[[Services, PublisherId], Awaitable[object]] = catch_up
+    while True:
+        pause: float = REMEMBER_EVERY
+        own = await services.on_disk(services.store.documents.own_publisher)
+        if own is not None and services.network.peers():
+            pause = TRY_AGAIN
+            with _said():
+                await hear(services, own)
+                await join_writers(services)
+                pause, hear = JOIN_EVERY, hear_other_writers
+        await trio.sleep(pause)
 
 
 async def drop_old_parts(services: Services) -> None:

@@ -37,6 +37,7 @@ from p2phub.node.inspect import Inspector
 from p2phub.node.library import Library, head_record
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.offline import knowledge_of, layout_of
+from p2phub.node.own_identity import OwnIdentity
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.publish import publish
@@ -191,6 +192,7 @@ def _background(
         partial(housekeeping.look_for_withdrawn, services),
         partial(housekeeping.hash_in_background, services),
         partial(housekeeping.renew_own_head, services),
+        partial(housekeeping.follow_other_writers, services),
         partial(housekeeping.drop_old_parts, services),
         partial(housekeeping.remember_peers, services),
         partial(housekeeping.meet_again, services, REDIAL),
@@ -215,6 +217,7 @@ class Node:
         self._services, self._network = services, network
         self._inspector = Inspector(services.store, services.knowledge)
         self.trust = Trust(services)
+        self.own_identity = OwnIdentity(services)
         self._started = trio.current_time()
 
     @property

@@ -13,7 +13,7 @@ ever.
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from p2phub.errors import DamagedBlobError, P2PHubError, UsageError, WrongBytesError
 from p2phub.formats.ids import PublisherId
@@ -44,9 +44,12 @@ def sign_index(
     base: Base,
     entries: Sequence[RepoEntry] = (),
     releases: Sequence[envelope.Envelope] = (),
+    profile: Mapping[str, str] | None = None,
 ) -> bytes:
     """A new index that follows `base`, with `entries` in the place of those it had, its pages and
     its head, and the releases that are new; all through the gate. Gives the index's digest.
+
+    `profile`: what the publisher says of itself from now on; None: what it said.
     """
     documents, knowledge = services.store.documents, services.knowledge
     listed = {**(base.entries or {}), **{entry.name: entry for entry in entries}}
@@ -58,7 +61,7 @@ def sign_index(
         parents=base.parents,
         seq=base.seq,
         created=services.now(),
-        profile={},
+        profile=base.profile if profile is None else profile,
         pages=root_page,
     )
     signed = envelope.sign(index, [author.key])
@@ -239,7 +242,7 @@ def _join(services: Services, own: PublisherId) -> bool:
         sign_index(services, author, base)
         base, signed = base_of(services, own), True
     if not signed and base.parents:
-        services.store.tips.replace(base.parents)
+        services.store.tips.replace(base.parents, base.sides)
     return signed
 
 

@@ -13,16 +13,16 @@ from p2phub.formats import limits
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import check_name, check_new_ref, commit_id
 from p2phub.formats.manifest import Card, FileEntry, Release
-from p2phub.formats.publisher import RepoEntry
 from p2phub.node.author import Author, author_of
 from p2phub.node.events import Report, Warned
 from p2phub.node.folder import files_in
 from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles, with_seeds
 from p2phub.node.listing import expect, list_release, release_of_main
 from p2phub.node.model_signature import with_model_signature
-from p2phub.node.own_history import base_of, parents_of_next
+from p2phub.node.other_writers import hear_other_writers
+from p2phub.node.own_history import Base, base_of, parents_of_next
 from p2phub.node.own_index import adopt_identity
-from p2phub.node.resolve import bring_manifest, catch_up
+from p2phub.node.resolve import bring_manifest
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
 from p2phub.protocol.seeds import NO_SEEDS, layouts_of, seed_layouts
@@ -104,7 +104,7 @@ def _message(text: str) -> str:
 
 async def come_up_to_date(services: Services, author: Author, name: str) -> None:
     """Learn what our publisher's other nodes wrote, and the release of this repo that it led to."""
-    await catch_up(services, author.publisher)
+    await hear_other_writers(services, author.publisher)
     await services.on_disk(adopt_identity, services, author.publisher)
     base = await services.on_disk(base_of, services, author.publisher)
     before = base.entry(name)
@@ -125,7 +125,7 @@ def _sign_and_keep(
             services, author.publisher, request.name, draft.files, last, report
         )
         draft = replace(draft, files=signed_files)
-    release = _release(services, author, draft, base.entry(request.name), main, report)
+    release = _release(services, author, draft, base, main, report)
     if main is not None and (main[1].files, main[1].kind) == (release.files, release.kind):
         report(Warned(f"nothing changed since commit {commit_id(main[0])}"))
         list_release(services, author, base, *main, request.tag)
@@ -139,14 +139,13 @@ def _release(
     services: Services,
     author: Author,
     draft: Draft,
-    before: RepoEntry | None,
+    base: Base,
     main: tuple[bytes, Release] | None,
     report: Report,
 ) -> Release:
     """What the draft says, after the releases that came before it."""
     request = draft.request
     layouts = draft.layouts if request.seeds else _former_seeds(main, report)
-    newest = before.refs[MAIN].release if before is not None and MAIN in before.refs else None
     return Release(
         publisher=author.publisher.digest,
         name=request.name,
@@ -157,7 +156,7 @@ def _release(
         ),
         total_size=sum(file.size for file in draft.files),
         message=draft.message,
-        parents=parents_of_next(services, request.name, newest),
+        parents=parents_of_next(services, base, request.name),
         card=draft.card,
     )
 

@@ -110,16 +110,19 @@ def _begin(services: Services, reference: Reference) -> _Begun:
     return _Begun(publisher, own)
 
 
-async def catch_up(services: Services, own: PublisherId) -> None:
-    """Learn what the network knows of our own publisher, before we sign more.
+async def catch_up(services: Services, own: PublisherId) -> tuple[bytes, ...]:
+    """Learn what the network knows of our own publisher, before we sign more: every head of it
+    that was heard, whether the gate took it or not.
 
     A store that was restored from a backup is behind its own signatures: going on from there would
     be a fork. Raises `NoSourceError` if a newer index exists and nobody reachable has it.
     """
     if not services.network.peers():
-        return
-    await _Finder(services, own, own=False).ask_for_heads()
+        return ()
+    finder = _Finder(services, own, own=False)
+    await finder.ask_for_heads()
     await bring_index(services, own)
+    return tuple(finder.heard)
 
 
 async def bring_index(services: Services, publisher: PublisherId) -> None:
@@ -151,6 +154,8 @@ class _Finder:
         self._refusals: list[UntrustedError] = []
         self._damage: UntrustedError | None = None
         self._sources: list[Source] | None = None
+        self.heard: dict[bytes, None] = {}
+        """Every head that somebody sent."""
         self.teller = ""
         """The source of the document that was fetched last."""
 
@@ -287,6 +292,7 @@ class _Finder:
             await self._offer_head(head)
 
     async def _offer_head(self, record: bytes) -> None:
+        self.heard[record] = None
         try:
             await self._services.on_disk(
                 self._services.knowledge.learn_head, self._publisher, record

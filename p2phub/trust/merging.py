@@ -97,3 +97,14 @@ def _bounded(refs: Mapping[str, Ref]) -> dict[str, Ref]:
         return dict(refs)
     ordered = sorted(refs, key=lambda name: (name == MAIN, _rank(refs[name]), name), reverse=True)
     return {name: refs[name] for name in ordered[: limits.MAX_REFS]}
+
+
+def merged_profile(newest: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """What a publisher says of itself in two indexes that were written at once: where both say
+    something, the newest one is right.
+
+    >>> merged_profile({"name": "Lab"}, {"name": "lab", "domain": "lab.example"})
+    {'name': 'Lab', 'domain': 'lab.example'}
+    """
+    both = {**newest, **{key: text for key, text in other.items() if key not in newest}}
+    return both if len(both) <= limits.MAX_PROFILE else dict(newest)

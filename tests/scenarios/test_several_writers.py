@@ -1,0 +1,360 @@
+"""Several nodes of one publisher write at the same time, offline and online, copied and restored:
+nothing is lost, nobody sees a fork, and all end with one index.
+"""
+
+from contextlib import AsyncExitStack
+
+import pytest
+import trio
+
+from p2phub.formats.ids import commit_id
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Index
+from p2phub.node import housekeeping, other_writers
+from p2phub.node.other_writers import hear_other_writers
+from p2phub.node.own_index import NUMBERS_A_SECOND, join_writers, merge_if_behind
+from p2phub.node.resolve import catch_up
+from p2phub.node.values import PublishRequest
+from p2phub.testing.publishers import FakePublisher
+from p2phub.trust import envelope
+from tests.scenarios.nodes import consumer, model, node, publish, pull, quiet
+from tests.scenarios.writers import adopt, become, copy_of, index_of, services_of, tips
+
+WRITERS = ("one", "two", "three")
+
+
+@pytest.fixture(autouse=True)
+def by_hand(request, monkeypatch):
+    """What housekeeping does by itself is done by the test, unless that is what it is about."""
+    if "by_itself" not in request.node.name:
+
+        async def nothing(services):
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(housekeeping, "follow_other_writers", nothing)
+
+
+@pytest.fixture
+def lab():
+    return FakePublisher(7, writers=WRITERS)
+
+
+@pytest.fixture
+def homes(tmp_path, lab):
+    return {writer: become(tmp_path / writer, lab, writer) for writer in WRITERS}
+
+
+def folder_of(tmp_path, seed):
+    return model(tmp_path / f"model-{seed}", seed=seed)
+
+
+async def hear(running, lab):
+    """Learn what the others wrote, and join it where ours is not in it."""
+    await hear_other_writers(services_of(running), lab.publisher)
+    return await join_writers(services_of(running))
+
+
+async def obey(running, lab):
+    """Learn of newer heads only, and do as whoever lost does: what gossip brings about."""
+    await catch_up(services_of(running), lab.publisher)
+    return await merge_if_behind(services_of(running))
+
+
+async def settle(nodes, lab, how=hear):
+    """Let all hear of all until nobody has anything to join."""
+    for _ in range(6):
+        signed = [await how(each, lab) for each in nodes]
+        if not any(signed):
+            break
+    else:
+        pytest.fail("they answer each other for ever")
+    assert len({index_of(each, lab) for each in nodes}) == 1
+
+
+async def until(done):
+    for _ in range(1000):
+        if done():
+            break
+        await trio.sleep(0.05)
+
+
+def has_manifest(running, lab, commit):
+    return bool(services_of(running).store.repos.find_commit(lab.publisher, "x", commit))
+
+
+def document(running, digest, kind):
+    data = services_of(running).store.documents.get(digest)
+    return kind.from_payload(envelope.unpack(data).payload)
+
+
+async def test_two_nodes_publish_at_the_same_time_and_nothing_is_lost(tmp_path, lab, homes):
+    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        offline = [await publish(one, a, "x"), await publish(two, b, "y")]
+        await two.connect(one.identity.addresses[0])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish, one, b, "z")
+            nursery.start_soon(publish, two, a, "w")
+        await settle([one, two], lab)
+        async with consumer(tmp_path / "reader", one, lab.publisher) as reader:
+            await reader.connect(two.identity.addresses[0])
+            assert (await pull(reader, "lab/x")).commit == offline[0].commit
+            assert (await pull(reader, "lab/y")).commit == offline[1].commit
+            for name in ("z", "w"):
+                assert (await pull(reader, f"lab/{name}")).verdict == "verified"
+            index_of(reader, lab)
+
+
+async def test_the_loser_joins_and_the_winner_waits(tmp_path, lab, homes):
+    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        await publish(one, a, "x")
+        await publish(two, b, "y")
+        first, second = index_of(one, lab), index_of(two, lab)
+        winner, loser = (one, two) if first > second else (two, one)
+        await two.connect(one.identity.addresses[0])
+        assert not await obey(winner, lab)
+        assert index_of(winner, lab) == max(first, second)
+        assert await obey(loser, lab)
+        joined = index_of(loser, lab)
+        assert set(document(loser, joined, Index).parents) == {first, second}
+        assert not await obey(winner, lab)
+        assert index_of(winner, lab) == joined
+        assert list(tips(winner)) == list(tips(loser)) == [joined]
+
+
+@pytest.mark.parametrize("how", [hear, obey])
+async def test_three_writers_end_with_one_index(tmp_path, lab, homes, how):
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(node(home)) for home in homes.values()]
+        for number, each in enumerate(nodes):
+            await publish(each, folder_of(tmp_path, str(number)), f"x{number}")
+        for each in nodes[1:]:
+            await each.connect(nodes[0].identity.addresses[0])
+        await nodes[2].connect(nodes[1].identity.addresses[0])
+        await settle(nodes, lab, how)
+        index = index_of(nodes[0], lab)
+        entries = services_of(nodes[0]).knowledge.entries(lab.publisher)
+        assert [entry.name for entry in entries] == ["x0", "x1", "x2"]
+        assert document(nodes[0], index, Index).seq <= 1 + len(nodes)
+
+
+async def test_a_node_that_meets_another_joins_what_that_wrote_by_itself(
+    tmp_path, lab, homes, monkeypatch
+):
+    monkeypatch.setattr(housekeeping, "REMEMBER_EVERY", 0.05)
+    monkeypatch.setattr(housekeeping, "JOIN_EVERY", 0.2)
+    monkeypatch.setattr(housekeeping, "TRY_AGAIN", 0.2)
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        await publish(one, folder_of(tmp_path, "a"), "x")
+        await publish(two, folder_of(tmp_path, "b"), "y")
+        await two.connect(one.identity.addresses[0])
+        with trio.fail_after(30):
+            await until(lambda: all(tips(each) == [index_of(one, lab)] for each in (one, two)))
+        for each in (one, two):
+            names = [entry.name for entry in services_of(each).knowledge.entries(lab.publisher)]
+            assert names == ["x", "y"]
+
+
+async def test_what_lost_main_is_followed_by_the_next_release(tmp_path, lab, homes):
+    a, b, c = (folder_of(tmp_path, seed) for seed in "abc")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        commits = {(await publish(one, a)).commit, (await publish(two, b)).commit}
+        await two.connect(one.identity.addresses[0])
+        await settle([one, two], lab)
+        (entry,) = services_of(one).knowledge.entries(lab.publisher)
+        won = commit_id(entry.refs["main"].release)
+        (lost,) = commits - {won}
+        loser = one if has_manifest(one, lab, lost) else two
+        assert (await loser.info(f"x@{lost}")).commit == lost
+        third = await publish(loser, c)
+        release = document(loser, bytes.fromhex(third.digest), Release)
+        assert {commit_id(parent) for parent in release.parents} == {won, lost}
+        fourth = await publish(loser, a)
+        release = document(loser, bytes.fromhex(fourth.digest), Release)
+        assert [commit_id(parent) for parent in release.parents] == [third.commit]
+        async with consumer(tmp_path / "reader", loser, lab.publisher) as reader:
+            assert (await pull(reader, f"lab/x@{lost}")).commit == lost
+
+
+async def test_a_key_for_some_repos_joins_what_it_may_not_write(tmp_path, homes):
+    from p2phub.formats.publisher import ReleaseKey
+
+    lab = FakePublisher(7, writers=WRITERS)
+    limited = ReleaseKey(lab.key("two").public, repos=("y",))
+    lab.delegate("one", limited)
+    one_home = become(tmp_path / "first", lab, "one")
+    two_home = become(tmp_path / "second", lab, "two")
+    async with node(one_home) as one, node(two_home) as two:
+        await publish(one, folder_of(tmp_path, "a"), "x")
+        await publish(one, folder_of(tmp_path, "b"), "x")
+        await publish(two, folder_of(tmp_path, "b"), "y")
+        await two.connect(one.identity.addresses[0])
+        assert await hear(two, lab)
+        assert not await hear(one, lab)
+        assert index_of(one, lab) == index_of(two, lab)
+        names = [each.name for each in services_of(one).knowledge.entries(lab.publisher)]
+        assert names == ["x", "y"]
+
+
+async def test_more_ends_than_an_index_has_parents_are_joined_by_several(tmp_path):
+    writers = [f"writer{n}" for n in range(10)]
+    lab = FakePublisher(7, writers=writers)
+    folder = folder_of(tmp_path, "a")
+    ends = []
+    for writer in writers[:-1]:
+        async with node(become(tmp_path / writer, lab, writer)) as running:
+            await publish(running, folder, writer)
+            ends.append(
+                [
+                    (digest, kind, data)
+                    for kind in ("index", "page")
+                    for digest in services_of(running).store.documents.of_type(kind)
+                    if (data := services_of(running).store.documents.get(digest))
+                ]
+            )
+    async with node(become(tmp_path / "last", lab, writers[-1])) as running:
+        services = services_of(running)
+        await publish(running, folder, "last")
+        for documents in ends:
+            services.store.documents.put_many(documents)
+        indexes = services.store.documents.of_type("index")
+        services.store.tips.replace(indexes)
+        assert await join_writers(services)
+        names = [each.name for each in services.knowledge.entries(lab.publisher)]
+        assert names == sorted(["last", *writers[:-1]])
+        assert list(tips(running)) == [index_of(running, lab)]
+        assert not await join_writers(services)
+
+
+async def test_what_cannot_be_fetched_is_logged_and_joined_later(tmp_path, lab, homes, caplog):
+    async with node(homes["one"]) as one:
+        await publish(one, folder_of(tmp_path, "a"), "x")
+        await publish(one, folder_of(tmp_path, "b"), "x")
+        head = head_of(one, lab)
+        async with node(homes["two"]) as two:
+            await publish(two, folder_of(tmp_path, "b"), "y")
+            services_of(two).knowledge.learn_head(lab.publisher, head)
+            assert not await merge_if_behind(services_of(two))
+            assert "not joined" in caplog.text
+            await two.connect(one.identity.addresses[0])
+            assert await merge_if_behind(services_of(two))
+            names = [each.name for each in services_of(two).knowledge.entries(lab.publisher)]
+            assert names == ["x", "y"]
+
+
+# ---------------------------------------------------------------- copies and backups
+
+
+def at(monkeypatch, running, second):
+    """Set the clock of a node."""
+    object.__setattr__(services_of(running), "now", lambda: second)
+
+
+@pytest.mark.parametrize("behind", [0, 24 * 3600])
+async def test_a_copied_home_that_publishes_in_turn_and_at_once_is_no_fork(
+    tmp_path, lab, homes, behind, monkeypatch
+):
+    a, b, c = (folder_of(tmp_path, seed) for seed in "abc")
+    async with node(homes["one"]) as one:
+        await publish(one, a, "x")
+        await pull_by_reader(tmp_path, lab, one, "x")
+        second = services_of(one).now() - behind
+    copy = copy_of(homes["one"], tmp_path / "copy")
+    async with node(homes["one"]) as one, node(copy) as two:
+        for running in (one, two):
+            at(monkeypatch, running, second)
+        first, other = await publish(one, b, "y"), await publish(two, c, "z")
+        await two.connect(one.identity.addresses[0])
+        await settle([one, two], lab)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish, one, c, "v")
+            nursery.start_soon(publish, two, a, "w")
+        await settle([one, two], lab)
+        async with consumer(tmp_path / "reader", one, lab.publisher) as reader:
+            await reader.connect(two.identity.addresses[0])
+            assert (await pull(reader, "lab/y")).commit == first.commit
+            assert (await pull(reader, "lab/z")).commit == other.commit
+            for name in ("v", "w", "x"):
+                assert (await pull(reader, f"lab/{name}")).verdict != "forked"
+            index_of(reader, lab)
+
+
+async def pull_by_reader(tmp_path, lab, knows, name):
+    async with consumer(tmp_path / "reader", knows, lab.publisher) as reader:
+        await pull(reader, f"lab/{name}")
+
+
+@pytest.mark.parametrize("releases", [1, 2, 3])
+async def test_a_restored_backup_that_went_on_offline_joins_what_only_others_have(
+    tmp_path, lab, homes, releases
+):
+    """Whether what it wrote is newer, as new, or older than what its first life wrote last."""
+    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
+    async with node(homes["one"]) as one:
+        await publish(one, a, "x")
+    backup = copy_of(homes["one"], tmp_path / "backup", same_node=True)
+    async with node(homes["one"]) as one:
+        await publish(one, a, "lost")
+        second = await publish(one, b, "x")
+        await pull_by_reader(tmp_path, lab, one, "x")
+    async with node(backup) as restored:
+        published = [
+            await publish(restored, folder_of(tmp_path, f"r{n}"), f"y{n}") for n in range(releases)
+        ]
+        async with consumer(tmp_path / "reader", None, lab.publisher) as reader:
+            await restored.connect(reader.identity.addresses[0])
+            await hear(restored, lab)
+            for n, each in enumerate(published):
+                assert (await pull(reader, f"lab/y{n}")).commit == each.commit
+            index_of(reader, lab)
+            assert (await reader.info("lab/x")).commit == second.commit
+            entries = services_of(restored).knowledge.entries(lab.publisher)
+            names = [f"y{n}" for n in range(releases)]
+            assert [entry.name for entry in entries] == ["lost", "x", *names]
+
+
+async def test_what_was_signed_under_an_older_delegation_is_not_joined(tmp_path, lab, homes):
+    async with node(homes["one"]) as one:
+        await publish(one, folder_of(tmp_path, "a"), "x")
+        heads = [head_of(one, lab)]
+        await publish(one, folder_of(tmp_path, "b"), "x")
+        async with node(homes["two"]) as two:
+            await publish(two, folder_of(tmp_path, "b"), "y")
+            await publish(two, folder_of(tmp_path, "a"), "y")
+            services = services_of(two)
+            assert len(other_writers._strays(services, lab.publisher, tuple(heads))) == 1
+            lab.delegate(*WRITERS)
+            adopt(services.store, lab)
+            await publish(two, folder_of(tmp_path, "c"), "y")
+            assert other_writers._strays(services, lab.publisher, tuple(heads)) == []
+
+
+def head_of(running, lab):
+    documents = services_of(running).store.documents
+    return documents.get(documents.head(lab.publisher))
+
+
+@pytest.mark.parametrize("offset", [-86_400, 0, 86_400])
+async def test_writer_numbers_grow_whatever_the_clock_says(
+    tmp_path, lab, homes, offset, monkeypatch
+):
+    async with node(homes["one"]) as one:
+        numbers = []
+        for seed, shift in (("a", 0), ("b", offset), ("c", offset)):
+            at(monkeypatch, one, 1_700_000_000 + shift)
+            await publish(one, folder_of(tmp_path, seed))
+            numbers.append(document(one, index_of(one, lab), Index).writer_seq)
+        assert numbers == sorted(set(numbers))
+        assert numbers[0] > 1_700_000_000 * NUMBERS_A_SECOND
+
+
+@pytest.mark.parametrize("second", [0, (1 << 32) - 1, 1 << 32, 250_000_000_000])
+async def test_a_number_fits_into_a_document_whatever_the_clock_says(
+    tmp_path, lab, homes, second, monkeypatch
+):
+    async with node(homes["one"]) as one:
+        at(monkeypatch, one, second)
+        await one.publish(PublishRequest(folder_of(tmp_path, "a"), "x"), quiet)
+        number = document(one, index_of(one, lab), Index).writer_seq
+        assert min(second, (1 << 32) - 1) * NUMBERS_A_SECOND < number < 1 << 53
