@@ -67,12 +67,14 @@ class FolderFiles:
         strange: dict[FilePath, str] = {}
         own = os.path.abspath(self._signature)
         for path, place in self._walk(self._folder, (), ignores):
+            if os.path.abspath(place) == own:
+                continue
             reason = self._why_not(place)
             if path in self._places or path in strange:
                 strange[path] = "two files have this name in Unicode's NFC"
             elif reason:
                 strange[path] = reason
-            elif os.path.abspath(place) != own:
+            else:
                 self._places[path] = place
                 files[path] = place.stat().st_size
         return Found(files, strange)

@@ -17,7 +17,7 @@ were compared.
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import MalformedError, NotFoundError, UntrustedError
+from p2phub.errors import MalformedError, NotFoundError, UntrustedError, WrongBytesError
 from p2phub.formats import limits
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
@@ -219,7 +219,7 @@ def _signed(bundle: Bundle, keys: tuple[bytes, ...], steps: StepList) -> Checked
     try:
         checked = check(bundle, keys)
     except UntrustedError as error:
-        steps.refuse("signature", error)
+        steps.refuse("signature" if isinstance(error, WrongBytesError) else "key", error)
     steps.passed("key", f"{hint(checked.key)[:16]}… is one of those that count")
     steps.passed("signature", "it is that of the statement")
     return checked
