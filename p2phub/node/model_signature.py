@@ -53,14 +53,14 @@ def with_model_signature(
     wanted = about(
         name, [(each.path, each.sha256) for each in lying.values()], publisher, delegation.digest
     )
-    blobs = services.store.blobs
     for known in (before, found):
-        if known is not None and _says(blobs, known, delegation, wanted):
+        said = _said(services.store.blobs, known, delegation)
+        if known is not None and said is not None and _is_the_same(said, wanted):
             return _in_order(lying.values(), replace(known, seeds=()))
-    if found is not None and (before is None or found.content != before.content):
+    if found is not None and _said(services.store.blobs, found, delegation) is None:
         report(
             Warned(
-                f"the {FILE_NAME} in the folder says something else, and gives way to the new one",
+                f"the {FILE_NAME} in the folder is not ours, and gives way to a new one",
                 remedy="publish without --oms to publish it as it is",
             )
         )
@@ -83,17 +83,21 @@ def _certified_key(services: Services, delegation: Delegation) -> ModelKey:
     return key
 
 
-def _says(blobs: Blobs, file: FileEntry, delegation: Delegation, wanted: Statement) -> bool:
-    """Whether a signature is here, counts now and says what is wanted; of its own delegation it
-    may say what it said then.
-    """
+def _said(blobs: Blobs, file: FileEntry | None, delegation: Delegation) -> Statement | None:
+    """What a signature says that is here and counts now; None for anything else."""
+    if file is None:
+        return None
     try:
         with blobs.opened(file.content) as fd:
             data = read_small(fd, limits.MAX_OMS, blobs.path(file.content))
-        signed = check(Bundle.unpack(data or b""), delegation.oms_keys).statement
+        return check(Bundle.unpack(data or b""), delegation.oms_keys).statement
     except (NotFoundError, UntrustedError):
-        return False
-    return replace(signed, delegation=wanted.delegation) == wanted
+        return None
+
+
+def _is_the_same(said: Statement, wanted: Statement) -> bool:
+    """Whether it says what is wanted; it may name the delegation of the day it was made."""
+    return replace(said, delegation=wanted.delegation) == wanted
 
 
 def _made(services: Services, data: bytes) -> FileEntry:
