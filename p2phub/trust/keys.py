@@ -59,7 +59,8 @@ class SigningKey:
         return hash(self.public)
 
     def __repr__(self) -> str:
-        return f"SigningKey(public='{self.public.hex()[:16]}…')"
+        public: bytes = getattr(self, "public", b"")  # a traceback may show it while it is made
+        return f"SigningKey(public='{public.hex()[:16]}…')"
 
 
 def verify(public: bytes, data: bytes, signature: bytes) -> bool:

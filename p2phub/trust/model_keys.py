@@ -76,7 +76,8 @@ class ModelKey:
         return hash(self.public)
 
     def __repr__(self) -> str:
-        return f"ModelKey(public='{self.public.hex()[:16]}…')"
+        public: bytes = getattr(self, "public", b"")  # a traceback may show it while it is made
+        return f"ModelKey(public='{public.hex()[:16]}…')"
 
 
 def verify(public: bytes, data: bytes, signature: bytes) -> bool:
