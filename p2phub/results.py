@@ -30,6 +30,10 @@ class Identity:
     """What this node calls its own publisher."""
     addresses: tuple[str, ...] = ()
     """Full multiaddrs, `/p2p/<peer id>` included; empty while no node runs."""
+    name: str | None = None
+    """What its publisher calls itself, signed for all to see."""
+    domain: str | None = None
+    """The domain that its publisher claims."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,21 @@ class PeerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Pending:
+    """What a release lacks until it is listed."""
+
+    signatures: int
+    """Those that count."""
+    needed: int
+    file: str | None = None
+    """Where the release was written to, for others to sign; None if it was not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Published:
-    """A release that our own gate accepted and that is being announced."""
+    """A release that our own gate accepted and that is being announced; or, where `pending` says
+    so, one that waits for signatures, and of which nobody is told yet.
+    """
 
     ref: str
     commit: str
@@ -94,6 +111,36 @@ class Published:
     """Total size of the files."""
     bytes_hashed: int
     """Bytes read and hashed for this; the rest was known."""
+    pending: Pending | None = None
+    """None: it is what its refs name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A release of our own publisher that waits for signatures."""
+
+    ref: str
+    """With its commit: no ref names it yet."""
+    commit: str
+    digest: str
+    """SHA-256 of the release payload, hex."""
+    signatures: int
+    """Those that count."""
+    needed: int
+    signed_by: tuple[str, ...]
+    """The public keys whose signatures count, hex."""
+    since: int
+    """Unix seconds: when it came to this disk."""
+    files: int
+    bytes: int
+    """Total size of the files."""
+    here: bool
+    """Whether all of its files are on this disk."""
+    message: str = ""
+    tag: str | None = None
+    """The tag that is to name it."""
+    listed: bool = False
+    """Whether enough have signed and it was listed just now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +230,15 @@ class RepoInfo:
     refs: tuple[RefInfo, ...] = ()
     commits: tuple[str, ...] = ()
     """Every known commit of the repo, newest first."""
+    publisher_name: str | None = None
+    """What the publisher calls itself: its own word, like its domain."""
+    domain: str | None = None
+    domain_result: str | None = None
+    """How the domain vouches for it (https, dns), or contradicted, unreachable; None: not asked."""
+    domain_checked: int | None = None
+    """When it was asked last: unix seconds."""
+    domain_proved: int | None = None
+    """When the domain vouched for it last: unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from p2phub.trust_results import (
     DomainLook,
     DomainSays,
     Imported,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -213,6 +214,12 @@ def trust_candidates(alias: str) -> Call[list[Candidate]]:
 def trust_check(publisher: str | None = None) -> Call[list[DomainLook]]:
     body = _given(publisher=publisher)
     return Call("trust/check", _many("looks", DomainLook), body=body)
+
+
+def profile(name: str | None = None, domain: str | None = None) -> Call[Profile]:
+    given = {"name": name, "domain": domain}
+    said = {key: text for key, text in given.items() if text is not None}
+    return Call("profile", _one(Profile), body=said)
 
 
 def trust_domain(domain: str) -> Call[DomainSays]:

@@ -11,6 +11,7 @@ from p2phub.trust_results import (
     DomainLook,
     DomainSays,
     Imported,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -82,6 +83,17 @@ class TrustMethods(ABC):
         """Ask a domain which publishers it names. Raises `RemoteError` if it cannot be asked."""
         return self._run(calls.trust_domain(domain))
 
+    def profile(self, name: str | None = None, domain: str | None = None) -> Profile:
+        """Sign what our own publisher says of itself; tells what it says now.
+
+        Args:
+            name: what it calls itself; empty takes the name away, None leaves it.
+            domain: like `example.org`; empty takes it away, None leaves it.
+
+        Raises `UsageError` without a publisher, or for what is no name or no domain.
+        """
+        return self._run(calls.profile(name, domain))
+
 
 class AsyncTrustMethods(ABC):
     """The part of `AsyncHub` about trust: `TrustMethods` tells arguments, results and errors."""
@@ -117,3 +129,6 @@ class AsyncTrustMethods(ABC):
 
     async def trust_domain(self, domain: str) -> DomainSays:
         return await self._run(calls.trust_domain(domain))
+
+    async def profile(self, name: str | None = None, domain: str | None = None) -> Profile:
+        return await self._run(calls.profile(name, domain))

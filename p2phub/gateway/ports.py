@@ -31,6 +31,7 @@ from p2phub.trust_results import (
     DomainLook,
     DomainSays,
     Imported,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -55,6 +56,8 @@ class TrustApi(Protocol):
     async def candidates(self, alias: str) -> Sequence[Candidate]: ...
 
     async def check(self, who: str | None) -> Sequence[DomainLook]: ...
+
+    async def set_profile(self, name: str | None, domain: str | None) -> Profile: ...
 
     async def domain(self, domain: str) -> DomainSays: ...
 

@@ -15,6 +15,7 @@ from p2phub.trust_results import (
     DomainLook,
     DomainSays,
     Imported,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -65,6 +66,16 @@ class OneDomain:
 
     domain: str
     """Like `example.org`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetProfile:
+    """What our own publisher says of itself from now on."""
+
+    name: str | None = None
+    """What it calls itself; empty takes the name away, null leaves it."""
+    domain: str | None = None
+    """Its domain, like `example.org`; empty takes it away, null leaves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,5 +166,13 @@ TRUST: Final = (
         DomainSays,
         lambda node, request, report: node.trust.domain(request.domain),
         example={"domain": "example.org"},
+    ),
+    Operation(
+        "profile",
+        "Sign what our own publisher says of itself, or tell it; others see it as its own word",
+        SetProfile,
+        Profile,
+        lambda node, request, report: node.trust.set_profile(request.name, request.domain),
+        example={"name": "The Lab", "domain": "example.org"},
     ),
 )

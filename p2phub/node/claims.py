@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from p2phub.errors import MalformedError, NotFoundError, UntrustedError
+from p2phub.errors import MalformedError, NotFoundError, UntrustedError, UsageError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import Index
 from p2phub.node.knowledge import Knowledge
 from p2phub.store.store import Store
 from p2phub.trust.domains import DomainCheck, claimed_domain, claimed_name
 from p2phub.trust.envelope import unpack
-from p2phub.trust_results import Candidate
+from p2phub.trust_results import Candidate, Profile
 
 MOST_CANDIDATES: Final = 20
 """Candidates that are told of; more are somebody's attempt to hide one among them."""
@@ -50,6 +50,17 @@ def claims_of(store: Store, knowledge: Knowledge, publisher: PublisherId) -> Cla
     if index is None or not isinstance(index.document, Index):
         return Claims()
     return Claims.of(index.document.profile, store.domains.last(publisher))
+
+
+def own_profile(store: Store, knowledge: Knowledge) -> Profile:
+    """What our publisher says of itself now. Raises `UsageError` without a publisher."""
+    publisher = store.documents.own_publisher()
+    if publisher is None:
+        raise UsageError(
+            "this machine has no publisher identity yet", remedy="run `p2phub init` first"
+        )
+    claims = claims_of(store, knowledge, publisher)
+    return Profile(str(publisher), claims.name, claims.domain)
 
 
 def candidates(store: Store, alias: str) -> tuple[Candidate, ...]:

@@ -16,6 +16,7 @@ from p2phub.formats.ids import (
 )
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Head
+from p2phub.node.claims import Claims, claims_of
 from p2phub.node.events import Report
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.locate import (
@@ -67,6 +68,11 @@ class Inspector:
             return None, None
         return str(own), self._store.documents.aliases().alias_of(own)
 
+    def own_claims(self) -> Claims:
+        """What this machine's publisher says of itself."""
+        own = self._store.documents.own_publisher()
+        return claims_of(self._store, self._knowledge, own) if own is not None else Claims()
+
     # ------------------------------------------------------------ what
 
     def search(self, query: SearchQuery) -> tuple[Hit, ...]:
@@ -111,6 +117,7 @@ class Inspector:
         here = self._here([file.content for file in release.files], self._begun())
         path = self._store.snapshots.path(found.repo, found.commit)
         rows = self._store.repos.releases(found.repo.publisher, found.repo.name)
+        claims = claims_of(self._store, self._knowledge, found.repo.publisher)
         return RepoInfo(
             ref=found.called,
             commit=found.commit,
@@ -136,6 +143,11 @@ class Inspector:
                 for name, ref in sorted(found.refs.items())
             ),
             commits=tuple(row.commit for row in rows),
+            publisher_name=claims.name,
+            domain=claims.domain,
+            domain_result=claims.domain_result,
+            domain_checked=claims.domain_checked,
+            domain_proved=claims.domain_proved,
         )
 
     def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:

@@ -224,7 +224,10 @@ class Node:
     def identity(self) -> Identity:
         """Who this node is and where it can be dialled."""
         publisher, alias = self._inspector.own()
-        return Identity(self._network.peer_id, publisher, alias, self._network.addresses())
+        claims, network = self._inspector.own_claims(), self._network
+        return Identity(
+            network.peer_id, publisher, alias, network.addresses(), claims.name, claims.domain
+        )
 
     async def status(self) -> Status:
         """What is going on now."""

@@ -13,6 +13,7 @@ from p2phub.config import Config
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import Reference
 from p2phub.network.libp2p_identity import peer_id_of_seed
+from p2phub.node.claims import own_profile
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.rules import default_rule, rule_of
@@ -25,7 +26,7 @@ from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.policy import Rule
-from p2phub.trust_results import Trusted, TrustList
+from p2phub.trust_results import Profile, RuleSet, Trusted, TrustList
 
 
 class Offline(Inspector):
@@ -45,12 +46,22 @@ class Offline(Inspector):
         """Every alias and every rule, for another machine."""
         return export_list(self._store)
 
+    def rule_of(self, who: str) -> RuleSet:
+        """The rule for an alias or an id. Raises `NotFoundError`, `UsageError`."""
+        return TrustEditor(self._store, self._everybody).set_policy(who, None, None)
+
+    def profile(self) -> Profile:
+        """What our own publisher says of itself. Raises `UsageError` without one."""
+        return own_profile(self._store, self._knowledge)
+
     @property
     def identity(self) -> Identity:
         """Who this machine is. An empty peer id before the first `init` or `node`."""
         seed = self._keyring.load("node")
         publisher, alias = self.own()
-        return Identity(peer_id_of_seed(seed) if seed else "", publisher, alias)
+        peer_id = peer_id_of_seed(seed) if seed else ""
+        claims = self.own_claims()
+        return Identity(peer_id, publisher, alias, (), claims.name, claims.domain)
 
     def verify_model(self, asked: ModelCheck, report: Report = lambda event: None) -> Verification:
         """Check a folder, or a release on this disk, against its model signature.

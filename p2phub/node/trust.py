@@ -1,6 +1,7 @@
 """Whom a running node trusts: what people ask and change while it runs, on the store's threads."""
 
 from p2phub.node.claims import candidates, resolve_publisher
+from p2phub.node.profile import set_profile
 from p2phub.node.rules import default_rule
 from p2phub.node.services import Services
 from p2phub.node.trust_editor import TrustEditor
@@ -11,6 +12,7 @@ from p2phub.trust_results import (
     DomainLook,
     DomainSays,
     Imported,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -67,6 +69,10 @@ class Trust:
             return (await services.domains.look(publisher),)
         pins = (await services.on_disk(services.store.documents.aliases)).pins
         return tuple([await services.domains.look(each) for each in dict.fromkeys(pins.values())])
+
+    async def set_profile(self, name: str | None, domain: str | None) -> Profile:
+        """See `p2phub.node.profile`."""
+        return await set_profile(self._services, name, domain)
 
     async def domain(self, domain: str) -> DomainSays:
         """Whom a domain names. Raises `UsageError`, `RemoteError`."""

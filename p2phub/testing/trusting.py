@@ -10,6 +10,7 @@ from p2phub.trust_results import (
     DomainSays,
     Imported,
     ListEntry,
+    Profile,
     RuleSet,
     Trusted,
     TrustList,
@@ -94,6 +95,10 @@ class FakeTrust:
             for alias, publisher in sorted(self.pins.items())
             if who in (None, alias, publisher)
         ]
+
+    async def set_profile(self, name: str | None, domain: str | None) -> Profile:
+        await self._ask(("profile", name, domain))
+        return Profile(next(iter(self.pins.values())), name or "The Lab", domain or DOMAIN)
 
     async def domain(self, domain: str) -> DomainSays:
         await self._ask(f"domain {domain}")

@@ -48,6 +48,8 @@ def test_id_tells_the_same_as_init(cli):
         "publisher_id": made["publisher_id"],
         "alias": "me",
         "addresses": [],
+        "name": None,
+        "domain": None,
     }
 
 
@@ -97,7 +99,7 @@ def test_trust_is_kept_between_commands(cli):
     assert refused.code == 4
     assert ID in refused.err
     assert other in refused.err
-    assert cli("trust", "rm", "lab").code == 0
+    assert cli("trust", "rm", "lab", "--yes").code == 0
     assert cli("trust", "ls").out == ""
 
 

@@ -5,12 +5,15 @@ from typing import Any
 
 from p2phub.cli.output import moment, size
 from p2phub.cli.session import Session
+from p2phub.cli.trusting import domain_of
 
 _NAMES = {
     "ref": "ref",
     "commit": "commit",
     "digest": "digest",
     "publisher_id": "publisher id",
+    "publisher_name": "calls itself",
+    "domain": "domain",
     "kind": "kind",
     "verdict": "verdict",
     "created": "created",
@@ -48,4 +51,5 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 def _readable(answer: Any) -> dict[str, Any]:
     created = moment(answer["created"])
     refs = [f"{each['name']} {each['commit']}" for each in answer["refs"]]
-    return {**answer, "created": created, "bytes": size(answer["bytes"]), "refs": refs}
+    said = {"domain": domain_of(answer), "created": created}
+    return {**answer, **said, "bytes": size(answer["bytes"]), "refs": refs}

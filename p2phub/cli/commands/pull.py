@@ -11,6 +11,8 @@ from typing import Any
 from p2phub.cli.output import size
 from p2phub.cli.progress import follow
 from p2phub.cli.session import Session
+from p2phub.cli.trust_changes import pin_one_who_claims
+from p2phub.errors import NotFoundError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,12 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         exclude=arguments.exclude,
     )
     with session.node() as node:
-        done = follow(node.events(call), session.output, "pulling", promised=True)
+        try:
+            done = follow(node.events(call), session.output, "pulling", promised=True)
+        except NotFoundError:
+            if not pin_one_who_claims(session, node, arguments.reference):
+                raise
+            done = follow(node.events(call), session.output, "pulling", promised=True)
     if session.output.json:
         session.output.record(done)
         return 0
