@@ -30,6 +30,11 @@ class Announcer:
         self._schedule = AnnounceSchedule()
         self._wake = trio.Event()
         self._told = trio.Event()
+        self._when_changed: list[Callable[[PublisherId], None]] = []
+
+    def when_changed(self, listener: Callable[[PublisherId], None]) -> None:
+        """Call `listener` whenever there is a new head of a publisher to announce."""
+        self._when_changed.append(listener)
 
     def publisher(self, publisher: PublisherId, *, changed: bool = False) -> None:
         """Announce a publisher's head and that we keep its documents; `changed` puts a new head at
@@ -40,6 +45,8 @@ class Announcer:
         change = self._schedule.renew if changed else self._schedule.want
         change(b"h" + publisher.digest, _PRIORITY["head"], now)
         self._wake.set()
+        for listener in self._when_changed if changed else ():
+            listener(publisher)
 
     def release(self, digest: bytes) -> None:
         """Announce that a whole release is here."""

@@ -173,6 +173,19 @@ class Hearsay:
             return self._knowledge.learn_head(publisher, data)
         return self._knowledge.learn_notice(data)
 
+    async def unsaid(self, publisher: PublisherId) -> tuple[bytes, ...]:
+        """The newest head of a publisher and its notices, packed, but those that were heard of or
+        remembered already.
+        """
+        found = await self._on_disk(self._newest, publisher)
+        return tuple(data for data in found if sha256(data) not in self._taken)
+
+    def _newest(self, publisher: PublisherId) -> tuple[bytes, ...]:
+        digest = self._store.documents.head(publisher)
+        head = self._store.documents.get(digest) if digest is not None else None
+        notices = self._knowledge.notices(publisher)
+        return notices if head is None else (head, *notices)
+
     async def proofs(self) -> tuple[News, ...]:
         """Proofs of forks that came to light here, by whatever way, since this was asked last."""
         found = await self._on_disk(self._knowledge.take_proofs)

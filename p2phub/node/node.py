@@ -46,6 +46,7 @@ from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
 from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
 from p2phub.node.services import Bell, DiskThreads, Services, Turns
+from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Meter, Traffic
 from p2phub.node.trust import Trust
 from p2phub.node.values import (
@@ -89,7 +90,6 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         keyring = Keyring(layout)
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
-        on_disk = DiskThreads(DISK_THREADS)
         paces = Paces(config.swarm)
         server = _data_server(config, seed, library, tickets, paces.up)
         server.start()
@@ -97,33 +97,7 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
             network = Libp2pNetwork(
                 seed, network_settings(config, home), validate=check_record, select=best
             )
-            control = ControlClient(network, agent=AGENT)
-            greeter = Greeter(network, control, config.swarm.connections, paces.down)
-            knowledge = knowledge_of(store, config)
-            announcer = Announcer(network, lambda who: on_disk(head_record(store), who))
-            services = Services(
-                config=config,
-                now=unix_time,
-                store=store,
-                keyring=keyring,
-                knowledge=knowledge,
-                network=network,
-                records=network,
-                control=control,
-                neighbours=Neighbours(network, network, greeter.source),
-                acquaintances=Acquaintances(network, network.remote_host),
-                web_seeds=_web_seeds(config, paces.down),
-                domains=Domains(store, knowledge, unix_time, enabled=config.trust.check_domains),
-                announcer=announcer,
-                withdrawals=Withdrawals(store, knowledge, announcer.forget),
-                traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
-                on_disk=on_disk,
-                data_port=server.port,
-                uploads=lambda: server.connections,
-                hashing_waits=Bell(),
-                bringing=Turns(),
-                signing=trio.Lock(),
-            )
+            services = _services(config, store, keyring, network, server, paces)
             _answer_peers(services, library, tickets, server)
             with plain_errors():
                 async with trio.open_nursery() as nursery:
@@ -141,6 +115,50 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     nursery.cancel_scope.cancel()
         finally:
             server.stop()
+
+
+def _services(
+    config: Config,
+    store: Store,
+    keyring: Keyring,
+    network: Libp2pNetwork,
+    server: DataServer,
+    paces: Paces,
+) -> Services:
+    """The parts of a node, joined."""
+    on_disk, knowledge = DiskThreads(DISK_THREADS), knowledge_of(store, config)
+    control = ControlClient(network, agent=AGENT)
+    greeter = Greeter(network, control, config.swarm.connections, paces.down)
+    announcer = Announcer(network, lambda who: on_disk(head_record(store), who))
+    withdrawals = Withdrawals(store, knowledge, announcer.forget)
+    spreading = Spreading(
+        store, knowledge, withdrawals, on_disk, network=network, gossip=network, control=control
+    )
+    announcer.when_changed(spreading.changed)
+    return Services(
+        config=config,
+        now=unix_time,
+        store=store,
+        keyring=keyring,
+        knowledge=knowledge,
+        network=network,
+        records=network,
+        control=control,
+        neighbours=Neighbours(network, network, greeter.source),
+        acquaintances=Acquaintances(network, network.remote_host),
+        web_seeds=_web_seeds(config, paces.down),
+        domains=Domains(store, knowledge, unix_time, enabled=config.trust.check_domains),
+        announcer=announcer,
+        withdrawals=withdrawals,
+        spreading=spreading,
+        traffic=Traffic(Meter(time.monotonic), Meter(time.monotonic), paces),
+        on_disk=on_disk,
+        data_port=server.port,
+        uploads=lambda: server.connections,
+        hashing_waits=Bell(),
+        bringing=Turns(),
+        signing=trio.Lock(),
+    )
 
 
 def _web_seeds(config: Config, down: Throttle) -> WebSeeds:
@@ -175,6 +193,7 @@ def _answer_peers(
         data_port=services.data_port,
         agent=AGENT,
         acquaintances=services.acquaintances,
+        spreading=services.spreading,
     ).register(services.network)
     streams = StreamServer(library, up=services.traffic.paces.up, slots=server.slots)
     streams.register(services.network)
@@ -186,6 +205,7 @@ def _background(
     """What a node does when nobody asks."""
     return (
         services.announcer.run,
+        services.spreading.run,
         services.traffic.paces.obey_schedule,
         services.domains.run,
         partial(housekeeping.announce_what_is_here, services),

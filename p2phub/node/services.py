@@ -18,6 +18,7 @@ from p2phub.node.announce import Announcer
 from p2phub.node.domains import Domains
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
+from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Traffic
 from p2phub.node.web_seeds import WebSeeds
 from p2phub.node.withdrawals import Withdrawals
@@ -124,6 +125,8 @@ class Services:
     announcer: Announcer
     withdrawals: Withdrawals
     """Tells whatever serves a release that it was taken back."""
+    spreading: Spreading
+    """Tells peers of new heads and notices, and hears of theirs."""
     traffic: Traffic
     on_disk: DiskThreads
     """Runs blocking store work in a thread."""

@@ -144,6 +144,21 @@ class Spreading:
         self._exchange.forget()
         await self._hand_on(documents, besides="")
 
+    def changed(self, publisher: PublisherId) -> None:
+        """There is a new head of a publisher here, or something was taken back; spread what was not
+        spread since the start. Nobody waits for it.
+        """
+        if self._nursery is not None:
+            self._nursery.start_soon(self._spread_all_of, publisher)
+
+    async def _spread_all_of(self, publisher: PublisherId) -> None:
+        try:
+            documents = await self._hearsay.unsaid(publisher)
+        except P2PHubError as error:
+            log.warning("what is new of %s cannot be read: %s", publisher.short, error)
+            return
+        await self.publish(documents)
+
     # --- what others say (a `control.Spreading`, and the judge of gossip)
 
     async def told(self, peer: str, documents: Sequence[bytes]) -> None:
