@@ -7,7 +7,7 @@ checked is one that whoever types the command may read.
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from p2phub.cli.progress import follower
 from p2phub.cli.session import Session, as_objects
@@ -16,9 +16,10 @@ from p2phub.errors import NotFoundError, UsageError
 if TYPE_CHECKING:
     from p2phub.node.verify_oms import ModelCheck
 
-MAX_KEY = 64 << 10
+REMEDY: Final = "Get these files again from whoever signed them, or do not use them."
+MAX_KEY: Final = 64 << 10
 """Bytes of a file with a public key that are read."""
-_ONLY_WITH_OMS = (
+_ONLY_WITH_OMS: Final = (
     "signature",
     "oms_key",
     "publisher",

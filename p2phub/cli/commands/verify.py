@@ -1,12 +1,18 @@
 """Read every byte of a release again, or of all on this disk, and check it against its signatures.
 
 Ends with exit code 4 if anything is wrong, and names the file.
+
+With --oms the files are compared with their model.sig instead, a signature of OpenSSF Model
+Signing: those of a release, or of any folder. It counts if the current delegation of the publisher
+certifies its key: of whoever --publisher names, or of the publisher that the signature names, if
+that one is pinned here.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from p2phub.cli import model_signature
 from p2phub.cli.progress import follow, follower
 from p2phub.cli.session import Session, as_objects
 from p2phub.client.running import find_running
@@ -19,19 +25,26 @@ MAX_TOLD: Final = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REF", nargs="?", help="the release to check")
     parser.add_argument("--all", action="store_true", help="everything on this disk (the default)")
+    model_signature.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     reference: str | None = arguments.reference
     if reference is not None and arguments.all:
         raise UsageError("a release and --all say two things", remedy="Name one of them.")
-    results = _results(reference, session)
+    if arguments.oms:
+        results: Sequence[Mapping[str, Any]] = [model_signature.check(arguments, session)]
+    else:
+        model_signature.require_unused(arguments)
+        results = _results(reference, session)
     for each in results:
         _tell(each, session)
     wrong = [each for each in results if not _is_good(each)]
     for each in wrong:
         if not session.output.json:
-            session.output.error(_complaint(each))
+            again = f"Pull it again: `p2phub pull {each['ref']}` fetches what is damaged."
+            remedy = model_signature.REMEDY if arguments.oms else again
+            session.output.error(_complaint(each, remedy))
     return UntrustedError.exit if wrong else 0
 
 
@@ -71,12 +84,9 @@ def _tell(result: Mapping[str, Any], session: Session) -> None:
             session.output.say(f"  {'ok' if step['ok'] else 'WRONG'}  {step['name']}{detail}")
 
 
-def _complaint(result: Mapping[str, Any]) -> UntrustedError:
+def _complaint(result: Mapping[str, Any], remedy: str) -> UntrustedError:
     wrong = [step for step in result["steps"] if not step["ok"]]
     said = "; ".join(f"{each['name']}: {each['detail']}" for each in wrong[:MAX_TOLD])
     said = said or str(result["verdict"])
     said += f" (and {len(wrong) - MAX_TOLD} more)" if len(wrong) > MAX_TOLD else ""
-    return UntrustedError(
-        f"{result['ref']} does not verify: {said}",
-        remedy=f"Pull it again: `p2phub pull {result['ref']}` fetches what is damaged.",
-    )
+    return UntrustedError(f"{result['ref']} does not verify: {said}", remedy=remedy)
