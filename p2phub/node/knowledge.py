@@ -285,7 +285,7 @@ class Knowledge:
             self._catalog.recall_index(publisher, each.writer, each.number, each.index)
         for kept in self._store.seen.notices(publisher):
             try:
-                self._catalog.offer_known(kept.data, kept.under)
+                self._catalog.offer_known(kept.data)
             except UntrustedError as error:  # rotten, or its root was overruled by a recovery
                 log.warning("a notice of %s counts no more: %s", publisher.short, error)
 

@@ -267,7 +267,7 @@ def primed_gate(desk: Desk, papers: Papers) -> TrustedCatalog:
         gate.recall_index(publisher, each.writer, each.number, each.index)
     for kept in seen.notices(publisher):
         try:
-            gate.offer_known(kept.data, kept.under)
+            gate.offer_known(kept.data)
         except UntrustedError:  # its root was overruled by a recovery
             continue
     return gate

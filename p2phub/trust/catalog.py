@@ -56,7 +56,7 @@ from p2phub.trust.policy import Rule
 from p2phub.trust.recent import Checked, RecentDocuments
 from p2phub.trust.records import read_head
 from p2phub.trust.refusals import Refusal, Trail
-from p2phub.trust.releases import Case, judge_release, let_through, worse
+from p2phub.trust.releases import Case, judge_release, let_through, listed_since, worse
 from p2phub.trust.signers import require_release_keys, require_signers
 from p2phub.trust.steps import (
     open_envelope,
@@ -123,16 +123,16 @@ class TrustedCatalog:
             case Release.TYPE:
                 return self._release(data, now, publisher, trail)
         if type in NOTICES:
-            return self._notice(data, publisher, trail, None)
+            return self._notice(data, publisher, trail, known=False)
         with trail.step("offered alone"):
             raise MalformedError(f"a {type} is offered inside a head")
 
-    def offer_known(self, data: bytes, under: bytes) -> Accepted:
-        """A notice that was accepted before a restart, under the delegation with this digest."""
+    def offer_known(self, data: bytes) -> Accepted:
+        """A notice that was accepted before a restart."""
         trail = Trail("this notice")
         with trail.step("of a known type"):
             claimed_type(data)
-        return self._notice(data, None, trail, under)
+        return self._notice(data, None, trail, known=True)
 
     def recall(self, publisher: PublisherId, floor: Order) -> None:
         """How far a publisher had come before a restart: no older head is taken."""
@@ -215,7 +215,7 @@ class TrustedCatalog:
         history.take_index(index, digest, trail)
         # A revoked key has no limits any more, and was within them when it wrote its last index.
         key = identity.release_key(index.writer) or ReleaseKey(index.writer)
-        self._wants.add(publisher, index.pages, WantedPage(Listing(index.seq, key)))
+        self._wants.add(publisher, index.pages, WantedPage(Listing(index.seq, key, digest)))
         self._remember(envelope, digest, index, signers)
         kept = envelope.only([index.writer])
         return self._accept(kept, index, publisher, trail, now, (index.pages,))
@@ -287,7 +287,9 @@ class TrustedCatalog:
         trail.require(listed, "of the repo that lists it", where, Verdict.UNTRUSTED_KEY)
         # 6. to 8. It is signed by enough release keys in force, and nobody took it back.
         verdict, signers = self._signed(envelope, digest, rule, trail)
-        case = Case(digest, release, signers, history.state.identity, history.notices, want.since)
+        identity, notices = history.state.identity, history.notices
+        since = listed_since(want, notices, identity)
+        case = Case(digest, release, signers, identity, notices, since)
         judged, counted = judge_release(case, rule, trail)
         if verdict is Verdict.VERIFIED:
             self._remember(envelope, digest, release, signers)
@@ -297,7 +299,7 @@ class TrustedCatalog:
         return self._accept(kept, release, publisher, trail, now, (), worse(verdict, judged))
 
     def _notice(
-        self, data: bytes, asked: PublisherId | None, trail: Trail, under: bytes | None
+        self, data: bytes, asked: PublisherId | None, trail: Trail, *, known: bool
     ) -> Accepted:
         # 1. It is an envelope no larger than that of a notice may be.
         envelope = open_envelope(data, trail)
@@ -310,7 +312,7 @@ class TrustedCatalog:
         # 3. Its publisher is known.
         history = self._histories.known(publisher, trail)
         # 4. and 5. Whoever may has signed it, and there is room for it.
-        kept = take_notice(history, envelope, notice, under, trail)
+        kept = take_notice(history, envelope, notice, known, trail)
         judgement = Judgement(Verdict.VERIFIED, None, trail.steps)
         return Accepted(
             envelope.type, envelope.digest, notice, kept.pack(), publisher, judgement, ()
@@ -349,11 +351,10 @@ class TrustedCatalog:
         names: tuple[bytes, ...],
         verdict: Verdict = Verdict.VERIFIED,
     ) -> Accepted:
-        if verdict is Verdict.VERIFIED:
-            judgement = self._judgement(publisher, trail, now)
-            if isinstance(document, Release) and judgement.verdict is Verdict.STALE:
-                self._require_fresh_enough(publisher, judgement, trail)
-        else:
+        judgement = self._judgement(publisher, trail, now)
+        if isinstance(document, Release) and judgement.verdict is Verdict.STALE:
+            self._require_fresh_enough(publisher, judgement, trail)
+        if verdict is not Verdict.VERIFIED:
             judgement = Judgement(verdict, None, trail.steps)
         return Accepted(
             envelope.type, envelope.digest, document, envelope.pack(), publisher, judgement, names
@@ -381,7 +382,7 @@ class TrustedCatalog:
                 known = releases.get(ref.release, WantedRelease(since=ref.seq))
                 listed = known.listed | {(entry.name, entry.kind)}
                 since = min(ref.seq, known.since or ref.seq)
-                releases[ref.release] = WantedRelease(listed, since)
+                releases[ref.release] = WantedRelease(listed, since, listing)
         for digest, want in releases.items():
             self._wants.add(publisher, digest, want)
         return (*(child for _, child in page.children), *releases)

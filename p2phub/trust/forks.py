@@ -7,7 +7,9 @@ nobody but the publisher (or a thief with its keys) can have made them.
 Rules it keeps:
  * both documents are checked from the first byte on: who shows a proof is a stranger;
  * a fork counts until the publisher has settled it: a writer by a delegation that leaves it out or
-   starts its numbers afresh, a delegation by a later one, roots by a recovery that overrules both.
+   starts its numbers afresh, a delegation by a later one, roots by a recovery that overrules both;
+ * whether it is settled depends on the papers of the publisher alone, not on who heard of it when:
+   all who know the same papers and the same forks come to the same verdict.
 
 Who forked is not believed until then; that is `history`'s doing.
 
@@ -30,7 +32,7 @@ from p2phub.formats.ids import PublisherId
 from p2phub.formats.notices import ForkProof
 from p2phub.formats.publisher import Delegation, Index, Root
 from p2phub.trust.envelope import Envelope, unpack
-from p2phub.trust.identity import How, Identity, follow, reached
+from p2phub.trust.identity import Chain, How, Identity, follow, reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class ForkedIndexes:
 class ForkedDelegations:
     """Two delegations of one root with one version."""
 
-    root_v: int
+    root: bytes
+    """The digest of the root that signed both."""
     version: int
     digests: tuple[bytes, bytes]
 
@@ -63,7 +66,9 @@ class ForkedDelegations:
         return f"it signed two delegations with version {self.version}"
 
     def counts(self, identity: Identity) -> bool:
-        return (self.root_v, self.version) >= (identity.root.v, identity.delegation.version)
+        """Until there is a later one, or another root."""
+        newest = identity.chain[-1].digest
+        return self.root == newest and self.version >= identity.delegation.version
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,14 @@ class ForkedRoots:
 
 
 Fork = ForkedIndexes | ForkedDelegations | ForkedRoots
+
+
+def forked_roots(one: Chain, other: Chain) -> ForkedRoots:
+    """The fork at the first roots in which these chains, of one publisher, differ."""
+    pairs = zip(one, other, strict=False)
+    first, second = next((a, b) for a, b in pairs if a.digest != b.digest)
+    digests = (first.digest, second.digest)
+    return ForkedRoots(first.root.v, first.root.previous, first.how, digests)
 
 
 def prove(publisher: PublisherId, first: bytes, second: bytes) -> ForkProof:
@@ -122,8 +135,6 @@ def _indexes(first: Envelope, second: Envelope, identity: Identity) -> Fork:
         raise MalformedError("these indexes have different writers or numbers")
     if one.writer not in first.signed_by() & second.signed_by():
         raise UntrustedError("their writer has not signed both indexes")
-    if identity.release_key(one.writer) is None:
-        raise UntrustedError("their writer is no release key of this publisher")
     return ForkedIndexes(one.writer, one.writer_seq, (first.digest, second.digest))
 
 
@@ -135,7 +146,8 @@ def _delegations(first: Envelope, second: Envelope, identity: Identity) -> Fork:
     for envelope in (first, second):
         if not reached(identity.root.keys, envelope.signed_by()).enough:
             raise UntrustedError("the newest root has not signed both delegations")
-    return ForkedDelegations(identity.root.v, one.version, (first.digest, second.digest))
+    root = identity.chain[-1].digest
+    return ForkedDelegations(root, one.version, (first.digest, second.digest))
 
 
 def _roots(first: Envelope, second: Envelope, identity: Identity) -> Fork:

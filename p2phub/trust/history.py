@@ -3,8 +3,7 @@ saying two things.
 
 A publisher *forks* when it says two things where it may say one: two indexes with one writer and
 one writer number, two delegations with one version, two roots that follow one root in the same way.
-From then on nothing of it is believed until it has signed a new delegation; where its roots forked,
-until a recovery overrules both.
+From then on nothing of it is believed until it has settled that: `forks` says how.
 
 Two *writers* of one publisher may well make indexes with the same seq at the same time; that is no
 fork. Of their heads the one with the greater index digest counts, everywhere the same, until the
@@ -15,7 +14,8 @@ What the publisher took back, and proofs of its forks, are in the history's `not
 Rules it keeps:
  * memory only, and little of it: the last `REMEMBERED` indexes. What must outlive this process is
    told to it again (`recall`): how far the publisher had come, and which numbers its writers used;
- * what was seen under an older delegation does not bind a newer one.
+ * whether a publisher has forked follows from its newest head and from what was found out about it,
+   in whatever order that came: a fork that is caught here counts as one that somebody has proved.
 
 How high a seq is proves nothing: who holds a release key can jump ahead (TUF's fast-forward), an
 honest publisher can have been away for long, and so no jump is refused. It does no lasting harm
@@ -26,11 +26,17 @@ It leaves to `catalog` which documents are wanted, and to `records` what a head 
 
 from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import Index
-from p2phub.trust.identity import Chain, Comparison, Identity, compare
+from p2phub.trust.forks import (
+    Fork,
+    ForkedDelegations,
+    ForkedIndexes,
+    forked_roots,
+)
+from p2phub.trust.identity import Comparison, Identity, compare
 from p2phub.trust.notices import Notices, standing_of
 from p2phub.trust.policy import Rule
 from p2phub.trust.records import HeadRecord
@@ -87,28 +93,26 @@ class History:
     def _begin(self, record: HeadRecord) -> None:
         self.record = record
         self.state = _state_of(record)
-        self._rival: Chain | None = None
-        self._caught = False
-        """Whether we saw both sides of the fork ourselves."""
         self._written: OrderedDict[tuple[bytes, int], bytes] = OrderedDict()
         self._seqs: OrderedDict[bytes, int] = OrderedDict()
 
     def take_head(self, record: HeadRecord, trail: Trail) -> None:
         """Believe a head from now on, or refuse it. It holds by itself already."""
-        # 1. Its roots go on from those we know.
-        if self._overruled_by(record, trail):
+        # 1. Its roots go on from those we know, or overrule them.
+        overrules = self._overruled_by(record, trail)
+        # 2. The publisher did not sign two delegations with one version.
+        if not overrules:
+            self._check_delegation(record, trail)
+        # 3. A key that was not revoked before has signed it.
+        self._check_signers(record, trail)
+        # 4. The publisher has not forked, or has settled it.
+        if self.state.forked:
+            settled = self.notices.forked(record.identity) is None
+            trail.require(settled, "not forked", self.state.forked, Verdict.FORKED)
+        if overrules:
             self._begin(record)
             self.notice_forks()
             return
-        # 2. The publisher did not sign two delegations with one version.
-        self._check_delegation(record, trail)
-        # 3. A key that was not revoked before has signed it.
-        self._check_signers(record, trail)
-        # 4. The publisher has not forked, or has signed a new delegation since.
-        if self.state.forked:
-            trail.require(
-                self._is_settled_by(record), "not forked", self.state.forked, Verdict.FORKED
-            )
         # 5. It is not older than what we have seen.
         trail.require(
             record.order >= self.state.order,
@@ -132,12 +136,9 @@ class History:
         )
         # 2. Its writer did not give its number to another index.
         number = (index.writer, index.writer_seq)
-        if self._written.get(number, digest) != digest:
-            said = (
-                f"writer {index.writer.hex()[:16]} signed two indexes with number"
-                f" {index.writer_seq}"
-            )
-            self._fork(said, "one index a number", trail, self._written[number], digest)
+        other = self._written.get(number, digest)
+        if other != digest:
+            self._catch(ForkedIndexes(*number, (other, digest)), "one index a number", trail)
         trail.passed("one index a number", f"number {index.writer_seq} of its writer")
         _remember(self._written, number, digest)
         _remember(self._seqs, digest, index.seq)
@@ -147,10 +148,13 @@ class History:
         _remember(self._written, (writer, number), digest)
 
     def notice_forks(self) -> None:
-        """Look again whether a proof among the notices counts: the state says what it finds."""
+        """Look again whether a fork among the notices counts: the state says what it finds."""
         found = self.notices.forked(self.state.identity)
-        if found is not None:
-            self._set_forked(found.said, *found.digests)
+        if found is None:
+            self.state = replace(self.state, forked="", fork=())
+            return
+        which = " and ".join(digest.hex() for digest in found.digests)
+        self.state = replace(self.state, forked=f"{found.said}: {which}", fork=found.digests)
 
     def _overruled_by(self, record: HeadRecord, trail: Trail) -> bool:
         """Whether `record` has roots that were recovered where ours were not; refuses those that
@@ -161,23 +165,18 @@ class History:
         comparison = compare(known, chain)
         if comparison is Comparison.OVERRULED:
             trail.refuse(name, "a recovery has overruled them", Verdict.UNTRUSTED_KEY)
-        if comparison is Comparison.FORKED and self._rival is None:
-            self._rival = chain
-            said = "it has two roots that follow the same root"
-            self._fork(said, name, trail, *_parting(known, chain))
-        overrules = comparison is Comparison.OVERRULES
-        if self._rival is not None:
-            overrules = overrules and compare(self._rival, chain) is Comparison.OVERRULES
-            trail.require(overrules, name, self.state.forked, Verdict.FORKED)
+        if comparison is Comparison.FORKED:
+            self._catch(forked_roots(known, chain), name, trail)
         trail.passed(name, comparison.value)
-        return overrules
+        return comparison is Comparison.OVERRULES
 
     def _check_delegation(self, record: HeadRecord, trail: Trail) -> None:
         name, identity, known = "one delegation a version", record.identity, self.state.identity
-        same_version = record.order[:2] == self.state.order[:2]
-        if same_version and identity.delegation_digest != known.delegation_digest:
-            said = f"it signed two delegations with version {known.delegation.version}"
-            self._fork(said, name, trail, known.delegation_digest, identity.delegation_digest)
+        digests = (known.delegation_digest, identity.delegation_digest)
+        if record.order[:2] == self.state.order[:2] and len(set(digests)) == 2:
+            root = identity.chain[-1].digest
+            version = identity.delegation.version
+            self._catch(ForkedDelegations(root, version, digests), name, trail)
         trail.passed(name, f"version {identity.delegation.version}")
 
     def _check_signers(self, record: HeadRecord, trail: Trail) -> None:
@@ -191,30 +190,17 @@ class History:
         good = any(each is None or each.good for each in known)
         trail.require(good, "signed by a key not revoked", objections, Verdict.REVOKED)
 
-    def _is_settled_by(self, record: HeadRecord) -> bool:
-        """Whether a head ends the fork: by a new delegation, or, where a proof showed us the fork, by
-        whatever settles that.
-        """
-        newer = record.order[:2] > self.state.order[:2]
-        other = record.identity.delegation_digest != self.state.identity.delegation_digest
-        proved = not self._caught and self.notices.forked(record.identity) is None
-        return (newer and other) or proved
-
-    def _fork(self, said: str, step: str, trail: Trail, *digests: bytes) -> NoReturn:
-        self._set_forked(said, *digests)
-        self._caught = True
-        trail.refuse(step, self.state.forked, Verdict.FORKED)
-
-    def _set_forked(self, said: str, *digests: bytes) -> None:
-        which = " and ".join(digest.hex() for digest in digests)
-        self.state = replace(self.state, forked=f"{said}: {which}", fork=digests)
+    def _catch(self, fork: Fork, step: str, trail: Trail) -> None:
+        """Both sides of a fork came by here: refuse the second, unless the fork is settled."""
+        self.notices.fork(fork, self.state.identity)
+        self.notice_forks()
+        if self.notices.is_open(fork, self.state.identity):
+            trail.refuse(step, self.state.forked, Verdict.FORKED)
 
     def _take(self, record: HeadRecord) -> None:
-        new, old = _state_of(record), self.state
-        if new.order[:2] > old.order[:2]:
-            self._written.clear()
-        if _rank(new) >= _rank(old):
-            self.record, self.state, self._caught = record, new, False
+        new = _state_of(record)
+        if _rank(new) >= _rank(self.state):
+            self.record, self.state = record, new
             self.notice_forks()
 
 
@@ -299,12 +285,6 @@ def _state_of(record: HeadRecord) -> PublisherState:
 def _rank(state: PublisherState) -> tuple[Order, bytes, bool, int]:
     """What makes one state of a publisher newer than another: of one index, the fresher head."""
     return state.order, state.index, state.fresh_until is None, state.fresh_until or 0
-
-
-def _parting(one: Chain, other: Chain) -> tuple[bytes, bytes]:
-    """The digests of the first two roots in which these chains differ."""
-    pairs = zip(one, other, strict=False)
-    return next((a.digest, b.digest) for a, b in pairs if a.digest != b.digest)
 
 
 def _shown(order: Order) -> str:

@@ -6,11 +6,13 @@ A notice is kept for ever, and asked about with the publisher's identity of the 
  * of a revoked key there counts only what it signed up to its last good index: a release that a
    believed index lists since then or earlier, and that index itself;
  * a withdrawal takes away one key's signature, whether that key is still in force or not;
- * a fork counts until the publisher has settled it, at the latest by another delegation.
+ * a fork counts until the publisher has settled it (`forks` says how), and not while its writer is
+   revoked.
 
 Rules it keeps:
  * the order in which notices come makes no difference;
- * so many of each kind: a stolen key must not fill our memory.
+ * so many of each kind: a stolen key must not fill our memory. What does not count any more makes
+   room for what does, so that a thief who filled it once does not keep it full.
 
 That a notice was signed by who may is checked by `catalog` with `require_in_force`.
 
@@ -61,12 +63,19 @@ class Notices:
         self._revocations: dict[bytes, Signed] = {}
         self._withdrawals: dict[bytes, dict[bytes, str]] = {}
         self._taken_back: dict[bytes, int] = {}
-        self._forks: dict[bytes, tuple[Fork, bytes]] = {}
+        self._forks: dict[frozenset[bytes], Fork] = {}
 
     # ------------------------------------------------------------ what comes in
 
-    def has_room_to_revoke(self, digest: bytes) -> bool:
-        return digest in self._revocations or len(self._revocations) < MAX_REVOCATIONS
+    def make_room_to_revoke(self, digest: bytes, identity: Identity) -> bool:
+        """Whether there is room now: one that does not count at present may have had to go."""
+        if digest in self._revocations or len(self._revocations) < MAX_REVOCATIONS:
+            return True
+        counting = {each for each, _, _ in self._in_force(identity)}
+        if len(counting) == len(self._revocations):
+            return False
+        del self._revocations[next(each for each in self._revocations if each not in counting)]
+        return True
 
     def revoke(self, digest: bytes, notice: Revocation, signers: frozenset[bytes]) -> None:
         """Keep a revocation. Signatures that came with another copy of it still count."""
@@ -85,12 +94,18 @@ class Notices:
             keys[key] = reason
             self._taken_back[key] = self._taken_back.get(key, 0) + 1
 
-    def has_room_to_fork(self, digest: bytes) -> bool:
-        return digest in self._forks or len(self._forks) < MAX_FORKS
-
-    def fork(self, digest: bytes, fork: Fork, under: bytes) -> None:
-        """Keep a fork that came to light under the delegation with the digest `under`."""
-        self._forks.setdefault(digest, (fork, under))
+    def fork(self, fork: Fork, identity: Identity) -> bool:
+        """Keep a fork; False if there is no room, because so many others count."""
+        name = frozenset(fork.digests)
+        if name in self._forks:
+            return True
+        if len(self._forks) >= MAX_FORKS:
+            settled = [each for each, past in self._forks.items() if not past.counts(identity)]
+            if not settled:
+                return False
+            del self._forks[settled[0]]
+        self._forks[name] = fork
+        return True
 
     # ------------------------------------------------------------ what is asked
 
@@ -122,17 +137,17 @@ class Notices:
         return self._withdrawals.get(release, {})
 
     def forked(self, identity: Identity) -> Fork | None:
-        """A fork that the publisher has not settled yet."""
-        for fork, under in self._forks.values():
-            if not fork.counts(identity):
-                continue
-            if isinstance(fork, ForkedIndexes) and (
-                under != identity.delegation_digest
-                or self.revoked_key(identity, fork.writer) is not None
-            ):
-                continue
-            return fork
-        return None
+        """A fork that the publisher has not settled yet; of several always the same one."""
+        every = [fork for fork in self._forks.values() if self.is_open(fork, identity)]
+        return min(every, key=lambda fork: sorted(fork.digests), default=None)
+
+    def is_open(self, fork: Fork, identity: Identity) -> bool:
+        """Whether this fork counts for the publisher as it is now."""
+        if not fork.counts(identity):
+            return False
+        if isinstance(fork, ForkedIndexes):
+            return self.revoked_key(identity, fork.writer) is None
+        return True
 
     def _in_force(
         self, identity: Identity

@@ -6,6 +6,8 @@ Rules it keeps:
  * a withdrawal counts for each release key that has signed it and is, or was until it was revoked,
    one of this publisher's;
  * a fork proof counts by itself, until the publisher has settled the fork;
+ * what was accepted before a restart is kept as it was, whether it counts at present or not: it may
+   count again;
  * signatures that do not count are dropped.
 
 What a notice then means is asked of `notices`.
@@ -18,7 +20,7 @@ What a notice then means is asked of `notices`.
 >>> lab_history = History(check_head(lab.head_key, lab.sign_head().pack()))
 >>> notice = Withdrawal(lab.publisher.digest, b"r" * 32, 5, "a mistake")
 >>> taken = take_notice(
-...     lab_history, sign(notice, [lab.key("release")]), notice, None, Trail("this")
+...     lab_history, sign(notice, [lab.key("release")]), notice, False, Trail("this")
 ... )
 >>> list(lab_history.notices.withdrawn(b"r" * 32).values())
 ['a mistake']
@@ -36,22 +38,26 @@ from p2phub.trust.verdict import Verdict
 
 
 def take_notice(
-    history: History, envelope: Envelope, notice: Notice, under: bytes | None, trail: Trail
+    history: History, envelope: Envelope, notice: Notice, known: bool, trail: Trail
 ) -> Envelope:
     """Remember `notice` in the history of its publisher, or refuse it; what to keep of it.
 
-    `under`: the digest of the delegation under which it was first accepted; None: the present one.
+    `known`: it was accepted before a restart.
     """
     match notice:
         case Revocation():
-            return _revocation(history, envelope, notice, trail)
+            kept = _revocation(history, envelope, notice, known, trail)
         case Withdrawal():
-            return _withdrawal(history, envelope, notice, trail)
+            kept = _withdrawal(history, envelope, notice, known, trail)
         case ForkProof():
-            return _fork(history, envelope, notice, under, trail)
+            kept = _fork(history, envelope, notice, known, trail)
+    history.notice_forks()
+    return kept
 
 
-def _revocation(history: History, envelope: Envelope, notice: Revocation, trail: Trail) -> Envelope:
+def _revocation(
+    history: History, envelope: Envelope, notice: Revocation, known: bool, trail: Trail
+) -> Envelope:
     identity = history.state.identity
     # 4. The threshold of the root it names has signed it, and that root may still revoke.
     signers = require_signers(envelope, trail)
@@ -60,46 +66,48 @@ def _revocation(history: History, envelope: Envelope, notice: Revocation, trail:
         f"{len(signers)} signatures for root {notice.root_v}; the newest is {identity.root.v},"
         f" revocations count from root {identity.delegation.revocations_from} on"
     )
-    trail.require(counts, "signed by its root", detail, Verdict.UNTRUSTED_KEY)
+    trail.require(known or counts, "signed by its root", detail, Verdict.UNTRUSTED_KEY)
     # 5. There is room for it.
     digest = envelope.digest
-    _require_room(history.notices.has_room_to_revoke(digest), trail)
+    _require_room(history.notices.make_room_to_revoke(digest, identity), trail)
     history.notices.revoke(digest, notice, signers)
-    return envelope.only(identity.chain[notice.root_v - 1].root.keys.keys)
+    return envelope.only(identity.chain[notice.root_v - 1].root.keys.keys if counts else signers)
 
 
-def _withdrawal(history: History, envelope: Envelope, notice: Withdrawal, trail: Trail) -> Envelope:
+def _withdrawal(
+    history: History, envelope: Envelope, notice: Withdrawal, known: bool, trail: Trail
+) -> Envelope:
     identity, notices = history.state.identity, history.notices
     # 4. A release key has signed it.
     signers = require_signers(envelope, trail)
     counted = frozenset(
         key
         for key in signers
-        if identity.release_key(key) is not None or notices.revoked_key(identity, key) is not None
+        if known
+        or identity.release_key(key) is not None
+        or notices.revoked_key(identity, key) is not None
     )
     detail = f"{len(counted)} of {len(signers)} signers hold one"
     trail.require(bool(counted), "signed by a release key", detail, Verdict.UNTRUSTED_KEY)
     # 5. There is room for it.
-    room = all(notices.has_room_to_withdraw(notice.release, key) for key in counted)
-    _require_room(room, trail)
+    counted = frozenset(key for key in counted if notices.has_room_to_withdraw(notice.release, key))
+    _require_room(bool(counted), trail)
     for key in counted:
         notices.withdraw(notice.release, key, notice.reason)
     return envelope.only(counted)
 
 
 def _fork(
-    history: History, envelope: Envelope, notice: ForkProof, under: bytes | None, trail: Trail
+    history: History, envelope: Envelope, notice: ForkProof, known: bool, trail: Trail
 ) -> Envelope:
     identity = history.state.identity
     # 4. It proves a fork that the publisher has not settled.
     with trail.step("a fork"):
         fork = read_fork(notice, identity)
-        if under is None and not fork.counts(identity):
+        if not known and not fork.counts(identity):
             raise UntrustedError("its publisher has settled this one")
     # 5. There is room for it.
-    _require_room(history.notices.has_room_to_fork(envelope.digest), trail)
-    history.notices.fork(envelope.digest, fork, under or identity.delegation_digest)
-    history.notice_forks()
+    _require_room(history.notices.fork(fork, identity), trail)
     return envelope.only(())
 
 

@@ -4,6 +4,8 @@ Several things can be wrong with one release at once. Each is asked in turn; wha
 publisher lets through goes on to the next question, and the worst of it is the verdict.
 
 Rules it keeps:
+ * what an index says of when a release was listed counts only while that index is believed: a thief
+   writes any number into it, before its key is revoked;
  * `enforce` stops at the first thing that is wrong; `off` and `warn` name the worst one;
  * a signature that does not verify is refused under every rule: the bytes were damaged.
 
@@ -21,6 +23,7 @@ from p2phub.trust.policy import Rule
 from p2phub.trust.refusals import Refusal, Trail
 from p2phub.trust.signers import require_release_keys
 from p2phub.trust.verdict import Verdict
+from p2phub.trust.wants import WantedRelease
 
 _BADNESS: Final = (
     Verdict.VERIFIED,
@@ -59,18 +62,27 @@ def judge_release(case: Case, rule: Rule, trail: Trail) -> tuple[Verdict, frozen
 
     Without any signature it was judged already. Raises the `Refusal` that `rule` asks for.
     """
-    verdict, counted = Verdict.VERIFIED, case.signers
+    verdict, kept, counted = Verdict.VERIFIED, case.signers, frozenset[bytes]()
     if case.signers:
         try:
-            counted = _require_signed(case, trail)
-            _require_not_withdrawn(case, counted, trail)
+            kept = counted = _require_signed(case, trail)
         except Refusal as error:
             verdict = let_through(error, rule)
-    try:
-        _require_not_revoked(case, trail)
-    except Refusal as error:
-        verdict = worse(verdict, let_through(error, rule))
-    return verdict, counted
+    for require in (_require_not_withdrawn, _require_not_revoked):
+        try:
+            require(case, counted, trail)
+        except Refusal as error:
+            verdict = worse(verdict, let_through(error, rule))
+    return verdict, kept
+
+
+def listed_since(want: WantedRelease, notices: Notices, identity: Identity) -> int | None:
+    """The seq of the first index that listed a release, as far as that can be believed."""
+    listing = want.listing
+    if listing is None:
+        return None
+    standing = standing_of(notices, identity, listing.writer.key, None, listing.index)
+    return want.since if standing is None or standing.good else None
 
 
 def let_through(error: Refusal, rule: Rule) -> Verdict:
@@ -95,14 +107,18 @@ def _require_signed(case: Case, trail: Trail) -> frozenset[bytes]:
 
 
 def _require_not_withdrawn(case: Case, counted: frozenset[bytes], trail: Trail) -> None:
+    """Without what was taken back enough is left. Who leaves a signature out, or puts another in
+    its place, does not hide that it was taken back.
+    """
     withdrawn = case.notices.withdrawn(case.digest)
     left, needed = counted - withdrawn.keys(), case.identity.delegation.threshold
-    gone = "; ".join(f"{key.hex()[:16]}: {withdrawn[key]}" for key in sorted(counted - left))
+    gone = "; ".join(f"{key.hex()[:16]}: {withdrawn[key]}" for key in sorted(withdrawn))
     detail = f"{len(left)} of {needed} needed signatures are left ({gone})" if gone else "by nobody"
-    trail.require(len(left) >= needed, "not withdrawn", detail, Verdict.WITHDRAWN)
+    holds = not withdrawn or len(left) >= needed
+    trail.require(holds, "not withdrawn", detail, Verdict.WITHDRAWN)
 
 
-def _require_not_revoked(case: Case, trail: Trail) -> None:
+def _require_not_revoked(case: Case, counted: frozenset[bytes], trail: Trail) -> None:
     notice = case.notices.revoked_release(case.identity, case.digest, case.release)
     if notice is None:
         trail.passed("not revoked", "no revocation of it or its files is known")

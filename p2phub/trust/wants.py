@@ -43,6 +43,8 @@ class Listing:
 
     seq: int
     writer: ReleaseKey
+    index: bytes
+    """Its digest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class WantedRelease:
     listed: frozenset[tuple[str, Kind]] = frozenset()
     since: int | None = None
     """The seq of the first index that listed it."""
+    listing: Listing | None = None
+    """The index that says so; None: no index lists it."""
 
 
 Want = WantedIndex | WantedPage | WantedRelease

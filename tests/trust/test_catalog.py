@@ -545,9 +545,15 @@ def test_fork_no_later_head_of_the_same_delegation_is_believed():
     assert error.verdict is Verdict.FORKED, "a new root over the same delegation clears nothing"
 
 
-def test_fork_a_new_delegation_clears_it():
+def test_fork_a_new_delegation_that_changes_nothing_clears_nothing():
     lab, catalog, _, _ = forked()
     lab.delegate("release")
+    assert refused(catalog, lab.publish("demo", OTHER).head).verdict is Verdict.FORKED
+
+
+def test_fork_a_new_delegation_with_fresh_numbers_clears_it():
+    lab, catalog, _, _ = forked()
+    lab.delegate(ReleaseKey(lab.key("release").public, numbers_from=2))
     again = lab.publish("demo", OTHER)
     offered(catalog, *again.packed)
     assert not catalog.state(lab.publisher).forked

@@ -3,7 +3,7 @@
 import pytest
 
 from p2phub.errors import ForkedError, RolledBackError, UntrustedError
-from p2phub.formats.publisher import Index
+from p2phub.formats.publisher import Index, ReleaseKey
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import history
 from p2phub.trust.history import Histories, History
@@ -63,14 +63,17 @@ def test_only_so_many_indexes_are_remembered(monkeypatch):
     past.take_index(index(lab, 1, 1), b"too long ago to notice", trail())
 
 
-def test_the_numbers_of_writers_begin_afresh_with_a_new_delegation():
+def test_the_numbers_of_a_writer_begin_afresh_where_its_delegation_says():
     lab = FakePublisher(1)
     past = History(record(lab))
-    past.take_index(index(lab, 1), b"one", trail())
-    lab.delegate("release")
+    for number in (1, 2):
+        past.take_index(index(lab, number), b"one %d" % number, trail())
+    lab.delegate(ReleaseKey(lab.key("release").public, numbers_from=2))
     past.take_head(record(lab), trail())
-    past.take_index(index(lab, 1), b"other", trail())
+    past.take_index(index(lab, 1), b"other 1", trail())
     assert not past.state.forked
+    with pytest.raises(ForkedError):
+        past.take_index(index(lab, 2), b"other 2", trail())
 
 
 def test_the_publisher_not_heard_of_for_longest_is_forgotten():

@@ -77,7 +77,7 @@ def test_a_document_belongs_to_one_of_those_who_named_it():
     ],
 )
 def test_a_writer_sets_refs_of_its_own_repos_in_its_own_index(name, seq, verdict):
-    listing = Listing(5, ReleaseKey(b"k" * 32, repos=("demo",)))
+    listing = Listing(5, ReleaseKey(b"k" * 32, repos=("demo",)), b"i" * 32)
     page = Page(0, (RepoEntry(name, "model", {"main": Ref(DIGEST, seq)}),))
     if verdict is None:
         require_writable(page, listing, Trail("it"))
