@@ -12,7 +12,9 @@ class Adopted:
 
     publisher_id: str
     root_v: int
+    """The number of the newest root, from 1 on."""
     delegation_version: int
+    """The number of the newest delegation, from 1 on."""
     release_key: str | None = None
     """The key that signs here from now on; None if none of those that may is here."""
     seq: int | None = None

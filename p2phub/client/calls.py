@@ -21,6 +21,7 @@ from p2phub.client.results import (
     PartHere,
     PeerInfo,
     Pin,
+    Proposal,
     Published,
     Pulled,
     Removed,
@@ -31,6 +32,7 @@ from p2phub.client.results import (
     read,
     read_list,
 )
+from p2phub.key_results import Adopted
 from p2phub.trust_results import (
     Candidate,
     DomainLook,
@@ -110,6 +112,8 @@ def publish(
     rehash: bool = False,
     seeds: Sequence[str] = (),
     oms: bool = False,
+    prepare: Path | None = None,
+    proposal_file: Path | None = None,
 ) -> Call[Published]:
     options = _given(
         message=message or None,
@@ -120,9 +124,31 @@ def publish(
         rehash=rehash or None,
         seeds=seeds,
         oms=oms or None,
+        prepare=_path(prepare),
+        proposal_file=_path(proposal_file),
     )
     body = {"folder": str(_absolute(ollama.resolve(folder))), "name": name} | options
     return Call("publish", _one(Published), body=body, streams=True)
+
+
+def finish(
+    file: Path, *, tag: str | None = None, sign_with: str | None = None
+) -> Call[Published]:
+    body = {"file": _path(file)} | _given(tag=tag, sign_with=sign_with)
+    return Call("publish/finish", _one(Published), body=body, streams=True)
+
+
+def proposals() -> Call[list[Proposal]]:
+    return Call("proposals", _many("proposals", Proposal))
+
+
+def sign_proposal(commit: str, *, sign_with: str | None = None) -> Call[Proposal]:
+    body = {"commit": commit} | _given(sign_with=sign_with)
+    return Call("proposals/sign", _one(Proposal), body=body, streams=True)
+
+
+def drop_proposal(commit: str) -> Call[Proposal]:
+    return Call("proposals/rm", _one(Proposal), body={"commit": commit})
 
 
 def pull(
@@ -224,6 +250,14 @@ def profile(name: str | None = None, domain: str | None = None) -> Call[Profile]
 
 def trust_domain(domain: str) -> Call[DomainSays]:
     return Call("trust/domain", _one(DomainSays), body={"domain": domain})
+
+
+def identity_adopt(parcel: str) -> Call[Adopted]:
+    return Call("identity/adopt", _one(Adopted), body={"parcel": parcel})
+
+
+def identity_join(publisher_id: str) -> Call[Adopted]:
+    return Call("identity/join", _one(Adopted), body={"publisher_id": publisher_id})
 
 
 def _absolute(path: Path) -> Path:

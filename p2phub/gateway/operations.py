@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2phub.errors import UsageError
+from p2phub.gateway.identity_operations import IDENTITY
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.trust_operations import TRUST
@@ -250,4 +251,5 @@ OPERATIONS: Final = (
         example={"reference": "lab/minilm@0123456789abcdef"},
     ),
     *TRUST,
+    *IDENTITY,
 )

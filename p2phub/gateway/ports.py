@@ -7,13 +7,16 @@ may be called from any thread, any number of times, until the call it was given 
 from collections.abc import Sequence
 from typing import Protocol
 
+from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileRow,
+    FinishRequest,
     Hit,
     Identity,
     PeerInfo,
     Pin,
+    Proposal,
     Published,
     PublishRequest,
     Pulled,
@@ -62,6 +65,26 @@ class TrustApi(Protocol):
     async def domain(self, domain: str) -> DomainSays: ...
 
 
+class OwnIdentityApi(Protocol):
+    """Who a node publishes as."""
+
+    async def adopt(self, parcel: str) -> Adopted: ...
+
+    async def join(self, publisher_id: str) -> Adopted: ...
+
+
+class ProposalsApi(Protocol):
+    """Releases that wait for signatures."""
+
+    async def list(self) -> Sequence[Proposal]: ...
+
+    async def sign(self, commit: str, sign_with: str | None, report: Report) -> Proposal: ...
+
+    async def drop(self, commit: str) -> Proposal: ...
+
+    async def finish(self, request: FinishRequest, report: Report) -> Published: ...
+
+
 class NodeApi(Protocol):
     """One method per use case."""
 
@@ -104,3 +127,9 @@ class NodeApi(Protocol):
 
     @property
     def trust(self) -> TrustApi: ...
+
+    @property
+    def proposals(self) -> ProposalsApi: ...
+
+    @property
+    def own_identity(self) -> OwnIdentityApi: ...

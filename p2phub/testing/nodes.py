@@ -5,12 +5,13 @@ to work until it is let go (`hold`), or to report given events. It keeps what it
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import trio
 
 from p2phub.errors import NotFoundError, P2PHubError
+from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     Event,
@@ -78,6 +79,7 @@ class FakeNode:
         self.pins = {"lab": PUBLISHER}
         self.verdict = "verified"
         self.trust = FakeTrust(self._ask, self.pins)
+        self.own_identity = FakeOwnIdentity(self._ask)
 
     async def _ask(self, request: object) -> None:
         await trio.lowlevel.checkpoint()
@@ -209,6 +211,21 @@ class FakeNode:
         await self._ask(reference)
         self._known(reference)
         return Removed(reference, SIZE)
+
+
+class FakeOwnIdentity:
+    """Takes every change of the identity of a `FakeNode`."""
+
+    def __init__(self, ask: Callable[[object], Awaitable[None]]) -> None:
+        self._ask = ask
+
+    async def adopt(self, parcel: str) -> Adopted:
+        await self._ask(parcel)
+        return Adopted(PUBLISHER, 1, 2, "ef" * 32, 3)
+
+    async def join(self, publisher_id: str) -> Adopted:
+        await self._ask(publisher_id)
+        return Adopted(publisher_id, 1, 2, "ef" * 32, 3)
 
 
 def failing(error: P2PHubError) -> FakeNode:

@@ -11,7 +11,16 @@ FOLDER: Final = "p2phub.cli.keys"
 VERBS: Final = {
     "ls": "the keys of your publisher, and which of them are here",
     "new": "make a key",
+    "allow": "let a release key publish in your name",
+    "remove": "let a release key publish no more; what it signed is signed again",
+    "rotate": "replace the root by the next one",
+    "revoke": "take back a key, a release or a file",
+    "adopt": "take over a change that was made elsewhere",
+    "join": "let this machine publish for a publisher that lets its key in",
+    "export": "write the public documents of a publisher to a file",
     "backup": "write a backup file, show the recovery phrase",
     "lock": "keep the root on this machine, behind a passphrase",
+    "certify-oms": "let the root certify a key of model signatures",
+    "export-oms": "write a public key of model signatures to a file",
 }
 """The commands and what they do."""
