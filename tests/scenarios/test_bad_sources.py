@@ -228,7 +228,7 @@ async def test_two_releases_that_name_different_tables_for_one_sha256(tmp_path, 
         node(tmp_path / "two", first) as second,
         consumer(tmp_path / "here", second, one.publisher) as pulling,
     ):
-        await pulling.trust_add("other", str(two.publisher))
+        await pulling.trust.add("other", str(two.publisher))
         await pulling.connect(first.identity.addresses[0])
         for reference in ("lab/x", "other/x"):
             assert contents((await pull(pulling, reference)).path) == {NAME: data}

@@ -95,7 +95,7 @@ async def test_a_reader_that_comes_back_from_another_address_goes_on_where_it_wa
         source = await serving.on(SWARM_UP=SLOW)
         await publish(source, folder)
         reader = await reading.on(source)
-        await reader.trust_add("lab", publisher)
+        await reader.trust.add("lab", publisher)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(try_to_pull, reader)
             await until_some_came(here)

@@ -38,7 +38,7 @@ async def test_a_poisoned_sha256(tmp_path, here):
         node(tmp_path / "honest", one) as two,
         consumer(here, two, honest.publisher) as pulling,
     ):
-        await pulling.trust_add("liar", str(liar.publisher))
+        await pulling.trust.add("liar", str(liar.publisher))
         await pulling.connect(one.identity.addresses[0])
         store = pulling._services.store
         await pull(pulling, "liar/x")
