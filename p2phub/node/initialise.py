@@ -12,17 +12,15 @@ written first, the keys next, the row that says "this is our publisher" last; `n
 from phrase and backup."""
 
 import os
-import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from p2phub import config as settings
 from p2phub.config import Config
-from p2phub.errors import RefusedError, UsageError
-from p2phub.formats import limits
+from p2phub.errors import RefusedError
 from p2phub.formats.ids import PublisherId, check_alias
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.network.libp2p_identity import peer_id_of_seed
@@ -43,7 +41,6 @@ from p2phub.trust.secrets import Master, RootSecret
 RELEASE: Final = "release"
 BACKUP_NAME: Final = "p2phub-backup.json"
 PHRASE_ENDING: Final = ".phrase"
-_HEX_KEY: Final = re.compile("[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,32 +140,6 @@ def pin_own(store: Store, alias: str | None, own: PublisherId, now: int) -> str 
         store.documents.save_alias(alias, own, now)
         aliases = pinned
     return aliases.alias_of(own)
-
-
-def recovery_set(keys: Sequence[str], threshold: int | None) -> KeySet | None:
-    """The recovery keys that somebody wrote in hex, and how many of them it takes.
-
-    More than half of them unless told otherwise; None for no keys. Raises `UsageError`.
-    """
-    if not keys and threshold is None:
-        return None
-    made = []
-    for text in keys:
-        key = bytes.fromhex(text) if _HEX_KEY.fullmatch(text) else b""
-        if not key or key in made:
-            raise UsageError(
-                f"{text[:100]!r} is no public key, or it is given twice",
-                remedy="a public key is 64 hexadecimal digits; `p2phub key new NAME` prints one",
-            )
-        made.append(key)
-    most = limits.MAX_ROLE_KEYS
-    needed = len(made) // 2 + 1 if threshold is None else threshold
-    if len(made) > most or not 1 <= needed <= len(made):
-        raise UsageError(
-            f"{needed} of {len(made)} recovery keys is not possible",
-            remedy=f"give 1 to {most} keys, and a threshold that is not above their number",
-        )
-    return KeySet(tuple(made), needed)
 
 
 def first_documents(

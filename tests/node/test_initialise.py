@@ -7,8 +7,8 @@ import pytest
 from p2phub import config
 from p2phub.errors import P2PHubError, RefusedError, UsageError
 from p2phub.formats import limits
-from p2phub.formats.publisher import KeySet, Root
-from p2phub.node.initialise import Wishes, initialise, recovery_set
+from p2phub.formats.publisher import KeySet
+from p2phub.node.initialise import Wishes, initialise
 from p2phub.node.restore import restore
 from p2phub.store.backup import read_backup
 from p2phub.store.keyring import Keyring
@@ -147,43 +147,15 @@ def test_keys_of_another_publisher_are_not_taken_over(home):
 
 
 def test_recovery_keys_are_part_of_root_1(home):
-    recovery = recovery_set([key.hex() for key in KEYS[:3]], None)
+    recovery = KeySet(tuple(KEYS[:3]), 2)
     made(home, Wishes(recovery=recovery))
-    assert own_root(home).root.recovery == KeySet(tuple(KEYS[:3]), 2)
+    assert own_root(home).root.recovery == recovery
 
 
-class TestRecoverySet:
-    def test_the_threshold_is_more_than_half_unless_told(self):
-        hexes = [key.hex() for key in KEYS]
-        found = [recovery_set(hexes[:n], None).threshold for n in (1, 2, 3, 4, 5)]
-        assert found == [1, 2, 2, 3, 3]
-        assert recovery_set(hexes[:3], 3).threshold == 3
-        assert recovery_set([hexes[0].upper()], 1) == KeySet((KEYS[0],), 1)
-        assert recovery_set([], None) is None
-
-    @pytest.mark.parametrize(
-        ("count", "threshold"),
-        [(limits.MAX_ROLE_KEYS + 1, None), (3, 0), (3, 4), (3, -1), (0, 1)],
-    )
-    def test_a_set_that_is_not_possible_is_refused(self, count, threshold):
-        with pytest.raises(UsageError, match="not possible"):
-            recovery_set([key.hex() for key in KEYS[:count]], threshold)
-
-    def test_as_many_keys_as_allowed_fit_in_a_root(self, home):
-        hexes = [key.hex() for key in KEYS[: limits.MAX_ROLE_KEYS]]
-        made(home, Wishes(recovery=recovery_set(hexes, limits.MAX_ROLE_KEYS)))
-        assert isinstance(own_root(home).root, Root)
-
-    @pytest.mark.parametrize(
-        "texts", [["00" * 31], ["00" * 33], ["zz" * 32], [""], ["0" * 63], ["a b" + "0" * 61]]
-    )
-    def test_what_is_no_key_is_refused(self, texts):
-        with pytest.raises(UsageError, match="no public key"):
-            recovery_set(texts, None)
-
-    def test_one_key_given_twice_does_not_count_twice(self):
-        with pytest.raises(UsageError, match="twice"):
-            recovery_set([KEYS[0].hex(), KEYS[0].hex().upper()], None)
+def test_as_many_recovery_keys_as_allowed_fit_in_a_root(home):
+    recovery = KeySet(tuple(KEYS[: limits.MAX_ROLE_KEYS]), limits.MAX_ROLE_KEYS)
+    made(home, Wishes(recovery=recovery))
+    assert own_root(home).root.recovery == recovery
 
 
 class TestInterrupted:

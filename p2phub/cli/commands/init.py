@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p2phub.cli.identity import public_key
 from p2phub.cli.secrets import (
     add_passphrase_file,
     add_phrase_file,
@@ -82,10 +83,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _make(arguments: argparse.Namespace, session: Session) -> "Initialised":
-    from p2phub.node.initialise import Wishes, initialise, recovery_set
+    from p2phub.node.initialise import Wishes, initialise
+    from p2phub.trust.changes import recovery_set
 
     shown = at_terminal(session.output) and arguments.phrase_file is None
-    recovery = recovery_set(arguments.recovery, arguments.recovery_threshold)
+    recovery = recovery_set(map(public_key, arguments.recovery), arguments.recovery_threshold)
     passphrase = None
     if arguments.passphrase_file is not None:
         passphrase = ask_new_passphrase(session, arguments.passphrase_file)
