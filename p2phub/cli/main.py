@@ -139,7 +139,7 @@ def _one_of(
         raise UsageError(
             f'there is no command "{verb} {inner}"', remedy=f"See `p2phub {verb} --help`."
         )
-    command = importlib.import_module(f"{group.FOLDER}.{inner}")
+    command = importlib.import_module(f"{group.FOLDER}.{inner.replace('-', '_')}")
     return f"{verb} {inner}", command, [*before, *after]
 
 

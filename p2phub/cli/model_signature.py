@@ -95,7 +95,7 @@ def _asked(arguments: argparse.Namespace) -> "ModelCheck":
     return ModelCheck(
         arguments.reference,
         arguments.signature,
-        None if arguments.oms_key is None else _read(arguments.oms_key),
+        None if arguments.oms_key is None else read_key(arguments.oms_key),
         arguments.publisher,
         tuple(arguments.ignore),
         arguments.allow_symlinks,
@@ -103,7 +103,8 @@ def _asked(arguments: argparse.Namespace) -> "ModelCheck":
     )
 
 
-def _read(path: Path) -> bytes:
+def read_key(path: Path) -> bytes:
+    """The beginning of a file with a public key. Raises `NotFoundError`."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_KEY + 1)

@@ -63,8 +63,14 @@ def certified(delegation: Delegation, key: bytes, *, alone: bool = False) -> Del
     """The next delegation of a publisher, with `key` among those that sign models; `alone`: as the
     only one, because another was stolen or lost.
 
-    Raises `UsageError` if that is so already, `RefusedError` if there is no room for it.
+    Raises `UsageError` if that is so already or the key is of another curve than P-256,
+    `RefusedError` if there is no room for it.
     """
+    if len(key) != limits.OMS_KEY:
+        raise UsageError(
+            "a publisher signs models with a key of the curve P-256, and this is of another",
+            remedy="use the key that `p2phub key export-oms` writes",
+        )
     keys = {key} if alone else {*delegation.oms_keys, key}
     if keys == set(delegation.oms_keys):
         raise UsageError("the root has certified this key already")

@@ -82,3 +82,9 @@ def test_there_is_room_for_so_many_keys_and_one_can_take_the_place_of_all():
     with pytest.raises(RefusedError, match="no more are allowed"):
         certified(full, KEY.public)
     assert certified(full, KEY.public, alone=True).oms_keys == (KEY.public,)
+
+
+@pytest.mark.parametrize("key", [b"", bytes(32), b"\x02" + bytes(48)])
+def test_a_key_of_another_curve_is_not_certified(key):
+    with pytest.raises(UsageError, match="P-256"):
+        certified(DELEGATION, key)
