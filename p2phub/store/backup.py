@@ -192,10 +192,7 @@ def _first_version(found: Mapping[str, Any]) -> Backup | None:
 
 
 def _second_version(found: Mapping[str, Any]) -> SealedBackup | None:
-    public = {
-        name: found.get(name)
-        for name in ("version", "publisher_id", "created", "roots", "delegation")
-    }
+    public = {name: found.get(name) for name in ("publisher_id", "created", "roots", "delegation")}
     roots, created = public["roots"], found.get("created")
     nonce, sealed = _hex(found.get("nonce")), _bytes(found.get("sealed"), _MAX_SEALED)
     if not isinstance(roots, list) or not 1 <= len(roots) <= limits.MAX_ROOT_CHAIN:
@@ -207,7 +204,7 @@ def _second_version(found: Mapping[str, Any]) -> SealedBackup | None:
     if not 0 <= created <= limits.MAX_TIME:
         return None
     publisher = PublisherId.parse(str(public["publisher_id"]))
-    covered = encode(public)
+    covered = encode({"version": 2, **public})
     return SealedBackup(publisher, tuple(packed[:-1]), packed[-1], created, nonce, sealed, covered)
 
 
