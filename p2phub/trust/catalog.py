@@ -56,7 +56,7 @@ from p2phub.trust.policy import Rule
 from p2phub.trust.recent import Checked, RecentDocuments
 from p2phub.trust.records import read_head
 from p2phub.trust.refusals import Refusal, Trail
-from p2phub.trust.releases import Case, judge_release, let_through, listed_since, worse
+from p2phub.trust.releases import Case, judge_release, let_through, worse
 from p2phub.trust.signers import require_release_keys, require_signers
 from p2phub.trust.steps import (
     open_envelope,
@@ -287,9 +287,9 @@ class TrustedCatalog:
         trail.require(listed, "of the repo that lists it", where, Verdict.UNTRUSTED_KEY)
         # 6. to 8. It is signed by enough release keys in force, and nobody took it back.
         verdict, signers = self._signed(envelope, digest, rule, trail)
-        identity, notices = history.state.identity, history.notices
-        since = listed_since(want, notices, identity)
-        case = Case(digest, release, signers, identity, notices, since)
+        state, notices = history.state, history.notices
+        since, listing = want.since, want.listing
+        case = Case(digest, release, signers, state.identity, notices, since, listing, state.index)
         judged, counted = judge_release(case, rule, trail)
         if verdict is Verdict.VERIFIED:
             self._remember(envelope, digest, release, signers)

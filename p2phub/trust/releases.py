@@ -4,8 +4,9 @@ Several things can be wrong with one release at once. Each is asked in turn; wha
 publisher lets through goes on to the next question, and the worst of it is the verdict.
 
 Rules it keeps:
- * what an index says of when a release was listed counts only while that index is believed: a thief
-   writes any number into it, before its key is revoked;
+ * since when a release signed by a revoked key was listed is asked of an index that its publisher
+   can have known to be good: a thief writes any number into an index before its key is revoked,
+   and others take it over in good faith;
  * `enforce` stops at the first thing that is wrong; `off` and `warn` name the worst one;
  * a signature that does not verify is refused under every rule: the bytes were damaged.
 
@@ -17,13 +18,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2phub.formats.manifest import Release
+from p2phub.formats.notices import RevokedKey
 from p2phub.trust.identity import Identity
 from p2phub.trust.notices import Notices, standing_of
 from p2phub.trust.policy import Rule
 from p2phub.trust.refusals import Refusal, Trail
-from p2phub.trust.signers import require_release_keys
+from p2phub.trust.signers import Standing, require_release_keys
 from p2phub.trust.verdict import Verdict
-from p2phub.trust.wants import WantedRelease
+from p2phub.trust.wants import Listing
 
 _BADNESS: Final = (
     Verdict.VERIFIED,
@@ -55,6 +57,10 @@ class Case:
     notices: Notices
     since: int | None
     """The seq of the first index that listed it; None: it was named by its commit id only."""
+    listing: Listing | None = None
+    """The index that says since when; None: it is certain."""
+    index: bytes = b""
+    """The digest of the index that the newest head names."""
 
 
 def judge_release(case: Case, rule: Rule, trail: Trail) -> tuple[Verdict, frozenset[bytes]]:
@@ -76,13 +82,25 @@ def judge_release(case: Case, rule: Rule, trail: Trail) -> tuple[Verdict, frozen
     return verdict, kept
 
 
-def listed_since(want: WantedRelease, notices: Notices, identity: Identity) -> int | None:
-    """The seq of the first index that listed a release, as far as that can be believed."""
-    listing = want.listing
-    if listing is None:
+def _standing(case: Case, key: bytes) -> Standing | None:
+    """How a signer stands to this release; None if its key is not revoked."""
+    notice = case.notices.revoked_key(case.identity, key)
+    if notice is None:
         return None
-    standing = standing_of(notices, identity, listing.writer.key, None, listing.index)
-    return want.since if standing is None or standing.good else None
+    assert isinstance(notice.revoked, RevokedKey)
+    vouched = case.listing is None or _vouches(case, case.listing, notice.revoked)
+    return standing_of(case.notices, case.identity, key, case.since if vouched else None)
+
+
+def _vouches(case: Case, listing: Listing, revoked: RevokedKey) -> bool:
+    """Whether the index that lists the release is one to say since when: it is no younger than the
+    last good one, or it is the newest, and made after the key was let go.
+    """
+    writer = standing_of(case.notices, case.identity, listing.writer.key, None, listing.index)
+    if writer is not None and not writer.good:
+        return False
+    is_newest = listing.index == case.index and case.identity.release_key(revoked.key) is None
+    return is_newest or listing.seq <= revoked.last_seq
 
 
 def let_through(error: Refusal, rule: Rule) -> Verdict:
@@ -102,7 +120,7 @@ def _require_signed(case: Case, trail: Trail) -> frozenset[bytes]:
         release.name,
         release.created,
         trail,
-        lambda key: standing_of(case.notices, case.identity, key, case.since),
+        lambda key: _standing(case, key),
     )
 
 

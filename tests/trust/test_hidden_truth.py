@@ -232,3 +232,21 @@ def test_a_revocation_of_a_release_by_two_roots_counts_while_either_does():
     for order in ((old, new), (new, old)):
         catalog = fed(*made.packed, *order, lab.sign_head(index=made.index.digest), *order)
         assert offer(catalog, made.release) is Verdict.REVOKED
+
+
+def test_what_another_writer_took_over_from_a_thief_in_good_faith_does_not_stay_good():
+    lab = FakePublisher(1, writers=("release", "stolen"))
+    good = lab.publish("demo", FILES, writer="stolen")
+    evil = lab.release("other", EVIL, signers=("stolen",))
+    lab.entries["other"] = RepoEntry("other", "model", {"main": Ref(evil.digest, 1)})
+    index, pages = lab.sign_index()
+    catalog = fed(*good.packed, lab.sign_head(), index, *pages)
+    assert offer(catalog, evil) is Verdict.VERIFIED
+    fed(revoke_key(lab, "stolen", 1, good.index.digest), into=catalog)
+    assert offer(catalog, evil) is Verdict.REVOKED, "even before the publisher has cleaned up"
+    del lab.entries["other"]
+    lab.delegate("release")
+    index, pages = lab.sign_index()
+    fed(lab.sign_head(), index, *pages, into=catalog)
+    assert offer(catalog, evil) is Verdict.REVOKED
+    assert offer(catalog, good.release) is Verdict.VERIFIED
