@@ -16,6 +16,7 @@ from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.testing.leaks import Leaks
 from p2phub.trust import keys, sealing
+from p2phub.trust.keys import SigningKey
 from p2phub.trust.secrets import Master
 
 PASSPHRASE, OTHER = "zwölf Boxkämpfer jagen", "sphinx of black quartz"
@@ -122,6 +123,37 @@ def test_commands_that_work(watched, files, home, tmp_path):
     worked = {words for words, code in watched.codes if code == 0}
     assert len(worked) >= 10
     assert_nothing_told(watched, secrets_of(home, words))
+
+
+def test_commands_that_change_who_we_are(watched, files, home, tmp_path):
+    passphrase, other = files("passphrase", PASSPHRASE), files("other", OTHER)
+    words, new = tmp_path / "words", tmp_path / "new words"
+    unlock, public = ["--passphrase-file", passphrase], SigningKey(bytes([9]) * 32).public.hex()
+    watched.run("init", *unlock, "--phrase-file", words)
+    watched.run("key", "new", "recovery")
+    before = [secrets_of(home, words)]
+    changes = [
+        ["allow", public, "--repos", "demo", "--expires", "90d"],
+        ["remove", public],
+        ["revoke", "--key", public, "--reason", "lost"],
+        ["rotate", "--recovery", public],
+        ["rotate", "--new-phrase", "--new-phrase-file", new],
+    ]
+    for words_of_change in changes:
+        watched.run("key", *words_of_change, "--passphrase-file", other)
+        watched.run("key", *words_of_change, "--phrase-file", tmp_path / "missing")
+        watched.run("key", *words_of_change)
+        watched.run("key", *words_of_change, *unlock)
+    watched.run("key", "export", tmp_path / "papers")
+    watched.run("key", "adopt", tmp_path / "papers")
+    watched.run("key", "join", "a" * 52)
+    watched.run("key", "rotate", "--old-backup", words, "--new-phrase-file", new)
+    watched.run("key", "rotate", "--stolen", *unlock)
+    worked = {words[:2] for words, code in watched.codes if code == 0}
+    assert {("key", "allow"), ("key", "rotate"), ("key", "export")} <= worked
+    assert new.exists()
+    for leaks in (*before, secrets_of(home, new)):
+        assert_nothing_told(watched, leaks)
 
 
 def test_commands_that_fail(watched, files, home, tmp_path):
