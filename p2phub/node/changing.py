@@ -29,11 +29,13 @@ from p2phub.node.desk import (
 )
 from p2phub.node.locate import locate
 from p2phub.node.reissue import Listing, read_listing
+from p2phub.store.keyring import OMS
 from p2phub.trust import changes
 from p2phub.trust.envelope import Envelope, sign, unpack
 from p2phub.trust.hidden import SecretBytes
 from p2phub.trust.identity import verify_chain
 from p2phub.trust.keys import SEED_SIZE, SigningKey
+from p2phub.trust.model_keys import ModelKey
 from p2phub.trust.notices import Signed, in_force
 from p2phub.trust.papers import Papers
 from p2phub.trust.parcels import packed
@@ -143,6 +145,12 @@ def _without(desk: Desk, papers: Papers, key: bytes, threshold: int | None) -> D
 
 def _is_here(desk: Desk, key: bytes) -> bool:
     return any(held.public == key for _, held in release_keys(desk.keyring))
+
+
+def _model_key(desk: Desk) -> bytes | None:
+    """The public half of the key of model signatures that is here."""
+    seed = desk.keyring.load(OMS) if OMS in desk.keyring.names() else None
+    return None if seed is None else ModelKey(seed).public
 
 
 def _delegated(desk: Desk, papers: Papers, made: Delegation, signer: SigningKey) -> Parcel:
@@ -283,11 +291,13 @@ def redelegated(
     roots: Sequence[Envelope],
     signer: SigningKey,
     keep: Keep | None,
-    extra: Iterable[ReleaseKey] = (),
+    extra: Sequence[ReleaseKey] = (),
+    signed: Sequence[Envelope] = (),
 ) -> Parcel:
     """The papers of a chain with a new root, which goes on with the delegation of `papers`.
 
-    After a theft (`keep`) only what is named stays of it, and the key of this machine.
+    After a theft (`keep`) only what is named stays of it, and the key of this machine; `signed`:
+    notices that came with the papers, beside those on this disk.
     """
     version = papers.identity.delegation.version + 1
     keys = {made.key: made for made in (*extra, *papers.identity.delegation.keys)}
@@ -301,18 +311,24 @@ def redelegated(
                 "no release key would be left", remedy="name those that stay with --keep"
             )
         made = changes.after_theft(made, len(roots), kept)
+        oms = [key for key in made.oms_keys if key in keep or key == _model_key(desk)]
+        made = replace(made, oms_keys=tuple(oms))
     after = changes.rooted(roots, _unforked(desk, papers, made), [signer])
     if keep is not None:
-        honest = [notice for digest, notice in revocations(desk, papers) if digest in keep]
+        known = {**dict(revocations(desk, papers)), **dict(_in_force(signed, papers))}
+        honest = [notice for digest, notice in known.items() if digest in keep]
         notices = changes.revoke_again(after.identity, honest, [signer])
     return packed([*after.envelopes, *notices])
 
 
 def revocations(desk: Desk, papers: Papers) -> list[tuple[bytes, Revocation]]:
     """The revocations that count now, with their digests."""
+    return _in_force(map(unpack, desk.knowledge.notices(papers.publisher)), papers)
+
+
+def _in_force(envelopes: Iterable[Envelope], papers: Papers) -> list[tuple[bytes, Revocation]]:
     found = []
-    for data in desk.knowledge.notices(papers.publisher):
-        envelope = unpack(data)
+    for envelope in envelopes:
         if envelope.type == Revocation.TYPE:
             notice = Revocation.from_payload(envelope.payload)
             if in_force(Signed(notice, envelope.signed_by()), papers.identity):

@@ -11,12 +11,14 @@ Rules it keeps:
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from p2phub.errors import (
     ForkedError,
     NotFoundError,
     RefusedError,
     RolledBackError,
+    UntrustedError,
     UsageError,
 )
 from p2phub.formats.manifest import Release
@@ -37,9 +39,10 @@ from p2phub.trust.parcels import envelopes
 def adopt(desk: Desk, parcel: Parcel) -> Adopted:
     """Be who the papers in `parcel` say, and tell of it.
 
-    The notices in it are kept; a head, an index or releases in it are not looked at. Whoever runs a
-    node holds `Services.signing`. Raises `UntrustedError` or a child for papers that do not hold or
-    are not newer, `RefusedError` for those of somebody else or where no key here may tell of it.
+    The notices in it are kept, and a head is heard of; other documents in it are not looked at.
+    Whoever runs a node holds `Services.signing`. Raises `UntrustedError` or a child for papers that
+    do not hold or are not newer, `RefusedError` for those of somebody else or where no key here may
+    tell of it.
     """
     found = envelopes(parcel)
     before = own_papers(desk.store.documents)
@@ -51,6 +54,7 @@ def adopt(desk: Desk, parcel: Parcel) -> Adopted:
     if before is not None and after.envelopes == before.envelopes:
         return _take_back(desk, after, notices)
     if before is None:
+        _hear(desk, after, found)
         before = heard_papers(desk.store.documents, after.publisher)
         _require_key_here(desk, after)
     if before is not None:
@@ -129,6 +133,14 @@ def require_newer(before: Papers, after: Papers) -> None:
 def _first_difference(before: Papers, after: Papers) -> int:
     pairs = zip(before.identity.chain, after.identity.chain, strict=False)
     return next(one.root.v for one, other in pairs if one.digest != other.digest)
+
+
+def _hear(desk: Desk, papers: Papers, found: Sequence[Envelope]) -> None:
+    """Let our gate take a head that came along: it says what there was to publish so far."""
+    for each in found:
+        if each.type == Head.TYPE:
+            with suppress(UntrustedError):
+                desk.knowledge.learn_head(papers.publisher, each.pack())
 
 
 def _require_key_here(desk: Desk, papers: Papers) -> None:

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
             _lock_again(arguments, session, desk, renewed)
     made = hand_over(session, parcel)
     if renewed is not secret:
-        made["backup"] = str(_back_up(session, renewed))
+        made["backup"] = str(back_up(session, renewed))
     tell(session, made)
     _say(session, made)
     return 0
@@ -164,7 +164,7 @@ def _lock_again(
         desk.keyring.keep_root_instead(renewed, passphrase)
 
 
-def _back_up(session: Session, renewed: "RootSecret") -> Path:
+def back_up(session: Session, renewed: "RootSecret") -> Path:
     """A backup that the new phrase opens."""
     import time
 
