@@ -102,12 +102,12 @@ def _no_others(statement: Statement, found: Found, steps: StepList) -> None:
     listed = {file.path for file in statement.files}
     empty_is_unsaid = bool(statement.shard_size)
     others = [
-        "/".join(path)
+        _called(path)
         for path, size in sorted(found.files.items())
         if path not in listed and not (empty_is_unsaid and size == 0)
     ]
     others += [
-        f"{'/'.join(path)} ({reason})"
+        f"{_called(path)} ({reason})"
         for path, reason in sorted(found.strange.items())
         if path not in listed
     ]
@@ -116,6 +116,11 @@ def _no_others(statement: Statement, found: Found, steps: StepList) -> None:
     else:
         ignored = ", ".join("/".join(path) for path in statement.ignored)
         steps.passed("no others", f"unsigned there may be only {ignored}" if ignored else "")
+
+
+def _called(path: FilePath) -> str:
+    """A path on a disk as text that can be written anywhere: a name there need not be UTF-8."""
+    return "/".join(path).encode("utf-8", "backslashreplace").decode()
 
 
 def _named(names: Iterable[str]) -> str:

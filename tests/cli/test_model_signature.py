@@ -1,5 +1,7 @@
 """`verify --oms`, `key certify-oms` and `key export-oms` as people and programs use them."""
 
+import os
+
 import pytest
 
 from p2phub.formats.digest import sha256
@@ -129,3 +131,11 @@ def test_our_key_is_exported_and_another_one_certified(cli, home, tmp_path, pem)
 def test_a_machine_without_identity_exports_nothing(cli, tmp_path):
     assert cli("key", "export-oms", tmp_path / "x.pem").code == 3
     assert not (tmp_path / "x.pem").exists()
+
+
+def test_a_name_that_is_no_text_is_a_file_too_many(cli, folder, pem):
+    (folder / os.fsdecode(b"\xff\xfe")).touch()
+    for words in (["verify"], ["--json", "verify"]):
+        done = cli(*words, "--oms", folder, "--oms-key", pem)
+        assert done.code == 4
+        assert "nobody signed" in done.out
