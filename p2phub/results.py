@@ -90,6 +90,7 @@ class Pending:
     signatures: int
     """Those that count."""
     needed: int
+    """Signatures that it takes."""
     file: str | None = None
     """Where the release was written to, for others to sign; None if it was not."""
 
@@ -127,6 +128,7 @@ class Proposal:
     signatures: int
     """Those that count."""
     needed: int
+    """Signatures that it takes."""
     signed_by: tuple[str, ...]
     """The public keys whose signatures count, hex."""
     since: int

@@ -131,10 +131,8 @@ def publish(
     return Call("publish", _one(Published), body=body, streams=True)
 
 
-def finish(
-    file: Path, *, tag: str | None = None, sign_with: str | None = None
-) -> Call[Published]:
-    body = {"file": _path(file)} | _given(tag=tag, sign_with=sign_with)
+def finish(file: Path, *, tag: str | None = None, sign_with: str | None = None) -> Call[Published]:
+    body: dict[str, Any] = {"file": _path(file)} | _given(tag=tag, sign_with=sign_with)
     return Call("publish/finish", _one(Published), body=body, streams=True)
 
 
@@ -239,7 +237,7 @@ def trust_candidates(alias: str) -> Call[list[Candidate]]:
 
 def trust_check(publisher: str | None = None) -> Call[list[DomainLook]]:
     body = _given(publisher=publisher)
-    return Call("trust/check", _many("looks", DomainLook), body=body)
+    return Call("trust/check", _many("looks", DomainLook), body=body, streams=True)
 
 
 def profile(name: str | None = None, domain: str | None = None) -> Call[Profile]:
@@ -263,3 +261,7 @@ def identity_join(publisher_id: str) -> Call[Adopted]:
 def _absolute(path: Path) -> Path:
     """The node has a working directory of its own."""
     return Path(path).expanduser().absolute()
+
+
+def _path(path: Path | None) -> str | None:
+    return str(_absolute(path)) if path is not None else None

@@ -21,8 +21,10 @@ from p2phub.results import (
     Named,
     PartHere,
     PeerInfo,
+    Pending,
     Pin,
     Progress,
+    Proposal,
     Published,
     Pulled,
     RefInfo,
@@ -42,8 +44,10 @@ __all__ = [
     "Named",
     "PartHere",
     "PeerInfo",
+    "Pending",
     "Pin",
     "Progress",
+    "Proposal",
     "Published",
     "Pulled",
     "RefInfo",
@@ -85,6 +89,9 @@ def read_list(shape: type[T], data: object) -> list[T]:
 def _value(hint: Any, value: Any) -> object:
     if hint is Path or (Path in get_args(hint) and value is not None):
         return Path(str(value))
+    part = next((each for each in get_args(hint) if _is_shape(each)), None)
+    if part is not None and isinstance(value, Mapping):
+        return read(part, value)
     if get_origin(hint) is tuple and isinstance(value, list):
         item: Any = get_args(hint)[0]
         return tuple(read_list(item, value)) if _is_shape(item) else tuple(value)

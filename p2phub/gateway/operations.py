@@ -16,6 +16,7 @@ from p2phub.errors import UsageError
 from p2phub.gateway.identity_operations import IDENTITY
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.publish_operations import PUBLISHING
 from p2phub.gateway.trust_operations import TRUST
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
@@ -27,8 +28,6 @@ from p2phub.node.values import (
     PeerInfo,
     Planned,
     Progress,
-    Published,
-    PublishRequest,
     Pulled,
     PullRequest,
     ReleaseWithdrawn,
@@ -84,15 +83,6 @@ async def _identity(node: NodeApi, _: Nothing, report: Report) -> Identity:
     return node.identity
 
 
-async def _publish(node: NodeApi, request: PublishRequest, report: Report) -> Published:
-    if not request.folder.is_absolute():
-        raise UsageError(
-            f'"folder" must be an absolute path, not {request.folder}',
-            remedy="The node has a working directory of its own; name the folder in full.",
-        )
-    return await node.publish(request, report)
-
-
 async def _watch(node: NodeApi, _: Nothing, report: Report) -> Nothing:
     await node.watch(report)
     return Nothing()
@@ -135,15 +125,7 @@ OPERATIONS: Final = (
         lambda node, request, report: node.connect(request.address),
         example={"address": "/ip4/192.0.2.1/tcp/4042/p2p/12D3KooWExample"},
     ),
-    Operation(
-        "publish",
-        "Sign a folder as a release and announce it. A client that goes away cancels it",
-        PublishRequest,
-        Published,
-        _publish,
-        streams=True,
-        example={"folder": "/data/minilm", "name": "minilm", "message": "first"},
-    ),
+    *PUBLISHING,
     Operation(
         "pull",
         "Fetch and verify a release. A client that goes away cancels it; what was verified so far"

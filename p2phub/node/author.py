@@ -5,19 +5,16 @@ keys here as it takes. A key that the delegation does not name, or no longer, or
 repos, would sign for nothing: that is said before any work is done, with what to do about it.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from p2phub.errors import DamagedBlobError, NotFoundError, UntrustedError, UsageError
+from p2phub.errors import NotFoundError, UntrustedError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import Delegation
+from p2phub.node.desk import release_keys, require_key_in_force, require_own_papers
 from p2phub.node.services import Services
 from p2phub.trust import envelope
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.signers import objection
-
-RELEASE_KEY = "release"
-"""The key in the keyring that signs unless another is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,39 +26,41 @@ class Author:
 
 
 def author_of(services: Services, sign_with: str | None = None) -> Author:
-    """Who signs here, with the release key or another one that is named.
+    """Who signs here, with the release key that is in force or another one that is named.
 
     Raises `UsageError` without a publisher, `NotFoundError` without that key.
     """
-    publisher = services.store.documents.own_publisher()
-    if publisher is None:
-        raise UsageError(
-            "this machine has no publisher identity yet", remedy="run `p2phub init` first"
-        )
-    name = sign_with or RELEASE_KEY
-    seed = services.keyring.load(name)
-    if seed is None:
-        raise NotFoundError(
-            f"there is no key named {name} in {services.keyring.path(name).parent}",
-            remedy="restore it from the backup that `p2phub init` wrote, or finish the release on"
-            " a node that has a release key",
-        )
-    return Author(publisher, SigningKey(seed))
+    identity = require_own_papers(services.store.documents).identity
+    if sign_with is None:
+        key = require_key_in_force(services.keyring, identity, services.now())
+        return Author(identity.publisher, key)
+    return Author(identity.publisher, _load(services, sign_with))
+
+
+def signers_of(services: Services, author: Author, sign_with: str | None) -> list[SigningKey]:
+    """The keys here that sign a release: the one that is named, or of those in force as many as
+    it takes.
+    """
+    delegation = own_delegation(services)
+    if sign_with is not None or delegation.threshold == 1:
+        return [author.key]
+    here = [key for _, key in release_keys(services.keyring) if delegation.find(key.public)]
+    return here or [author.key]
 
 
 def own_delegation(services: Services) -> Delegation:
     """Which keys may sign for us now. Raises `UsageError`, `DamagedBlobError`."""
-    documents = services.store.documents
-    own = documents.own_documents()
-    if own is None:
-        raise UsageError("this machine has no publisher identity", remedy="run `p2phub init`")
-    data = documents.get(own[1])
-    if data is None:
-        raise DamagedBlobError(
-            "this publisher's own delegation is gone from the store",
-            remedy="restore the store; the keys alone do not bring it back yet",
+    return require_own_papers(services.store.documents).identity.delegation
+
+
+def _load(services: Services, name: str) -> SigningKey:
+    seed = services.keyring.load(name)
+    if seed is None:
+        raise NotFoundError(
+            f"there is no key named {name} in {services.keyring.path(name).parent}",
+            remedy="`p2phub key ls` lists the keys that are here",
         )
-    return Delegation.from_payload(envelope.unpack(data).payload)
+    return SigningKey(seed)
 
 
 def require_may_write(
@@ -84,10 +83,3 @@ def counting(
     return frozenset(
         key for key in signed.signed_by() if not objection(delegation.find(key), repo, created)
     )
-
-
-def keys_here(services: Services, delegation: Delegation, names: Sequence[str]) -> list[SigningKey]:
-    """Those of the keys with these names that are here and that the delegation names."""
-    seeds = (services.keyring.load(name) for name in names)
-    keys = [SigningKey(seed) for seed in seeds if seed is not None]
-    return [key for key in keys if delegation.find(key.public) is not None]

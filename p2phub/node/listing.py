@@ -11,12 +11,15 @@ from p2phub.formats.ids import PublisherId, RepoId, commit_id
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Ref, RepoEntry
 from p2phub.node.author import Author, own_delegation, require_may_write
+from p2phub.node.desk import notices_of, require_own_papers
 from p2phub.node.own_history import Base
 from p2phub.node.own_index import sign_index
 from p2phub.node.services import Services
 from p2phub.trust.envelope import Envelope
 from p2phub.trust.merging import MAIN
-from p2phub.trust.refusals import Refusal
+from p2phub.trust.policy import Rule
+from p2phub.trust.refusals import Refusal, Trail
+from p2phub.trust.releases import Case, judge_release
 from p2phub.trust.verdict import Verdict
 
 
@@ -39,12 +42,32 @@ def list_release(
     if signed is not None or _moves_anything(before, moves):
         delegation = own_delegation(services)
         require_may_write(delegation, author.key, services.now(), release.name)
+        if signed is not None:
+            _require_good(services, base, signed, release)
         entry = _moved(before, release, moves, base.seq, tag)
         sign_index(services, author, base, [entry], [signed] if signed is not None else [])
         services.store.tips.drop_sides(release.name, release.parents)
     elif before is not None:  # perhaps a crash came before it could be searched
         services.store.repos.record(author.publisher, before)
     _show(services, author, digest, release)
+
+
+def _require_good(services: Services, base: Base, signed: Envelope, release: Release) -> None:
+    """Enough have signed it, and nobody took it or one of its files back. Raises `Refusal`."""
+    identity = require_own_papers(services.store.documents).identity
+    packed = services.knowledge.notices(identity.publisher)
+    judge_release(
+        Case(
+            signed.digest,
+            release,
+            signed.signed_by(),
+            identity,
+            notices_of(packed),
+            base.seq,
+        ),
+        Rule(),
+        Trail(f"release {commit_id(signed.digest)[:16]} of {release.name}"),
+    )
 
 
 def _show(services: Services, author: Author, digest: bytes, release: Release) -> None:

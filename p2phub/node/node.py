@@ -40,6 +40,7 @@ from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.node.own_identity import OwnIdentity
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.planes import AGENT, Greeter, network_settings
+from p2phub.node.proposing import ProposalDesk
 from p2phub.node.publish import publish
 from p2phub.node.pull import pull
 from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
@@ -237,6 +238,7 @@ class Node:
         self._services, self._network = services, network
         self._inspector = Inspector(services.store, services.knowledge)
         self.trust = Trust(services)
+        self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
         self._started = trio.current_time()
 

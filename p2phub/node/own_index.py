@@ -12,14 +12,15 @@ ever.
 """
 
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 
 from p2phub.errors import DamagedBlobError, P2PHubError, UsageError, WrongBytesError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Delegation, Head, Index, Page, RepoEntry, build_pages
-from p2phub.node.author import RELEASE_KEY, Author, author_of, own_delegation, require_may_write
+from p2phub.node.author import Author, author_of, own_delegation, require_may_write
+from p2phub.node.desk import key_in_force, own_papers
+from p2phub.node.numbers import next_number
 from p2phub.node.own_history import Base, base_of
 from p2phub.node.resolve import bring_index
 from p2phub.node.services import Services
@@ -31,11 +32,6 @@ log = logging.getLogger(__name__)
 
 FRESH_FOR = 30 * 24 * 3600
 """Seconds until a head that nobody renews makes its publisher's releases stale."""
-NUMBERS_A_SECOND = 1 << 20
-"""Writer numbers that belong to one second: copies of one store that sign in the same second, or
-with a clock that went back, choose different ones among them."""
-LAST_SECOND = (1 << 32) - 1
-"""Clocks beyond it do not count: the numbers after it must do for ever."""
 
 
 def sign_index(
@@ -57,7 +53,7 @@ def sign_index(
     index = Index(
         publisher=author.publisher.digest,
         writer=author.key.public,
-        writer_seq=_next_number(services, author, base),
+        writer_seq=next_number(documents, author.key.public, base.parents, services.now()),
         parents=base.parents,
         seq=base.seq,
         created=services.now(),
@@ -85,21 +81,6 @@ def sign_index(
         knowledge.learn(each.pack(), each.digest, Release)
     services.store.tips.replace([*base.left, signed.digest], base.sides)
     return signed.digest
-
-
-def _next_number(services: Services, author: Author, base: Base) -> int:
-    """A number that this key has given to no index, not even from a copy of this store or before
-    it was restored: the clock decides unless it went back, and chance within a second.
-    """
-    documents = services.store.documents
-    for digest in base.parents:
-        data = documents.get(digest)
-        if data is not None:
-            index = Index.from_payload(envelope.unpack(data).payload)
-            documents.saw_writer_seq(index.writer, index.writer_seq)
-    second = min(max(services.now(), 0), LAST_SECOND) * NUMBERS_A_SECOND
-    chance = 1 + secrets.randbelow(NUMBERS_A_SECOND)
-    return documents.next_writer_seq(author.key.public, second + chance, chance)
 
 
 def _below(root_page: bytes, pages: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
@@ -164,21 +145,22 @@ def renew_head(services: Services, left: int) -> bool:
     """Sign our own head again if it is fresh for fewer than `left` seconds, or rotted on this disk;
     whether it was.
     """
-    own = services.store.documents.own_publisher()
-    seed = services.keyring.load(RELEASE_KEY)
-    if own is None:
+    papers = own_papers(services.store.documents)
+    if papers is None:
         return False
+    own, found = papers.publisher, key_in_force(services.keyring, papers.identity, services.now())
     try:
         state = services.knowledge.state(own)
     except WrongBytesError:
-        if seed is None:
+        if found is None:
             raise
-        return _sign_lost_head(services, own, SigningKey(seed))
-    if state is None or state.fresh_until is None or seed is None:
+        return _sign_lost_head(services, own, found[1])
+    if state is None or state.fresh_until is None or found is None:
         return False
     if state.fresh_until - services.now() >= left:
         return False
-    head = sign_head(services, own, SigningKey(seed), state.index, state.seq)
+    adopt_identity(services, own)
+    head = sign_head(services, own, found[1], state.index, state.seq)
     services.knowledge.learn_head(own, head.pack())
     return True
 

@@ -7,26 +7,38 @@ old release is what everybody sees, and a second `publish` finds the blobs alrea
 
 import contextlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from p2phub.errors import NoSourceError, UntrustedError, UsageError
 from p2phub.formats import limits
-from p2phub.formats.documents import has_control
-from p2phub.formats.ids import check_name, check_new_ref, commit_id
-from p2phub.formats.manifest import Card, FileEntry, Release
-from p2phub.node.author import Author, author_of
+from p2phub.formats.ids import PublisherId, check_name, check_new_ref, commit_id
+from p2phub.formats.manifest import Release
+from p2phub.node.author import author_of, own_delegation, require_may_write, signers_of
+from p2phub.node.desk import require_own_papers
+from p2phub.node.drafting import Draft, message_of, release_after
 from p2phub.node.events import Report, Warned
 from p2phub.node.folder import files_in
-from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles, with_seeds
+from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles
 from p2phub.node.listing import expect, list_release, release_of_main
 from p2phub.node.model_signature import with_model_signature
 from p2phub.node.other_writers import hear_other_writers
-from p2phub.node.own_history import Base, base_of, parents_of_next
+from p2phub.node.own_history import Base, base_of
 from p2phub.node.own_index import adopt_identity
+from p2phub.node.proposals import (
+    Proposed,
+    keep,
+    like,
+    parcel_path,
+    proposed,
+    with_known_signatures,
+    write_parcel,
+)
 from p2phub.node.resolve import bring_manifest
 from p2phub.node.services import Services
-from p2phub.node.values import Published, PublishRequest
-from p2phub.protocol.seeds import NO_SEEDS, layouts_of, seed_layouts
+from p2phub.node.values import Pending, Published, PublishRequest
+from p2phub.protocol.seeds import seed_layouts
 from p2phub.trust import envelope
+from p2phub.trust.envelope import Envelope
 from p2phub.trust.merging import MAIN
 
 TELL_PATIENCE = 5.0
@@ -34,14 +46,12 @@ TELL_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """What a release is to say."""
+class Outcome:
+    """What became of a draft."""
 
-    request: PublishRequest
-    message: str
-    layouts: tuple[str, ...]
-    files: tuple[FileEntry, ...]
-    card: Card
+    digest: bytes
+    release: Release
+    pending: Pending | None = None
 
 
 async def publish(services: Services, request: PublishRequest, report: Report) -> Published:
@@ -49,13 +59,15 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
 
     Without `request.seeds` it keeps the web seeds of the last release. A folder that holds exactly
     what the repo holds already makes no new release: the one that is there is announced again, and
-    tagged if a tag is asked for. Raises `UsageError` (folder, name, tag, no publisher),
-    `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`."""
+    tagged if a tag is asked for. What more keys must sign than are here, or is only to be prepared,
+    is kept and announced to nobody. Raises `UsageError` (folder, name, tag, no publisher),
+    `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`, and `UntrustedError` for
+    what a peer's gate would refuse."""
     check_name(request.name)
     check_tag(request.tag)
-    message = _message(request.message)
+    message = message_of(request.message)
     layouts = seed_layouts(request.seeds)
-    author = await services.on_disk(author_of, services, request.sign_with)
+    own = await services.on_disk(_publisher, services, request)
     await services.on_disk(keep_keys_home, request.folder, services.store.layout)
     folder = await services.on_disk(files_in, request.folder, services.store.layout.blobs)
     warn_of_pickles(folder, report)
@@ -65,19 +77,36 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     card = await services.on_disk(card_of, services, files, report)
     draft = Draft(request, message, layouts, files, card)
     async with services.signing:  # two at once would each leave the other out of the index
-        await come_up_to_date(services, author, request.name)
-        digest, release = await services.on_disk(_sign_and_keep, services, author, draft, report)
-    await announce(services, author, digest, release)
-    alias = (await services.on_disk(services.store.documents.aliases)).alias_of(author.publisher)
+        await come_up_to_date(services, own, request.name)
+        made = await services.on_disk(_sign_and_keep, services, own, draft, report)
+    if made.pending is None:
+        await announce(services, own, made.digest, made.release)
+    return await services.on_disk(published, services, made, request.tag, hashed)
+
+
+def published(services: Services, made: Outcome, tag: str | None, hashed: int = 0) -> Published:
+    """What people are told of it."""
+    publisher = PublisherId(made.release.publisher)
+    alias = services.store.documents.aliases().alias_of(publisher)
+    commit = commit_id(made.digest)
+    revision = commit if made.pending is not None else tag or MAIN
     return Published(
-        ref=f"{alias or author.publisher}/{release.name}@{request.tag or MAIN}",
-        commit=commit_id(digest),
-        digest=digest.hex(),
-        publisher_id=str(author.publisher),
-        files=len(release.files),
-        bytes=release.total_size,
+        ref=f"{alias or publisher}/{made.release.name}@{revision}",
+        commit=commit,
+        digest=made.digest.hex(),
+        publisher_id=str(publisher),
+        files=len(made.release.files),
+        bytes=made.release.total_size,
         bytes_hashed=hashed,
+        pending=made.pending,
     )
+
+
+def _publisher(services: Services, request: PublishRequest) -> PublisherId:
+    """Who publishes. To prepare a release, no key has to be here."""
+    if request.prepare is None:
+        return author_of(services, request.sign_with).publisher
+    return require_own_papers(services.store.documents).publisher
 
 
 def check_tag(tag: str | None) -> None:
@@ -91,96 +120,93 @@ def check_tag(tag: str | None) -> None:
         )
 
 
-def _message(text: str) -> str:
-    """What a person says of a release, as a document may hold it. Raises `UsageError`."""
-    plain = "\n".join(text.splitlines()).strip()
-    if has_control(plain, lines=True) or len(plain.encode()) > limits.MAX_MESSAGE_TEXT:
-        raise UsageError(
-            "the message has control characters in it or is too long",
-            remedy=f"write at most {limits.MAX_MESSAGE_TEXT} bytes of plain text",
-        )
-    return plain
-
-
-async def come_up_to_date(services: Services, author: Author, name: str) -> None:
+async def come_up_to_date(services: Services, own: PublisherId, name: str) -> None:
     """Learn what our publisher's other nodes wrote, and the release of this repo that it led to."""
-    await hear_other_writers(services, author.publisher)
-    await services.on_disk(adopt_identity, services, author.publisher)
-    base = await services.on_disk(base_of, services, author.publisher)
+    await hear_other_writers(services, own)
+    await services.on_disk(adopt_identity, services, own)
+    base = await services.on_disk(base_of, services, own)
     before = base.entry(name)
     if before is not None and MAIN in before.refs:
-        await services.on_disk(expect, services, author.publisher, before)
+        await services.on_disk(expect, services, own, before)
         with contextlib.suppress(NoSourceError, UntrustedError):
-            await bring_manifest(services, author.publisher, before.refs[MAIN].release)
+            await bring_manifest(services, own, before.refs[MAIN].release)
 
 
-def _sign_and_keep(
-    services: Services, author: Author, draft: Draft, report: Report
-) -> tuple[bytes, Release]:
-    base, request = base_of(services, author.publisher), draft.request
-    main = release_of_main(services, author.publisher, base.entry(request.name))
+def _sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: Report) -> Outcome:
+    base, request = base_of(services, own), draft.request
+    main = release_of_main(services, own, base.entry(request.name))
     if request.oms:
         last = main[1] if main is not None else None
-        signed_files = with_model_signature(
-            services, author.publisher, request.name, draft.files, last, report
-        )
-        draft = replace(draft, files=signed_files)
-    release = _release(services, author, draft, base, main, report)
+        files = with_model_signature(services, own, request.name, draft.files, last, report)
+        draft = replace(draft, files=files)
+    release = release_after(services, own, draft, base, main, report)
     if main is not None and (main[1].files, main[1].kind) == (release.files, release.kind):
-        report(Warned(f"nothing changed since commit {commit_id(main[0])}"))
-        list_release(services, author, base, *main, request.tag)
-        return main
-    signed = envelope.sign(release, [author.key])
-    list_release(services, author, base, signed.digest, release, request.tag, signed)
-    return signed.digest, release
+        return _unchanged(services, base, main, request, report)
+    known = like(services, release)
+    if request.prepare is not None:
+        return _prepare(services, release, known, request, request.prepare)
+    author = author_of(services, request.sign_with)
+    keys = signers_of(services, author, request.sign_with)
+    payload = known.signed.payload if known is not None else release.to_payload()
+    signed = envelope.sign_payload(Release.TYPE, payload, keys)
+    made = proposed(own_delegation(services), with_known_signatures(services, signed))
+    if not made.counted:  # with what is wrong with the key
+        require_may_write(own_delegation(services), keys[0], release.created, release.name)
+    if not made.is_enough:
+        kept = keep(services, made, tag=request.tag, ours=True)
+        return _pending(kept, request.proposal_file)
+    list_release(services, author, base, made.digest, made.release, request.tag, made.signed)
+    services.store.proposals.drop(made.digest)
+    return Outcome(made.digest, made.release)
 
 
-def _release(
+def _unchanged(
     services: Services,
-    author: Author,
-    draft: Draft,
     base: Base,
-    main: tuple[bytes, Release] | None,
+    main: tuple[bytes, Release],
+    request: PublishRequest,
     report: Report,
-) -> Release:
-    """What the draft says, after the releases that came before it."""
-    request = draft.request
-    layouts = draft.layouts if request.seeds else _former_seeds(main, report)
-    return Release(
-        publisher=author.publisher.digest,
-        name=request.name,
-        kind=request.kind,
-        created=services.now(),
-        files=tuple(
-            with_seeds(file, layouts, author.publisher, request.name) for file in draft.files
-        ),
-        total_size=sum(file.size for file in draft.files),
-        message=draft.message,
-        parents=parents_of_next(services, base, request.name),
-        card=draft.card,
-    )
-
-
-def _former_seeds(main: tuple[bytes, Release] | None, report: Report) -> tuple[str, ...]:
-    """The web seeds of the release that `main` names, if there is one."""
-    layouts = layouts_of(main[1].files) if main is not None else ()
-    if layouts:
-        named = ", ".join(layouts)
-        report(
-            Warned(
-                f"the web seeds stay those of the last release: {named}",
-                remedy=f"`--seed {NO_SEEDS}` takes them away, `--seed URL` names others",
-            )
+) -> Outcome:
+    """The release that is there already, perhaps with a tag."""
+    if request.prepare is not None:
+        raise UsageError(
+            f"nothing changed since commit {commit_id(main[0])}: there is nothing to prepare",
+            remedy="publish without --prepare to tag that release",
         )
-    return layouts
+    report(Warned(f"nothing changed since commit {commit_id(main[0])}"))
+    author = author_of(services, request.sign_with)
+    list_release(services, author, base, *main, request.tag)
+    return Outcome(*main)
 
 
-async def announce(services: Services, author: Author, digest: bytes, release: Release) -> None:
+def _prepare(
+    services: Services,
+    release: Release,
+    known: Proposed | None,
+    request: PublishRequest,
+    file: Path,
+) -> Outcome:
+    """Keep the release unsigned, and write it to a file."""
+    signed = Envelope(Release.TYPE, release.to_payload(), ()) if known is None else known.signed
+    made = proposed(own_delegation(services), signed)
+    return _pending(keep(services, made, tag=request.tag, ours=True), file)
+
+
+def _pending(made: Proposed, wanted: Path | None) -> Outcome:
+    path = None
+    if wanted is not None:
+        path = parcel_path(wanted, made.release.name, made.digest)
+        write_parcel(path, made.signed)
+    pending = Pending(len(made.counted), made.needed, str(path) if path is not None else None)
+    return Outcome(made.digest, made.release, pending)
+
+
+async def announce(services: Services, own: PublisherId, digest: bytes, release: Release) -> None:
     """Tell the network of a release that was listed."""
-    services.announcer.publisher(author.publisher, changed=True)
+    services.announcer.publisher(own, changed=True)
     services.announcer.release(digest)
     for file in release.files:
         if file.size > limits.MIN_BIG_FILE:
             services.announcer.file(file.sha256)
     if services.network.peers():
-        await services.announcer.told(author.publisher, TELL_PATIENCE)
+        await services.announcer.told(own, TELL_PATIENCE)

@@ -40,7 +40,9 @@ from p2phub.results import (
     Identity,
     Kind,
     PeerInfo,
+    Pending,
     Pin,
+    Proposal,
     Published,
     Pulled,
     RefInfo,
@@ -58,15 +60,18 @@ __all__ = [
     "FileDone",
     "FileRow",
     "FilesDone",
+    "FinishRequest",
     "Here",
     "Hit",
     "Identity",
     "Json",
     "Kind",
     "PeerInfo",
+    "Pending",
     "Pin",
     "Planned",
     "Progress",
+    "Proposal",
     "PublishRequest",
     "Published",
     "PullRequest",
@@ -123,6 +128,23 @@ class PublishRequest:
     those of the last release stay; `none` takes them away."""
     oms: bool = False
     """Add a `model.sig` about all the files: a signature of OpenSSF Model Signing."""
+    prepare: Path | None = None
+    """Sign nothing: write the release to this file, to be signed elsewhere; absolute over HTTP."""
+    proposal_file: Path | None = None
+    """Where a release that others must sign is written: a file, or a folder in which it gets a name
+    of its own; absolute over HTTP. None writes no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishRequest:
+    """List a release that was prepared or proposed here, once enough keys have signed it."""
+
+    file: Path
+    """The parcel with the release; absolute over HTTP."""
+    tag: str | None = None
+    """Also point this tag at the release; None: the one that was asked for when it was made."""
+    sign_with: str | None = None
+    """The name of the release key that signs the index; None takes the node's own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,13 @@ from p2phub.node.values import (
     Event,
     FileDone,
     FileRow,
+    FinishRequest,
     Hit,
     Identity,
     PeerInfo,
     Planned,
     Progress,
+    Proposal,
     Published,
     PublishRequest,
     Pulled,
@@ -79,6 +81,7 @@ class FakeNode:
         self.pins = {"lab": PUBLISHER}
         self.verdict = "verified"
         self.trust = FakeTrust(self._ask, self.pins)
+        self.proposals = FakeProposals(self._ask, self._work)
         self.own_identity = FakeOwnIdentity(self._ask)
 
     async def _ask(self, request: object) -> None:
@@ -211,6 +214,41 @@ class FakeNode:
         await self._ask(reference)
         self._known(reference)
         return Removed(reference, SIZE)
+
+
+class FakeProposals:
+    """One release of a `FakeNode` that waits for a second signature."""
+
+    def __init__(
+        self,
+        ask: Callable[[object], Awaitable[None]],
+        work: Callable[[object, Report], Awaitable[None]],
+    ) -> None:
+        self._ask, self._work = ask, work
+
+    async def list(self) -> Sequence[Proposal]:
+        await self._ask("proposals")
+        return (self._row(1),)
+
+    async def sign(self, commit: str, sign_with: str | None, report: Report) -> Proposal:
+        await self._work((commit, sign_with), report)
+        return self._row(2)
+
+    async def drop(self, commit: str) -> Proposal:
+        await self._ask(commit)
+        return self._row(1)
+
+    async def finish(self, request: FinishRequest, report: Report) -> Published:
+        await self._work(request, report)
+        ref = f"{REF}@{request.tag or 'main'}"
+        return Published(ref, COMMIT, COMMIT + "89" * 12, PUBLISHER, 1, SIZE, 0)
+
+    def _row(self, signatures: int) -> Proposal:
+        ref, digest, keys = f"{REF}@{COMMIT}", COMMIT + "89" * 12, ("ab" * 32,) * signatures
+        listed = signatures == 2
+        return Proposal(
+            ref, COMMIT, digest, signatures, 2, keys, 1_700_000_000, 1, SIZE, True, listed=listed
+        )
 
 
 class FakeOwnIdentity:

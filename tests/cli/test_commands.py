@@ -45,7 +45,9 @@ def test_relative_folders_are_meant_from_here(cli, node, tmp_path, monkeypatch):
     cli("publish", "model", "minilm", "--message", "first", "--tag", "v1", "--kind", "dataset")
     cli("pull", "lab/minilm", "--to", "out")
     published, pulled = node.asked
-    assert published == PublishRequest(tmp_path / "model", "minilm", "first", "v1", "dataset")
+    assert published == PublishRequest(
+        tmp_path / "model", "minilm", "first", "v1", "dataset", proposal_file=tmp_path
+    )
     assert pulled.to == tmp_path / "out"
 
 

@@ -11,8 +11,9 @@ from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Index
 from p2phub.node import housekeeping, other_writers
+from p2phub.node.numbers import NUMBERS_A_SECOND
 from p2phub.node.other_writers import hear_other_writers
-from p2phub.node.own_index import NUMBERS_A_SECOND, join_writers, merge_if_behind
+from p2phub.node.own_index import join_writers, merge_if_behind
 from p2phub.node.resolve import catch_up
 from p2phub.node.values import PublishRequest
 from p2phub.testing.publishers import FakePublisher

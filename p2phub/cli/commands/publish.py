@@ -6,22 +6,45 @@ later is given out no more. Files that look unchanged since the last time are no
 
 DIR may also be a snapshot in a Hugging Face cache (…/models--org--name/snapshots/COMMIT, or the
 models--org--name folder itself), and a model of Ollama's: ollama:llama3.2:1b, or its manifest file.
+Where several keys must sign a release, or with --prepare, it is written to a file that the others
+sign; with --finish it is announced once they have. Until then nobody is told of it.
 Links that lead out of DIR are refused, but for those of such a cache. Prints the reference, the
 commit and the digest of the release.
 """
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from p2phub.cli.progress import follow
 from p2phub.cli.session import Session
+from p2phub.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "folder", metavar="DIR", type=Path, help="the folder to publish, or ollama:MODEL"
+        "folder", metavar="DIR", type=Path, nargs="?", help="the folder to publish, or ollama:MODEL"
     )
-    parser.add_argument("name", metavar="NAME", help="the repo, without a publisher")
+    parser.add_argument("name", metavar="NAME", nargs="?", help="the repo, without a publisher")
+    parser.add_argument(
+        "--prepare",
+        metavar="FILE",
+        type=Path,
+        help="sign nothing: write the release to FILE, for `p2phub key sign` on another machine",
+    )
+    parser.add_argument(
+        "--finish",
+        metavar="FILE",
+        type=Path,
+        help="announce a release that was prepared here, or that others had to sign",
+    )
+    parser.add_argument(
+        "--proposal-file",
+        metavar="FILE",
+        type=Path,
+        help="where to write a release that others must sign as well; by default beside you",
+    )
     parser.add_argument("--message", "-m", default="", metavar="TEXT", help="what changed")
     parser.add_argument("--tag", metavar="TAG", help="a tag that names this release too")
     parser.add_argument(
@@ -55,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, session: Session) -> int:
     from p2phub.client import calls
 
+    if arguments.finish is not None:
+        return _finish(arguments, session)
+    if arguments.folder is None or arguments.name is None:
+        raise UsageError(
+            "publish needs a folder and a name", remedy="p2phub publish DIR NAME, or --finish FILE"
+        )
     call = calls.publish(
         arguments.folder,
         arguments.name,
@@ -66,9 +95,37 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         rehash=arguments.rehash,
         seeds=arguments.seed,
         oms=arguments.oms,
+        prepare=arguments.prepare,
+        proposal_file=arguments.proposal_file or Path.cwd(),
     )
     with session.node() as node:
         done = follow(node.events(call), session.output, "publishing")
+    _tell(done, session)
+    return 0
+
+
+def _finish(arguments: argparse.Namespace, session: Session) -> int:
+    from p2phub.client import calls
+
+    if arguments.folder is not None or arguments.prepare is not None:
+        raise UsageError("--finish takes the file alone: the release says what is in it")
+    call = calls.finish(arguments.finish, tag=arguments.tag, sign_with=arguments.sign_with)
+    with session.node() as node:
+        done = follow(node.events(call), session.output, "finishing")
+    _tell(done, session)
+    return 0
+
+
+def _tell(done: Mapping[str, Any], session: Session) -> None:
+    """What became of it; of a release that waits for signatures, what to do next."""
     names = {"ref": "ref", "commit": "commit", "digest": "digest", "publisher_id": "publisher id"}
     session.output.pairs(done, names)
-    return 0
+    pending = done.get("pending")
+    if pending is None or session.output.json:
+        return
+    file = pending["file"] or "FILE"
+    session.output.say(
+        f"not published yet: {pending['signatures']} of {pending['needed']} signatures."
+        f" `p2phub key sign {file}` where the other keys are, then"
+        f" `p2phub publish --finish {file}` here"
+    )
