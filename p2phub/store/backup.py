@@ -72,7 +72,8 @@ def backup_text(backup: Backup, nonce: bytes) -> bytes:
     if master is None:
         raise UsageError(
             "this publisher was made by an older p2phub and has no recovery phrase yet",
-            remedy="keep the backup file that `p2phub init` wrote: nothing replaces it",
+            remedy="keep the backup file that `p2phub init` wrote; it makes one with"
+            " `p2phub key rotate --old-backup FILE`",
         )
     if len(backup.release) > MAX_BACKUP_KEYS:
         raise UsageError(

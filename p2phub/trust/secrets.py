@@ -118,8 +118,8 @@ class RootSecret:
         if self.master is None:
             raise NotFoundError(
                 f"the key of root {v} is not here",
-                remedy="this publisher has no recovery phrase yet; the key is in the backup file"
-                " that `p2phub init` wrote, give that file",
+                remedy="this publisher has no recovery phrase yet: give the backup file that"
+                " `p2phub init` wrote, `p2phub key rotate --old-backup FILE`",
             )
         return self.master.root_key(v)
 

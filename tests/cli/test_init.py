@@ -1,10 +1,12 @@
 """`init`, `key backup` and `key lock` as a person or a script meets them."""
 
+import json
 import os
 import re
 import stat
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from p2phub.trust.keys import SigningKey
 from p2phub.trust.secrets import Master, RootSecret
 
 PASSPHRASE = "correct horse battery"
+GOLDEN = Path(__file__).parent.parent / "golden" / "v0.1" / "secrets"
 
 
 @pytest.fixture
@@ -252,3 +255,42 @@ class TestLock:
         assert cli("key", "lock", *files).code == 0
         assert keyring.root(lambda: "another one entirely") == before
         assert cli("key", "lock", *files).code == 7
+
+
+class TestOldHome:
+    """A home that an older p2phub made: a plain root key, and a backup that nothing seals."""
+
+    @pytest.fixture
+    def backup(self, cli, keyring):
+        backup = GOLDEN / "backup-1.json"
+        assert cli("init", "--restore", backup).code == 0
+        keyring.save("root", bytes.fromhex(json.loads(backup.read_text())["root"]))
+        return backup
+
+    def test_is_told_to_lock_its_root_and_can(self, cli, backup, keyring, passphrase_file, cheap):
+        assert "p2phub key lock" in cli("init").err
+        assert cli("key", "lock", "--new-passphrase-file", passphrase_file).code == 0
+        assert "p2phub key lock" not in cli("init").err
+        assert keyring.root(lambda: PASSPHRASE).root_key(1).seed.hex() in backup.read_text()
+
+    def test_gets_a_phrase_by_a_rotation_and_a_backup_that_restores(
+        self, cli, backup, keyring, passphrase_file, tmp_path, cheap
+    ):
+        publisher = cli("--json", "id").objects[0]["publisher_id"]
+        refused = cli("key", "backup")
+        assert refused.code == 2
+        assert "--old-backup" in refused.err
+        cli("key", "lock", "--new-passphrase-file", passphrase_file)
+        words, fresh = tmp_path / "words", tmp_path / "fresh"
+        unlock = ["--passphrase-file", passphrase_file]
+        lone = cli("key", "rotate", *unlock, "--new-phrase-file", words)
+        assert lone.code == 3
+        assert "--old-backup" in lone.err
+        rotate = ["key", "rotate", "--old-backup", backup, "--new-phrase-file", words]
+        assert cli(*rotate, *unlock).code == 0
+        assert cli("key", "backup", *unlock, "--file", fresh).code == 0
+        other = ["--home", tmp_path / "other"]
+        made = cli(*other, "--json", "init", "--restore", fresh, "--phrase-file", words)
+        assert made.objects[0]["publisher_id"] == publisher
+        master = Master.from_phrase(words.read_text())
+        assert keyring.root(lambda: PASSPHRASE) == RootSecret(master)
