@@ -126,14 +126,22 @@ class DomainLook:
 
 
 @dataclass(frozen=True, slots=True)
+class NamedPublisher:
+    """A publisher that a domain names."""
+
+    publisher_id: str
+    ways: tuple[str, ...]
+    """By which of https (a file) and dns (a TXT record)."""
+
+
+@dataclass(frozen=True, slots=True)
 class DomainSays:
     """Whom a domain names."""
 
     domain: str
-    publisher_ids: tuple[str, ...]
-    ways: tuple[str, ...]
-    """Those of https and dns that gave an answer."""
+    publishers: tuple[NamedPublisher, ...] = ()
     problems: tuple[str, ...] = ()
+    """Why a way to ask gave no answer."""
 
 
 @dataclass(frozen=True, slots=True)

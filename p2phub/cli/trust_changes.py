@@ -172,21 +172,22 @@ def _named_by(session: Session, alias: str, text: str) -> str:
         )
     with session.node() as node:
         said = node.answer(calls.trust_domain(domain))
-    ids = [str(each) for each in said["publisher_ids"]]
     for problem in said["problems"]:
         session.output.warn(problem)
-    if not ids:
+    named = list(said["publishers"])
+    if not named:
         raise NotFoundError(
             f"{domain} names no publisher",
             remedy="ask whoever runs it for the publisher id, and for `p2phub trust proof`",
         )
-    ways = " and ".join(said["ways"])
-    lines = [f"{domain} names, by {ways}:", *ids]
+    lines = [f"{each['publisher_id']}  by {' and '.join(each['ways'])}" for each in named]
+    ids = [str(each["publisher_id"]) for each in named]
     if len(ids) == 1:
-        confirm(session, lines, f"shall {alias} mean this publisher?", yes=False)
+        said_so = [f"{domain} names:", *lines]
+        confirm(session, said_so, f"shall {alias} mean this publisher?", yes=False)
         return ids[0]
-    for line in lines:
-        session.output.say(line)
+    for line in (f"{domain} names several:", *lines):
+        session.output.warn(line)
     chosen = choose(session, ids, f"which of them shall {alias} mean?")
     if chosen is None:
         raise RefusedError("none was chosen: nothing was changed")

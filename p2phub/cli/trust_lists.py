@@ -10,8 +10,6 @@ from p2phub.cli.session import Session, as_objects
 from p2phub.cli.trust_changes import change
 from p2phub.errors import AliasTakenError, NotFoundError, P2PHubError, RefusedError, UsageError
 
-SHOWN: Final = 50
-"""New entries that are shown before a yes; the rest is counted."""
 CONFLICTS: Final = AliasTakenError.exit
 """How an import ends that met conflicts."""
 
@@ -63,9 +61,12 @@ def _import(session: Session, text: str, *, confirmed: bool) -> Mapping[str, Any
 
 
 def _changes(plan: Mapping[str, Any]) -> list[str]:
-    lines = [_entry(each) for each in plan["new"][:SHOWN]]
-    more = len(plan["new"]) - len(lines)
-    return [*lines, f"… and {more} more"] if more else lines
+    """Every new entry; those that let more through than usual come last, where they are seen."""
+    return [_entry(each) for each in sorted(plan["new"], key=_is_lenient)]
+
+
+def _is_lenient(entry: Mapping[str, Any]) -> bool:
+    return entry["policy"] not in (None, "enforce")
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

@@ -27,10 +27,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2phub.config import Endpoint
 from p2phub.errors import P2PHubError, RefusedError, UsageError
+from p2phub.formats.limits import MAX_TRUST_LIST
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_BODY: Final = 1 << 20
 """Bytes of a request body; control requests are small."""
+LARGER_BODIES: Final = {"/control/v1/trust/import": 2 * MAX_TRUST_LIST + MAX_BODY}
+"""But for these paths, of whoever shows the token: a list of whom to trust stands in quotes."""
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
@@ -143,22 +146,25 @@ class Guard:
         self._gate.check_host(headers)
         if not self._gate.local:
             self._gate.check_token(headers)
-        _check_length(headers.get("content-length", "0"))
+        most = LARGER_BODIES.get(scope["path"], MAX_BODY)
+        if most > MAX_BODY:
+            self._gate.check_token(headers)
+        _check_length(headers.get("content-length", "0"), most)
         if self._open >= MAX_REQUESTS:
             raise _too_many()
         self._open += 1
         try:
-            await self._app(scope, _counted(receive), send)
+            await self._app(scope, _counted(receive, most), send)
         finally:
             self._open -= 1
 
 
-def _check_length(claimed: str) -> None:
-    if not claimed.isdigit() or len(claimed) > 18 or int(claimed) > MAX_BODY:
-        raise _too_large()
+def _check_length(claimed: str, most: int) -> None:
+    if not claimed.isdigit() or len(claimed) > 18 or int(claimed) > most:
+        raise _too_large(most)
 
 
-def _counted(receive: Receive) -> Receive:
+def _counted(receive: Receive, most: int) -> Receive:
     """`receive`, which stops at a body that is larger than its header said or may be."""
     taken = 0
 
@@ -166,8 +172,8 @@ def _counted(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        if taken > MAX_BODY:
-            raise _too_large()
+        if taken > most:
+            raise _too_large(most)
         return message
 
     return counted
@@ -180,9 +186,9 @@ def _too_many() -> HttpError:
     return HttpError(error, 429)
 
 
-def _too_large() -> HttpError:
+def _too_large(most: int) -> HttpError:
     error = UsageError(
-        f"the body of a request may have at most {MAX_BODY} bytes",
+        f"the body of this request may have at most {most} bytes",
         remedy="Files never travel in a request; name their folder instead.",
     )
     return HttpError(error, 413)

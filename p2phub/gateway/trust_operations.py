@@ -157,6 +157,7 @@ TRUST: Final = (
         DomainLook,
         lambda node, request, report: node.trust.check(request.publisher),
         under="looks",
+        streams=True,
         example={"publisher": "lab"},
     ),
     Operation(

@@ -27,7 +27,7 @@ from p2phub.trust.domains import WELL_KNOWN, Named, listed_in_file
 
 SECONDS: Final = 10.0
 MOST_REDIRECTS: Final = 3
-AT_ONCE: Final = 4
+AT_ONCE: Final = 16
 """Domains that are asked at the same time."""
 
 

@@ -10,6 +10,7 @@ Rules it keeps:
  * both ways are asked at once, and a way that fails is told of and proves nothing.
 """
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +32,9 @@ from p2phub.trust.domains import (
     read_domain,
     txt_name,
 )
-from p2phub.trust_results import DomainLook, DomainSays
+from p2phub.trust_results import DomainLook, DomainSays, NamedPublisher
+
+log = logging.getLogger(__name__)
 
 DAY: Final = 24 * 3600
 FRESH: Final = 7 * DAY
@@ -84,11 +87,17 @@ class Domains:
         while True:
             while self._due:
                 publisher = next(iter(self._due))
-                if await trio.to_thread.run_sync(self._is_due, publisher):
-                    await self.look(publisher)
+                try:
+                    await self._look_if_due(publisher)
+                except P2PHubError as error:  # a full disk, a damaged index: the node lives on
+                    log.warning("a domain was not asked: %s", error)
                 del self._due[publisher]
             await self._some_are_due.wait()
             self._some_are_due = trio.Event()
+
+    async def _look_if_due(self, publisher: PublisherId) -> None:
+        if await trio.to_thread.run_sync(self._is_due, publisher):
+            await self.look(publisher)
 
     async def look(self, publisher: PublisherId) -> DomainLook:
         """Ask the domain of a publisher now, and keep what came of it."""
@@ -113,9 +122,15 @@ class Domains:
                 f"{domain} cannot be asked: {'; '.join(said.problems)}",
                 remedy="try again later, or give the publisher id in full",
             )
-        named = sorted((said.file or frozenset()) | (said.texts or frozenset()))
-        ways = [way for way, found in (("https", said.file), ("dns", said.texts)) if found]
-        return DomainSays(domain, tuple(map(str, named)), tuple(ways), said.problems)
+        file, texts = said.file or frozenset(), said.texts or frozenset()
+        named = tuple(
+            NamedPublisher(
+                str(publisher),
+                tuple(way for way, by in (("https", file), ("dns", texts)) if publisher in by),
+            )
+            for publisher in sorted(file | texts)
+        )
+        return DomainSays(domain, named, said.problems)
 
     async def _ask(self, domain: str) -> _Said:
         found: dict[str, Named] = {}
@@ -145,10 +160,7 @@ class Domains:
         return kept
 
     def _is_due(self, publisher: PublisherId) -> bool:
-        try:
-            claims = claims_of(self._store, self._knowledge, publisher)
-        except P2PHubError:
-            return False
+        claims = claims_of(self._store, self._knowledge, publisher)
         if claims.domain is None or claims.domain_checked is None:
             return claims.domain is not None
         age = self._now() - claims.domain_checked

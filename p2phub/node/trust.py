@@ -1,5 +1,10 @@
 """Whom a running node trusts: what people ask and change while it runs, on the store's threads."""
 
+import trio
+
+from p2phub.formats.ids import PublisherId
+from p2phub.network.waiting import one_error
+from p2phub.network.well_known import AT_ONCE
 from p2phub.node.claims import candidates, resolve_publisher
 from p2phub.node.profile import set_profile
 from p2phub.node.rules import default_rule
@@ -68,7 +73,17 @@ class Trust:
             publisher = await services.on_disk(resolve_publisher, services.store, who)
             return (await services.domains.look(publisher),)
         pins = (await services.on_disk(services.store.documents.aliases)).pins
-        return tuple([await services.domains.look(each) for each in dict.fromkeys(pins.values())])
+        looks: dict[PublisherId, DomainLook] = {}
+        places = trio.Semaphore(AT_ONCE)
+
+        async def look(publisher: PublisherId) -> None:
+            async with places:
+                looks[publisher] = await services.domains.look(publisher)
+
+        async with one_error(), trio.open_nursery() as nursery:
+            for publisher in dict.fromkeys(pins.values()):
+                nursery.start_soon(look, publisher)
+        return tuple(looks[publisher] for publisher in dict.fromkeys(pins.values()))
 
     async def set_profile(self, name: str | None, domain: str | None) -> Profile:
         """See `p2phub.node.profile`."""

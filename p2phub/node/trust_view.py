@@ -2,10 +2,12 @@
 
 from p2phub.errors import UntrustedError
 from p2phub.formats.ids import PublisherId
+from p2phub.formats.notices import ForkProof
 from p2phub.node.claims import claims_of
 from p2phub.node.knowledge import Knowledge
 from p2phub.store.store import Store
 from p2phub.trust.catalog import PublisherState
+from p2phub.trust.envelope import unpack
 from p2phub.trust.lab_list import Entry, write_list
 from p2phub.trust.policy import Rule
 from p2phub.trust_results import Trusted, TrustList
@@ -14,15 +16,31 @@ from p2phub.trust_results import Trusted, TrustList
 def trust_list(
     store: Store, knowledge: Knowledge, everybody: Rule, now: int
 ) -> tuple[Trusted, ...]:
-    """Every pinned alias in the order of the names, then who has a rule and no name.
+    """Every pinned alias in the order of the names, then who has a rule or has forked and has no
+    name.
 
     `everybody`: the rule for those who have none of their own. `now`: unix seconds.
     """
-    rules = store.rules.all()
+    rules, named = store.rules.all(), _named(store)
+    known = {publisher for _, publisher in named}
+    forked = [("", each) for each in _forked(store, knowledge) if each not in known]
     return tuple(
         _row(store, knowledge, alias, publisher, rules.get(publisher), everybody, now)
-        for alias, publisher in _named(store)
+        for alias, publisher in (*named, *forked)
     )
+
+
+def _forked(store: Store, knowledge: Knowledge) -> list[PublisherId]:
+    """Everybody of whom there is a proof that they said two things, which they have not settled."""
+    digests = store.documents.of_type(ForkProof.TYPE)
+    proofs = store.documents.many(digests).values()
+    accused = {PublisherId(_accused(data)) for data in proofs}
+    found = ((publisher, _state(knowledge, publisher)[0]) for publisher in sorted(accused))
+    return [publisher for publisher, state in found if state is not None and state.forked]
+
+
+def _accused(data: bytes) -> bytes:
+    return ForkProof.from_payload(unpack(data).payload).publisher
 
 
 def export_list(store: Store) -> TrustList:

@@ -10,6 +10,7 @@ from p2phub.trust_results import (
     DomainSays,
     Imported,
     ListEntry,
+    NamedPublisher,
     Profile,
     RuleSet,
     Trusted,
@@ -102,4 +103,5 @@ class FakeTrust:
 
     async def domain(self, domain: str) -> DomainSays:
         await self._ask(f"domain {domain}")
-        return DomainSays(domain, tuple(self.pins.values()), ("https",))
+        named = [NamedPublisher(each, ("https",)) for each in self.pins.values()]
+        return DomainSays(domain, tuple(named))

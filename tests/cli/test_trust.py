@@ -11,7 +11,7 @@ from p2phub.cli.trusting import domain_of, state_of, trusted
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import PublisherId
 from p2phub.testing.nodes import PUBLISHER, FakeNode
-from p2phub.trust_results import Candidate, DomainSays, Trusted
+from p2phub.trust_results import Candidate, DomainSays, NamedPublisher, Trusted
 
 LAB, THIEF, OTHER = (str(PublisherId(bytes([n]) * 32)) for n in (1, 2, 3))
 
@@ -229,7 +229,8 @@ class TestADomainInsteadOfAnId:
     def says(self, node, monkeypatch):
         def names(*ids):
             async def domain(text):
-                return DomainSays(text, ids, ("https",), ("dns: no name server",))
+                named = tuple(NamedPublisher(each, ("https",)) for each in ids)
+                return DomainSays(text, named, ("dns: no name server",))
 
             monkeypatch.setattr(node.trust, "domain", domain)
 

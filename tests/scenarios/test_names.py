@@ -25,6 +25,7 @@ from p2phub.testing.publishers import FakePublisher
 from p2phub.testing.web import WebServer
 from p2phub.trust.domains import WELL_KNOWN, proof_file, proof_text, txt_name
 from p2phub.trust.lab_list import Entry, write_list
+from p2phub.trust_results import NamedPublisher
 from tests.network.test_web_source import make_authority
 from tests.scenarios.nodes import (
     consumer,
@@ -303,7 +304,7 @@ class TestADomain:
             async with node(here) as running:
                 net.reach(running)
                 said = await running.trust.domain("LAB.example")
-                assert (said.publisher_ids, said.ways) == ((str(OTHER),), ("https",))
+                assert said.publishers == (NamedPublisher(str(OTHER), ("https",)),)
                 assert await running.trust.list() == ()
                 net.web.answer, net.names.answer = web.failing(500), name_server.failing
                 with pytest.raises(RemoteError, match="cannot be asked"):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from p2phub.cli import trust_changes, trust_lists
+from p2phub.cli.progress import follow
 from p2phub.cli.session import Session, as_objects
 from p2phub.cli.trusting import COLUMNS, LOOKS, domain_of, trusted
 from p2phub.errors import UsageError
@@ -105,7 +106,7 @@ def _check_domains(session: Session, who: str | None) -> None:
     from p2phub.client import calls
 
     with session.node() as node:
-        looks = list(node.answer(calls.trust_check(who))["looks"])
+        looks = list(follow(node.events(calls.trust_check(who)), session.output, "asking")["looks"])
     if session.output.json:
         session.output.table(looks, LOOKS)
         return
