@@ -14,6 +14,8 @@ import pytest
 
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.digest import sha256
+from p2phub.formats.ids import commit_id
+from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation, RevokedFile, RevokedRelease
 from p2phub.formats.oms import SignedFile, Statement, Stretch, about
 from p2phub.formats.publisher import Delegation
@@ -25,7 +27,7 @@ from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust.catalog import TrustedCatalog
-from p2phub.trust.envelope import sign
+from p2phub.trust.envelope import sign, unpack
 from p2phub.trust.forks import prove
 from p2phub.trust.model_keys import ModelKey, to_pem
 from p2phub.trust.model_signatures import sign_statement
@@ -284,7 +286,7 @@ class TestWrongFiles:
         (folder / "broken").symlink_to("nothing")
         (folder / "linked").symlink_to(tmp_path / "other")
         found = verify(folder, allow_symlinks=True)
-        for name in ("broken", "linked", "pipe"):
+        for name in ("broken (a link to nothing", "linked (a link to a folder", "pipe (no plain"):
             only(found, "corrupt", "no others", name)
 
     def test_a_listed_file_that_is_a_pipe_now(self, verify, folder):
@@ -441,6 +443,22 @@ class TestWhatWasTakenBack:
 
     def test_a_revoked_file_is_known_again_in_any_folder(self, verify, folder, lab):
         self.revoke(verify, lab, RevokedFile(sha256(FILES["README.md"])))
+        only(verify(folder), "revoked", "taken back", "it was poisoned")
+
+    def test_the_same_files_released_again_are_good(self, verify, folder, lab, signed):
+        old = lab.entries["x"].refs["main"].release
+        lab.publish("x", FILES | {"model.sig": signed}, message="with the right licence")
+        stock(verify.home, lab)
+        new = lab.entries["x"].refs["main"].release
+        with Store.open(layout_of(settings(), verify.home)) as store:
+            for digest in (old, new):
+                release = Release.from_payload(unpack(lab.documents[digest]).payload)
+                store.repos.record_release(digest, release)
+        self.revoke(verify, lab, RevokedRelease(old))
+        assert verify(folder).verdict == "verified"
+        assert verify("lab/x").verdict == "verified"
+        only(verify(f"lab/x@{commit_id(old)}"), "revoked", "release", "it was poisoned")
+        self.revoke(verify, lab, RevokedRelease(new))
         only(verify(folder), "revoked", "taken back", "it was poisoned")
 
     def test_another_release_or_file_does_not_matter(self, verify, folder, lab):
