@@ -17,7 +17,7 @@ from p2phub.formats.ids import ContentId, PublisherId
 from p2phub.node.other_writers import hear_other_writers
 from p2phub.node.own_index import FRESH_FOR, join_writers, renew_head
 from p2phub.node.resolve import catch_up
-from p2phub.node.services import Services
+from p2phub.node.services import Bell, Services
 from p2phub.protocol.ports import PeerAddress
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 RENEW_EVERY = 6 * 3600  # seconds between two looks at our own head
 REMEMBER_EVERY = 5  # seconds
 JOIN_EVERY = 600  # seconds between two looks at what other nodes of our publisher wrote
+JOIN_AGAIN = (1, 5, 30)  # seconds until an index that was told of is asked for again
 TRY_AGAIN = 30  # seconds until the next look, where that one did not succeed
 SWEEP_EVERY = 6 * 3600  # seconds between two looks at parts of files
 DAY = 24 * 3600  # seconds
@@ -66,6 +67,33 @@ async def renew_own_head(services: Services) -> None:
                 assert own is not None
                 services.announcer.publisher(own, changed=True)
         await trio.sleep(RENEW_EVERY)
+
+
+async def join_what_is_told(services: Services) -> None:
+    """Join what another node of our publisher wrote as soon as its head was heard of, for ever."""
+    told: set[PublisherId] = set()
+    bell = Bell()
+
+    def heard(publisher: PublisherId) -> None:
+        told.add(publisher)
+        bell.ring()
+
+    services.spreading.when_head(heard)
+    while True:
+        await bell.wait()
+        publishers = frozenset(told)
+        told.clear()
+        if await services.on_disk(services.store.documents.own_publisher) in publishers:
+            await _join_soon(services)
+
+
+async def _join_soon(services: Services) -> None:
+    """Whoever told the head may not have the index yet, or be gone: it is tried a few times."""
+    for pause in JOIN_AGAIN:
+        with _said():
+            await join_writers(services)
+            return
+        await trio.sleep(pause)
 
 
 async def follow_other_writers(services: Services) -> None:

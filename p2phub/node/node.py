@@ -214,6 +214,7 @@ def _background(
         partial(housekeeping.hash_in_background, services),
         partial(housekeeping.renew_own_head, services),
         partial(housekeeping.follow_other_writers, services),
+        partial(housekeeping.join_what_is_told, services),
         partial(housekeeping.drop_old_parts, services),
         partial(housekeeping.remember_peers, services),
         partial(housekeeping.meet_again, services, REDIAL),

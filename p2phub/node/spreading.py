@@ -20,7 +20,7 @@ on it.
 
 import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -130,7 +130,12 @@ class Spreading:
         self._asked = Allowances(QUESTIONS_A_SECOND, QUESTIONS_AT_ONCE)
         self._peers: dict[str, _Peer] = {}
         self._nursery: trio.Nursery | None = None
+        self._when_head: list[Callable[[PublisherId], None]] = []
         gossip.listen(self.judge)
+
+    def when_head(self, listener: Callable[[PublisherId], None]) -> None:
+        """Call `listener` whenever a new head of a publisher was heard of."""
+        self._when_head.append(listener)
 
     # --- what we begin
 
@@ -213,6 +218,8 @@ class Spreading:
         for each in news:
             if each.type == Head.TYPE:
                 self._completing.want(each.publisher, teller)
+                for listener in self._when_head:
+                    listener(each.publisher)
 
     def _shake(self, publishers: Iterable[PublisherId]) -> None:
         """Let whoever serves something of these publishers look again; nobody waits for it."""

@@ -33,6 +33,8 @@ def by_hand(request, monkeypatch):
             await trio.sleep_forever()
 
         monkeypatch.setattr(housekeeping, "follow_other_writers", nothing)
+        if "told" not in request.node.name:
+            monkeypatch.setattr(housekeeping, "join_what_is_told", nothing)
 
 
 @pytest.fixture
@@ -155,6 +157,26 @@ async def test_a_node_that_meets_another_joins_what_that_wrote_by_itself(
         for each in (one, two):
             names = [entry.name for entry in services_of(each).knowledge.entries(lab.publisher)]
             assert names == ["x", "y"]
+
+
+async def test_nodes_that_are_told_of_each_others_heads_join_them_at_once(tmp_path, lab, homes):
+    async with AsyncExitStack() as stack:
+        nodes = [await stack.enter_async_context(node(home)) for home in homes.values()]
+        for each in nodes[1:]:
+            await each.connect(nodes[0].identity.addresses[0])
+        async with trio.open_nursery() as nursery:
+            for number, each in enumerate(nodes):
+                nursery.start_soon(publish, each, folder_of(tmp_path, str(number)), f"x{number}")
+
+        def joined():
+            ends = {tuple(tips(each)) for each in nodes}
+            return ends == {(index_of(nodes[0], lab),)}
+
+        with trio.fail_after(60):
+            await until(joined)
+        for each in nodes:
+            entries = services_of(each).knowledge.entries(lab.publisher)
+            assert [entry.name for entry in entries] == ["x0", "x1", "x2"]
 
 
 async def test_what_lost_main_is_followed_by_the_next_release(tmp_path, lab, homes):
