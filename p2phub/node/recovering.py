@@ -76,16 +76,21 @@ def finish(desk: Desk, files: Sequence[Parcel], master: Master, keep: Keep | Non
 
 
 def _new_root(found: Sequence[Envelope], master: Master) -> Envelope:
-    """The root among these that the phrase makes."""
-    for each in found:
-        if each.type == Root.TYPE:
-            root = Root.from_payload(each.payload)
-            if root.keys.keys == (master.root_key(root.v).public,):
-                return each
+    """The root among these that recovers another, and that the phrase makes."""
+    roots = {each.digest: Root.from_payload(each.payload) for each in found if _is_root(each)}
+    for each in filter(_is_root, found):
+        root, before = roots[each.digest], roots.get(roots[each.digest].previous)
+        rotates = before is not None and before.next == root.keys.digest
+        if root.v > 1 and not rotates and root.keys.keys == (master.root_key(root.v).public,):
+            return each
     raise UsageError(
         "no root in this file belongs to this recovery phrase",
         remedy="give the phrase that `p2phub key recover --prepare` showed",
     )
+
+
+def _is_root(envelope: Envelope) -> bool:
+    return envelope.type == Root.TYPE
 
 
 def _chain_before(others: Sequence[Envelope], new: Envelope) -> tuple[Envelope, ...]:

@@ -1,6 +1,5 @@
 """Changes of our own identity: what the store takes, what it tells of them, and what it refuses."""
 
-from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -22,10 +21,9 @@ from p2phub.node.identity import adopt
 from p2phub.node.reissue import read_listing
 from p2phub.store.index import Index
 from p2phub.testing.disks import PowerCutError
-from p2phub.testing.identities import learn, open_home, own_desk, papers_of, publish
+from p2phub.testing.identities import learn, open_home, own_desk, papers_of, publish, told_by
 from p2phub.testing.publishers import CREATED, FakePublisher, Publication
 from p2phub.trust import changes
-from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import sign, unpack
 from p2phub.trust.parcels import packed
 
@@ -55,33 +53,6 @@ def rotated(lab):
     delegation = replace(papers.identity.delegation, version=2)
     roots = (*papers.roots, sign(root, lab.root_signers(2)))
     return changes.rooted(roots, delegation, lab.root_signers(2))
-
-
-def told_by(desk, publisher):
-    """Everything that a stranger gets from this store, through a gate that never heard of it.
-
-    The releases by `repo@ref`, or the refusal.
-    """
-    gate, documents = TrustedCatalog(), desk.store.documents
-    head = gate.offer(documents.get(documents.head(publisher)), CREATED)
-    for notice in desk.knowledge.notices(publisher):
-        with suppress(UntrustedError):  # of a key that is gone
-            gate.offer(notice, CREATED)
-    found, todo = {}, [gate.offer(documents.get(head.document.index), CREATED).document.pages]
-    while todo:
-        page = gate.offer(documents.get(todo.pop()), CREATED).document
-        todo += (child for _, child in page.children)
-        for entry in page.entries:
-            for name, ref in entry.refs.items():
-                found[f"{entry.name}@{name}"] = offered(gate, documents.get(ref.release))
-    return found
-
-
-def offered(gate, data):
-    try:
-        return gate.offer(data, CREATED).judgement.text
-    except UntrustedError as error:
-        return error
 
 
 @pytest.fixture
