@@ -5,8 +5,9 @@ The method `shards` says nothing of empty files, so there an empty file is neith
 too many.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from p2phub.errors import NotFoundError, UntrustedError, UsageError
 from p2phub.formats.oms import SignedFile, Statement
@@ -15,6 +16,7 @@ from p2phub.node.events import Report, Verifying
 from p2phub.node.signed_files import Found, SignedFiles
 from p2phub.node.step_list import StepList
 from p2phub.store.digests import digests_of
+from p2phub.store.side_by_side import lanes_for, side_by_side
 from p2phub.trust.verdict import Verdict
 
 MOST_NAMED = 20
@@ -45,43 +47,47 @@ def compare(
         return statement.ignores(path) or any(path[: len(each)] == each for each in allowed.ignored)
 
     found = source.found(ignores)
+
+    def announced() -> Iterator[SignedFile]:
+        for file in statement.files:
+            report(Verifying(source.called, "/".join(file.path)))
+            yield file
+
+    total = sum(found.files.get(file.path, 0) for file in statement.files)
+    look = partial(_look, statement, source, found)
+    looked = side_by_side(look, announced(), lanes=lanes_for(total))
     here = 0
-    for file in statement.files:
-        report(Verifying(source.called, "/".join(file.path)))
-        here += _file(statement, file, source, found, allowed, steps)
+    for file, (is_here, wrong) in zip(statement.files, looked, strict=True):
+        here += is_here
+        if is_here or not allowed.partial:
+            _tell(statement, file, wrong, steps)
     _no_others(statement, found, steps)
     _count(here, len(statement.files), allowed, steps)
     return here
 
 
-def _file(
-    statement: Statement,
-    file: SignedFile,
-    source: SignedFiles,
-    found: Found,
-    allowed: Allowed,
-    steps: StepList,
-) -> bool:
-    """Compare one file; whether it is here."""
-    name = "/".join(file.path)
+def _look(
+    statement: Statement, source: SignedFiles, found: Found, file: SignedFile
+) -> tuple[bool, str]:
+    """Whether a file is here, and what is wrong with it. Runs in several threads."""
     if file.path in found.strange:
-        steps.failed("file", f"{name}: {found.strange[file.path]}", Verdict.CORRUPT)
-        return True
+        return True, found.strange[file.path]
     try:
-        wrong = _wrong(statement, file, source)
+        return True, _wrong(statement, file, source)
     except NotFoundError as error:
-        if not allowed.partial:
-            steps.failed("file", f"{name} is not here: {error.message}", Verdict.CORRUPT)
-        return False
+        return False, f"not here: {error.message}"
     except (UntrustedError, UsageError) as error:
-        wrong = error.message
+        return True, error.message
+
+
+def _tell(statement: Statement, file: SignedFile, wrong: str, steps: StepList) -> None:
+    name = "/".join(file.path)
     if wrong:
         steps.failed("file", f"{name}: {wrong}", Verdict.CORRUPT)
     else:
         signed = file.stretches[0].digest.hex()
         shards = f" and {len(file.stretches) - 1} more" if len(file.stretches) > 1 else ""
         steps.passed("file", f"{name}: {statement.algorithm} {signed}{shards}")
-    return True
 
 
 def _wrong(statement: Statement, file: SignedFile, source: SignedFiles) -> str:
