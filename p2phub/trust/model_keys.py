@@ -147,5 +147,5 @@ def _scalar(seed: bytes) -> int:
 
     Of twice as many bits as needed, so that no number is favoured.
     """
-    wide = derive(seed, _PURPOSE + b" 1") + derive(seed, _PURPOSE + b" 2")
-    return int.from_bytes(wide, "big") % (_ORDER - 1) + 1
+    parts = [derive(seed, _PURPOSE + number) for number in (b" 1", b" 2")]
+    return int.from_bytes(b"".join(parts), "big") % (_ORDER - 1) + 1
