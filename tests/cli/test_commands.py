@@ -109,8 +109,19 @@ def test_connect_info_ls_and_rm(cli, node):
 def test_verify_tells_the_steps(cli, node):
     (told,) = cli("--json", "verify", "lab/minilm").objects
     assert told["verdict"] == "verified"
-    assert set(told["steps"][0]) == {"name", "ok", "detail"}
+    assert set(told["steps"][0]) == {"number", "name", "ok", "detail"}
     assert cli("verify", "--all").code == 0
+
+
+def test_verify_of_one_release_explains_itself(cli, node):
+    first, *said = cli("verify", "lab/minilm").out.splitlines()
+    assert first == "lab/minilm@main\tverified"
+    assert said[0] == f"  commit {COMMIT} of publisher {PUBLISHER}"
+    assert said[1] == f"  signed by {'ab' * 32}"
+    assert said[2].startswith("  dated 2023-11-14 22:13 UTC, ")
+    assert "fresh until 2023-11-14 22:16 UTC" in said[3]
+    assert said[4:] == ["    1 ok    files: 1 file"]
+    assert cli("verify").out.splitlines() == [first]
 
 
 def test_verify_of_damaged_bytes_ends_with_4_and_names_the_file(cli, node):

@@ -1,6 +1,8 @@
 """Read every byte of a release again, or of all on this disk, and check it against its signatures.
 
-Ends with exit code 4 if anything is wrong, and names the file.
+For one release every step is told: what was compared with what, who signed it, how old that is. Of
+files only the wrong ones are named, unless --verbose asks for all. Needs no network. Ends with exit
+code 4 if anything is wrong, and names the file.
 
 With --oms the files are compared with their model.sig instead, a signature of OpenSSF Model
 Signing: those of a release, or of any folder. It counts if the current delegation of the publisher
@@ -9,15 +11,19 @@ that one is pinned here.
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from p2phub.cli import model_signature
+from p2phub.cli.output import age, moment
 from p2phub.cli.progress import follow, follower
 from p2phub.cli.session import Session, as_objects
 from p2phub.client.running import find_running
 from p2phub.errors import UntrustedError, UsageError
 
+OF_FILES: Final = ("pieces", "sha256", "file")
+"""Steps that are taken once for each file."""
 MAX_TOLD: Final = 10
 """Wrong steps that the error names; the others are counted."""
 
@@ -38,7 +44,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         model_signature.require_unused(arguments)
         results = _results(reference, session)
     for each in results:
-        _tell(each, session)
+        _tell(each, session, explain=reference is not None)
     wrong = [each for each in results if not _is_good(each)]
     for each in wrong:
         if not session.output.json:
@@ -73,15 +79,33 @@ def _is_good(result: Mapping[str, Any]) -> bool:
     return all(step["ok"] for step in result["steps"]) and result["verdict"].startswith("verified")
 
 
-def _tell(result: Mapping[str, Any], session: Session) -> None:
+def _tell(result: Mapping[str, Any], session: Session, *, explain: bool) -> None:
     if session.output.json:
         session.output.record(result)
         return
     session.output.line_of([result["ref"], result["verdict"]])
+    if explain:
+        for line in _origin(result, time.time()):
+            session.output.line(f"  {line}")
     for step in result["steps"]:
-        if session.verbose or not step["ok"]:
+        if session.verbose or not step["ok"] or (explain and step["name"] not in OF_FILES):
             detail = f": {step['detail']}" if step["detail"] else ""
-            session.output.say(f"  {'ok' if step['ok'] else 'WRONG'}  {step['name']}{detail}")
+            right = "ok   " if step["ok"] else "WRONG"
+            session.output.line(f"  {step['number']:>3} {right} {step['name']}{detail}")
+
+
+def _origin(result: Mapping[str, Any], now: float) -> Iterator[str]:
+    """Who signed a release, and how old its publisher's word is."""
+    if result["commit"]:
+        yield f"commit {result['commit']} of publisher {result['publisher_id']}"
+    if result["signed_by"]:
+        yield f"signed by {', '.join(result['signed_by'])}"
+    if result["created"] is not None:
+        yield f"dated {moment(result['created'])}, {age(now - result['created'])} ago"
+    if result["heard"] is not None:
+        fresh = result["fresh_until"]
+        until = f", fresh until {moment(fresh)}" if fresh is not None else ""
+        yield f"head of its publisher taken {age(now - result['heard'])} ago{until}"
 
 
 def _complaint(result: Mapping[str, Any], remedy: str) -> UntrustedError:
