@@ -9,14 +9,18 @@ import pytest
 from p2phub.errors import NotFoundError, UntrustedError
 from p2phub.formats.digest import sha256
 from p2phub.formats.manifest import Release
+from p2phub.formats.notices import Withdrawal
+from p2phub.formats.oms import about
 from p2phub.formats.sigstore import Bundle
 from p2phub.node.offline import layout_of, open_offline
 from p2phub.node.values import PublishRequest, PullRequest, Warned
 from p2phub.node.verify_oms import ModelCheck
 from p2phub.store.keyring import OMS, Keyring
+from p2phub.store.made_files import keep_made
 from p2phub.store.store import Store
 from p2phub.trust.changes import changed
-from p2phub.trust.envelope import unpack
+from p2phub.trust.envelope import sign, unpack
+from p2phub.trust.keys import SigningKey
 from p2phub.trust.model_keys import ModelKey
 from p2phub.trust.model_signatures import certified, sign_statement
 from p2phub.trust.papers import Papers
@@ -80,6 +84,7 @@ async def test_a_release_gets_a_signature_about_all_its_files_and_no_byte_is_rea
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     async with node(home) as running:
         done, told = await publish(running, folder)
+        assert verify(home, "x").verdict == "verified"  # beside the node that runs
     assert told == []
     assert done.bytes_hashed == size
     assert not (folder / "model.sig").exists()
@@ -187,10 +192,6 @@ async def test_who_pulls_it_can_check_it_offline(home, folder, tmp_path):
 
 async def test_a_withdrawal_is_told_wherever_the_files_lie(home, folder, tmp_path):
     """The gate knows; a copy of the folder does not."""
-    from p2phub.formats.notices import Withdrawal
-    from p2phub.trust.envelope import sign
-    from p2phub.trust.keys import SigningKey
-
     async with node(home) as running:
         done, _ = await publish(running, folder)
         out = await running.pull(PullRequest("x", tmp_path / "out"), lambda event: None)
@@ -206,9 +207,6 @@ async def test_a_withdrawal_is_told_wherever_the_files_lie(home, folder, tmp_pat
 
 def test_a_statement_of_many_files_is_a_file_of_many_pieces(home):
     """Over 1 MiB a file has a piece table, also one that was made here."""
-    from p2phub.formats.oms import about
-    from p2phub.store.made_files import keep_made
-
     listed = [((f"part-{number:05}.bin",), sha256(b"%d" % number)) for number in range(8000)]
     data = sign_statement(about("x", listed), ModelKey(bytes(32)))
     assert len(data) > 1 << 20
