@@ -13,9 +13,10 @@ import trio
 
 from p2phub.errors import P2PHubError, RemoteError
 from p2phub.formats import limits
-from p2phub.formats.ids import ContentId, PublisherId
+from p2phub.formats.ids import ContentId, PublisherId, commit_id
 from p2phub.node.other_writers import hear_other_writers
 from p2phub.node.own_index import FRESH_FOR, join_writers, renew_head
+from p2phub.node.proposals import drop
 from p2phub.node.resolve import catch_up
 from p2phub.node.services import Bell, Services
 from p2phub.protocol.ports import PeerAddress
@@ -118,6 +119,18 @@ async def drop_old_parts(services: Services) -> None:
     while True:
         with _said():
             await services.on_disk(_drop_old_parts, services)
+        await trio.sleep(SWEEP_EVERY)
+
+
+async def drop_old_proposals(services: Services) -> None:
+    """Forget releases that nobody signed in time, now and then, for ever."""
+    while True:
+        with _said():
+            for proposal in await services.on_disk(
+                services.store.proposals.expired, services.now()
+            ):
+                await services.on_disk(drop, services, proposal.digest)
+                log.info("nobody signed %s in time", commit_id(proposal.digest))
         await trio.sleep(SWEEP_EVERY)
 
 

@@ -50,6 +50,7 @@ from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
 from p2phub.trust.catalog import Accepted, PublisherState
 from p2phub.trust.refusals import Refusal
+from p2phub.trust.verdict import Verdict
 
 ASKED_FOR_HEADS = 8  # connected peers asked beside the DHT
 HEAD_TIME = 5.0  # seconds for all answers about one head
@@ -126,13 +127,19 @@ async def catch_up(services: Services, own: PublisherId) -> tuple[bytes, ...]:
 
 
 async def bring_index(services: Services, publisher: PublisherId) -> None:
-    """Fetch what this disk lacks of a publisher's newest index.
+    """Fetch what this disk lacks of the newest index of our own publisher.
 
-    Raises `NoSourceError` if nobody reachable has it.
+    One by a key that was taken back since is left alone: the next index goes on from what was
+    before. Raises `NoSourceError` if nobody reachable has it.
     """
     finder = _Finder(services, publisher, own=False)
     while (lacking := await services.on_disk(services.knowledge.lacking, publisher)) is not None:
-        await finder.fetch(lacking)
+        try:
+            await finder.fetch(lacking)
+        except Refusal as error:
+            if error.verdict in (Verdict.REVOKED, Verdict.UNTRUSTED_KEY):
+                return
+            raise
 
 
 async def bring_manifest(services: Services, publisher: PublisherId, digest: bytes) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
+from p2phub.formats.notices import Revocation, RevokedKey
 from p2phub.formats.publisher import Index
 from p2phub.node import housekeeping, other_writers
 from p2phub.node.numbers import NUMBERS_A_SECOND
@@ -381,3 +382,34 @@ async def test_a_number_fits_into_a_document_whatever_the_clock_says(
         await one.publish(PublishRequest(folder_of(tmp_path, "a"), "x"), quiet)
         number = document(one, index_of(one, lab), Index).writer_seq
         assert min(second, (1 << 32) - 1) * NUMBERS_A_SECOND < number < 1 << 53
+
+
+# ---------------------------------------------------------------- keys that were stolen
+
+
+async def test_what_a_revoked_key_wrote_is_no_base_of_the_next_index(tmp_path, lab, homes):
+    """The key of `two` was stolen after its second index: the third is the thief's."""
+    a, b, c = (folder_of(tmp_path, seed) for seed in "abc")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        await two.connect(one.identity.addresses[0])
+        good = await publish(one, a, "x")
+        await publish(two, b, "y")
+        last = index_of(two, lab)
+        seq = document(two, last, Index).seq
+        await publish(two, c, "x")
+        await publish(two, c, "stolen")
+        await hear(one, lab)
+        assert index_of(one, lab) == index_of(two, lab)
+        revoked = RevokedKey(lab.key("two").public, seq, last)
+        notice = Revocation(lab.publisher.digest, 1, revoked, 1_700_000_000, "stolen")
+        packed = envelope.sign(notice, lab.root_signers(1)).pack()
+        lab.delegate("one", "three")
+        adopt(services_of(one).store, lab)
+        services_of(one).knowledge.learn_notice(packed)
+        await publish(one, c, "z")
+        entries = services_of(one).knowledge.entries(lab.publisher)
+        assert [entry.name for entry in entries] == ["x", "y", "z"]
+        assert commit_id(entries[0].refs["main"].release) == good.commit
+        async with consumer(tmp_path / "reader", one, lab.publisher) as reader:
+            assert (await pull(reader, "lab/x")).commit == good.commit
+            assert (await pull(reader, "lab/z")).verdict == "verified"

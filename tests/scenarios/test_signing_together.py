@@ -5,6 +5,7 @@ carried in a file, finished; and everything that can be wrong with such a file.
 from dataclasses import replace
 
 import pytest
+import trio
 
 from p2phub.errors import (
     MalformedError,
@@ -18,6 +19,7 @@ from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation, RevokedFile
 from p2phub.formats.parcel import Parcel
 from p2phub.formats.publisher import ReleaseKey
+from p2phub.node import housekeeping
 from p2phub.node.values import FinishRequest, PublishRequest
 from p2phub.store.proposals import KEPT_FOR, MAX_PROPOSALS
 from p2phub.testing.publishers import FakePublisher
@@ -413,3 +415,23 @@ async def test_a_prepared_release_keeps_its_files_when_another_is_removed(tmp_pa
         await running.remove("x")
         await finish(running, sign(file, solo, "airgap"))
         assert (await running.info("y")).here == "complete"
+
+
+async def test_what_nobody_signed_in_time_goes_with_its_files(tmp_path, lab, home, monkeypatch):
+    async with node(home) as one:
+        made = await propose(one, model(tmp_path / "model"), None)
+        store = services_of(one).store
+        assert store.blobs.total_bytes()
+        now = services_of(one).now()
+        object.__setattr__(services_of(one), "now", lambda: now + KEPT_FOR - 60)
+        await one_sweep(services_of(one))
+        assert store.proposals.get(bytes.fromhex(made.digest)) is not None
+        object.__setattr__(services_of(one), "now", lambda: now + KEPT_FOR + 60)
+        await one_sweep(services_of(one))
+        assert store.proposals.get(bytes.fromhex(made.digest)) is None
+        assert store.blobs.total_bytes() == 0
+
+
+async def one_sweep(services):
+    with trio.move_on_after(2):
+        await housekeeping.drop_old_proposals(services)

@@ -1,0 +1,97 @@
+"""What `Hub` and `AsyncHub` can do about releases that are signed elsewhere, or by several."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TypeVar
+
+from p2phub.client import calls
+from p2phub.client.calls import Call
+from p2phub.client.results import Proposal, Published
+
+T = TypeVar("T")
+
+
+class PublishMethods(ABC):
+    """The part of `Hub` about releases that wait for signatures."""
+
+    @abstractmethod
+    def _run(self, call: Call[T]) -> T: ...
+
+    def prepare(
+        self,
+        folder: Path | str,
+        name: str,
+        file: Path | str,
+        *,
+        message: str = "",
+        tag: str | None = None,
+        kind: str = "model",
+    ) -> Published:
+        """Describe the files of `folder` as a release, unsigned, in the new file `file`.
+
+        `p2phub key sign FILE` signs it on any machine, `finish` announces it here. Until then
+        nobody is told of it. The answer's `pending` counts signatures. Raises `UsageError`,
+        `RefusedError` (the file exists), and what `publish` raises.
+        """
+        call = calls.publish(
+            Path(folder), name, message=message, tag=tag, kind=kind, prepare=Path(file)
+        )
+        return self._run(call)
+
+    def finish(self, file: Path | str, *, tag: str | None = None) -> Published:
+        """Announce the release in a file, once enough keys have signed it.
+
+        Raises `UntrustedError` (too few signatures, another publisher's), `NotFoundError` (its
+        files are not on the node's disk, no release key there), `RefusedError` (`main` has moved on
+        since).
+        """
+        return self._run(calls.finish(Path(file), tag=tag))
+
+    def proposals(self) -> list[Proposal]:
+        """The releases of the node's publisher that wait for signatures."""
+        return self._run(calls.proposals())
+
+    def sign_proposal(self, commit: str) -> Proposal:
+        """Add the signatures of the node's keys to one; it is listed if they are enough.
+
+        Raises `NotFoundError`, `UntrustedError` if no key of the node counts.
+        """
+        return self._run(calls.sign_proposal(commit))
+
+    def drop_proposal(self, commit: str) -> Proposal:
+        """Forget one, and its files that nothing else needs. Raises `NotFoundError`."""
+        return self._run(calls.drop_proposal(commit))
+
+
+class AsyncPublishMethods(ABC):
+    """The same for `AsyncHub`: `PublishMethods` tells arguments, results and errors."""
+
+    @abstractmethod
+    async def _run(self, call: Call[T]) -> T: ...
+
+    async def prepare(
+        self,
+        folder: Path | str,
+        name: str,
+        file: Path | str,
+        *,
+        message: str = "",
+        tag: str | None = None,
+        kind: str = "model",
+    ) -> Published:
+        call = calls.publish(
+            Path(folder), name, message=message, tag=tag, kind=kind, prepare=Path(file)
+        )
+        return await self._run(call)
+
+    async def finish(self, file: Path | str, *, tag: str | None = None) -> Published:
+        return await self._run(calls.finish(Path(file), tag=tag))
+
+    async def proposals(self) -> list[Proposal]:
+        return await self._run(calls.proposals())
+
+    async def sign_proposal(self, commit: str) -> Proposal:
+        return await self._run(calls.sign_proposal(commit))
+
+    async def drop_proposal(self, commit: str) -> Proposal:
+        return await self._run(calls.drop_proposal(commit))
