@@ -67,6 +67,26 @@ def test_a_pipe_or_a_folder_is_no_secret(tmp_path, read):
             read(tmp_path / name, LIMIT)
 
 
+@pytest.mark.parametrize("read", [read_private, read_key_file])
+def test_what_is_swapped_after_it_was_opened_is_not_taken_for_what_has_its_name_now(
+    path, tmp_path, read, monkeypatch
+):
+    """Others wrote the file that was opened; a good one stands there when its mode is asked."""
+    path.chmod(0o666)
+    (tmp_path / "good").touch(mode=0o600)
+
+    def open_and_swap(name, *arguments, open=os.open, **options):
+        fd = open(name, *arguments, **options)
+        if str(name).endswith("secret"):
+            (tmp_path / "good").replace(path)
+        return fd
+
+    monkeypatch.setattr(os, "open", open_and_swap)
+    with pytest.raises(RefusedError, match="other users"):
+        read(path, LIMIT)
+    assert not (tmp_path / "good").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_that_we_may_not_read_is_refused(path):
     path.chmod(0o000)
@@ -92,6 +112,18 @@ def test_a_link_that_points_nowhere_is_not_written_through(tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(P2PHubError, match="nowhere"):
         write_new(Disk(), tmp_path / "nowhere" / "secret", b"words", "")
+
+
+def test_a_name_is_given_after_the_bytes_are_safe_and_is_made_safe_too(tmp_path):
+    for write, last in (
+        (lambda disk, path: write_new(disk, path, b"words", ""), "rename_new"),
+        (lambda disk, path: write_again(disk, path, b"words"), "rename"),
+    ):
+        disk = CountingDisk()
+        write(disk, tmp_path / last)
+        done = [action for action, _ in disk.changes if action != "remove"]
+        assert done == ["create", "write", "sync", last, "sync_path"]
+        assert disk.changes[-1] == ("sync_path", tmp_path)
 
 
 def test_a_failing_disk_at_any_point_leaves_a_whole_new_file_or_none(tmp_path):
