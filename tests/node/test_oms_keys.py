@@ -2,6 +2,8 @@
 
 import stat
 import time
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -91,6 +93,17 @@ def test_another_root_certifies_nothing(home):
     with pytest.raises(UsageError, match="does not make the key of root"):
         change(home, RootSecret(Master(bytes(32))), OTHER.public)
     assert OTHER.public not in keys_in_force(home)
+
+
+def test_a_forked_publisher_settles_that_first(home, secret):
+    class Knows:
+        def state(self, publisher):
+            return SimpleNamespace(forked="two indexes with number 5")
+
+    with open_desk(settings(), home) as desk:
+        forked = replace(desk, knowledge=Knows())
+        with pytest.raises(RefusedError, match="two indexes with number 5"):
+            certify(forked, secret, OTHER.public, alone=False)
 
 
 def test_a_wrong_root_makes_no_key_file(home):
