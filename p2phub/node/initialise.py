@@ -20,7 +20,7 @@ from typing import Final
 
 from p2phub import config as settings
 from p2phub.config import Config
-from p2phub.errors import RefusedError
+from p2phub.errors import RefusedError, UsageError
 from p2phub.formats.ids import PublisherId, check_alias
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.network.libp2p_identity import peer_id_of_seed
@@ -174,6 +174,11 @@ def _places(home: Path, backup: Path | None, wishes: Wishes) -> _Places:
     backup = (backup or home / BACKUP_NAME).absolute()
     phrase = wishes.phrase_file or backup.with_name(backup.name + PHRASE_ENDING)
     places = _Places(backup, None if wishes.tell else phrase.absolute())
+    if places.backup == places.phrase:
+        raise UsageError(
+            "the phrase opens the backup: they do not go into one file",
+            remedy="give another name with --phrase-file",
+        )
     for path in (places.backup, places.phrase):
         if path is not None and path.exists():
             raise RefusedError(

@@ -131,6 +131,12 @@ def test_a_file_in_the_way_is_told_before_anything_is_made(home, name):
     assert len(list(home.glob("*backup*"))) == 1
 
 
+def test_phrase_and_backup_do_not_go_into_one_file(home, tmp_path):
+    with pytest.raises(UsageError, match="one file"):
+        made(home, Wishes(phrase_file=tmp_path / "both"), backup=tmp_path / "both")
+    assert not (tmp_path / "both").exists()
+
+
 def test_a_bad_passphrase_leaves_nothing_that_is_in_the_way(home):
     with pytest.raises(UsageError, match="passphrase"):
         made(home, Wishes(passphrase="short"))
