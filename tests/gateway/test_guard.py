@@ -6,8 +6,9 @@ import trio
 from starlette.datastructures import Headers
 
 from p2phub.config import Endpoint
+from p2phub.formats.limits import MAX_TRUST_LIST
 from p2phub.gateway import guard
-from p2phub.gateway.guard import MAX_BODY, Gate, HttpError
+from p2phub.gateway.guard import LARGER_BODIES, MAX_BODY, Gate, HttpError
 from p2phub.gateway.operations import OPERATIONS
 
 from .conftest import connected, posting, serving
@@ -99,6 +100,32 @@ async def test_a_body_that_claims_too_much_is_refused_unread(served):
     async with connected(served) as lines:
         await lines.begin(served, "rm", {"Content-Length": str(10**12)})
         assert await lines.status() == 413
+
+
+class TestALargeList:
+    """A list of whom to trust is larger than other requests."""
+
+    LIST = "/control/v1/trust/import"
+
+    async def test_is_taken_whole(self, served):
+        text = '"' * MAX_TRUST_LIST
+        answer = await served.client.post(self.LIST, json={"text": text})
+        assert answer.status_code == 200
+        assert served.node.asked == [(text, False)]
+
+    async def test_of_a_stranger_is_refused_before_it_is_read(self, served):
+        async with connected(served) as lines:
+            headers = {"Content-Length": str(2 * MAX_BODY), "Authorization": "Bearer wrong"}
+            await lines.begin(served, "trust/import", headers)
+            assert await lines.status() == 401
+
+    async def test_has_an_end_too(self, served):
+        most = LARGER_BODIES[self.LIST]
+        for size in (most + 1, 10**12):
+            async with connected(served) as lines:
+                await lines.begin(served, "trust/import", {"Content-Length": str(size)})
+                assert await lines.status() == 413
+        assert served.node.asked == []
 
 
 async def test_a_chunked_body_is_counted_as_it_comes(served):

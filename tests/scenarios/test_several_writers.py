@@ -413,3 +413,41 @@ async def test_what_a_revoked_key_wrote_is_no_base_of_the_next_index(tmp_path, l
         async with consumer(tmp_path / "reader", one, lab.publisher) as reader:
             assert (await pull(reader, "lab/x")).commit == good.commit
             assert (await pull(reader, "lab/z")).verdict == "verified"
+
+
+def profile_of(running, lab):
+    return dict(document(running, index_of(running, lab), Index).profile)
+
+
+async def test_what_one_node_says_of_the_publisher_outlives_what_others_write(tmp_path, lab, homes):
+    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        await publish(one, a, "x")
+        await two.connect(one.identity.addresses[0])
+        await settle([one, two], lab)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.trust.set_profile, "The Lab", None)
+            nursery.start_soon(two.trust.set_profile, None, "lab.example")
+        await settle([one, two], lab)
+        said = {"name": "The Lab", "domain": "lab.example"}
+        assert profile_of(one, lab) == profile_of(two, lab) == said
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(publish, one, b, "y")
+            nursery.start_soon(publish, two, b, "z")
+        await settle([one, two], lab)
+        assert profile_of(one, lab) == profile_of(two, lab) == said
+
+
+async def test_what_one_node_takes_back_of_the_profile_comes_back_by_no_other(tmp_path, lab, homes):
+    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
+    async with node(homes["one"]) as one, node(homes["two"]) as two:
+        await publish(one, a, "x")
+        await two.connect(one.identity.addresses[0])
+        await one.trust.set_profile("The Lab", "lab.example")
+        await settle([one, two], lab)
+        await one.trust.set_profile(None, "")
+        await publish(one, b, "y")
+        await settle([one, two], lab)
+        await publish(two, b, "z")
+        await settle([one, two], lab)
+        assert profile_of(one, lab) == profile_of(two, lab) == {"name": "The Lab"}

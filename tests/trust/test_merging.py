@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +10,7 @@ from p2phub.formats import limits
 from p2phub.formats.manifest import Card
 from p2phub.formats.publisher import Page, Ref, RepoEntry, build_pages
 from p2phub.trust import merging
-from p2phub.trust.merging import holds, merge, outrun
+from p2phub.trust.merging import holds, merge, merged_profile, outrun
 
 digests = st.integers(1, 4).map(lambda n: bytes([n]) * 32)
 refs = st.builds(Ref, digests, st.integers(1, 4), st.booleans())
@@ -128,3 +129,18 @@ def test_what_a_newer_version_wrote_beside_a_ref_stays():
     (merged,) = merge([[one], [entry({"main": Ref(bytes(32), 1)})]])
     assert merged.refs["main"].extra == {"note": "x"}
     assert merging.merge([[merged], [one]]) == (merged,)
+
+
+def test_of_two_profiles_the_newest_is_right_and_nothing_else_is_lost():
+    newest, other = {"name": "Lab"}, {"name": "lab", "domain": "lab.example"}
+    assert merged_profile(newest, other) == {"name": "Lab", "domain": "lab.example"}
+    assert merged_profile({}, other) == other
+    assert merged_profile(newest, {}) == newest
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_profile_does_not_grow_beyond_what_an_index_may_hold(more):
+    newest = {f"a{n}": "x" for n in range(limits.MAX_PROFILE // 2)}
+    other = {f"b{n}": "x" for n in range(limits.MAX_PROFILE // 2 + more)}
+    merged = merged_profile(newest, other)
+    assert merged == (newest if more else {**newest, **other})
