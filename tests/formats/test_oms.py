@@ -301,4 +301,14 @@ def test_the_items_of_a_release_of_the_largest_size_are_within_the_limit():
     """Four commas, one brace each; names may hold a few more."""
     assert limits.MAX_OMS_RESOURCES == limits.MAX_FILES
     assert limits.MAX_OMS_ITEMS >= 6 * limits.MAX_FILES
-    refused(b'{"a":[' + b"0," * limits.MAX_OMS_ITEMS + b"0]}", "more than")
+    here = sum(STATEMENT.to_payload().count(each) for each in (b",", b"[", b"{"))
+    room = limits.MAX_OMS_ITEMS - here - 1
+    assert Statement.from_payload(payload(more=[0] * room)) == STATEMENT
+    refused(payload(more=[0] * (room + 1)), "more than")
+
+
+def test_the_name_of_the_folder_is_bounded_on_both_sides():
+    files = [(("a",), A)]
+    most = about("x" * limits.MAX_PATH, files)
+    assert Statement.from_payload(most.to_payload()) == most
+    refused(about("x" * (limits.MAX_PATH + 1), files).to_payload(), "about")
