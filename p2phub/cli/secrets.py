@@ -61,9 +61,10 @@ def ask_passphrase(
 def ask_new_passphrase(
     session: Session, file: Path | None, *, what: str = "the root key"
 ) -> SecretText | None:
-    """A passphrase to lock `what` with from now on, typed twice; None if it is left empty.
+    """A passphrase to lock `what` with from now on; None if a person leaves it empty.
 
-    Raises `UsageError` if it is too short or too long or the two differ, and as `ask_passphrase`.
+    A person types it twice, and is asked again if it is too short or too long or the two differ.
+    Raises `UsageError` for such a one in a file, and as `ask_passphrase`.
     """
     from p2phub.trust.sealing import check_passphrase
 
@@ -72,13 +73,14 @@ def ask_new_passphrase(
         check_passphrase(passphrase)
         return passphrase
     _require_terminal(session.output, "a new passphrase", "--passphrase-file")
-    passphrase = _typed(f"New passphrase for {what}: ", needed=False)
-    if not passphrase:
-        return None
-    check_passphrase(passphrase)
-    if _typed("The same passphrase again: ", needed=False) != passphrase:
-        raise UsageError("the two passphrases differ", remedy="run the command again")
-    return passphrase
+    while True:
+        passphrase = _typed(f"New passphrase for {what}: ", needed=False)
+        if not passphrase:
+            return None
+        problem = _problem_of(passphrase)
+        if problem is None:
+            return passphrase
+        print(f"{problem}. Try again.", file=session.output.err, flush=True)
 
 
 def ask_phrase(session: Session, file: Path | None) -> SecretText:
@@ -171,11 +173,23 @@ def _line(text: SecretText, file: Path) -> SecretText:
     return line
 
 
+def _problem_of(passphrase: SecretText) -> str | None:
+    """What is wrong with a new passphrase, which is typed again if nothing else is."""
+    from p2phub.trust.sealing import check_passphrase
+
+    try:
+        check_passphrase(passphrase)
+    except UsageError as error:
+        return error.message
+    again = _typed("The same passphrase again: ", needed=False)
+    return None if again == passphrase else "The two passphrases differ"
+
+
 def _typed(prompt: str, *, needed: bool = True) -> SecretText:
     try:
         text = SecretText(getpass.getpass(prompt))
     except EOFError:
-        text = SecretText()
+        raise UsageError("the input ended", remedy="run the command again") from None
     if needed and not text:
         raise UsageError("nothing was typed", remedy="run the command again")
     return text

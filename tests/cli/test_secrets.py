@@ -129,19 +129,27 @@ class TestTyped:
         typed += [""]
         assert ask_new_passphrase(terminal, None) is None
 
-    def test_a_new_passphrase_is_typed_twice(self, terminal, typed):
-        typed += [PASSPHRASE, PASSPHRASE + "!"]
-        with pytest.raises(UsageError, match="differ"):
-            ask_new_passphrase(terminal, None)
+    def test_a_new_passphrase_that_is_mistyped_or_too_short_is_asked_for_again(
+        self, terminal, typed, screen
+    ):
+        """What was done before, such as writing a phrase on paper, was not for nothing."""
+        typed += [PASSPHRASE, PASSPHRASE + "!", "short", PASSPHRASE, PASSPHRASE]
+        assert ask_new_passphrase(terminal, None) == PASSPHRASE
+        assert typed == []
+        told = screen.getvalue()
+        assert "differ" in told
+        assert "8 to 1024" in told
+        assert PASSPHRASE not in told
 
-    def test_a_short_new_passphrase_is_told_before_it_is_typed_again(self, terminal, typed):
-        typed += ["short", "short"]
-        with pytest.raises(UsageError, match="8 to 1024"):
-            ask_new_passphrase(terminal, None)
-        assert typed == ["short"]
+    def test_a_terminal_that_is_closed_while_it_asks_ends_the_command(self, terminal, typed):
+        for before in ([], [PASSPHRASE], ["short"]):
+            typed[:] = before
+            with pytest.raises(UsageError, match="input ended"):
+                ask_new_passphrase(terminal, None)
 
     def test_nothing_typed_is_no_passphrase(self, terminal, typed):
         for ask in (ask_passphrase, ask_phrase):
+            typed += [""]
             with pytest.raises(UsageError, match="nothing was typed"):
                 ask(terminal, None)
 
