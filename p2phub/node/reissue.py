@@ -7,6 +7,7 @@ them too, those that were good; and what a revoked key set after its last good i
 
 Rules it keeps:
  * only a release that counted under the old papers is signed again, and none that was taken back;
+   after a theft of the root none is: the thief may have let in the key that signed it;
  * a new index follows the newest one that will still be believed;
  * everything is offered to a gate that knows what ours knows, before a byte of it is kept.
 """
@@ -83,6 +84,17 @@ class Change:
         revoked = {each.key: each for each in found if isinstance(each, RevokedKey)}
         object.__setattr__(self, "revoked", revoked)
 
+    @property
+    def after_theft(self) -> bool:
+        """Whether the root was stolen: then no key that goes is vouched for."""
+        before, after = self.before.identity.delegation, self.after.identity.delegation
+        return after.revocations_from > before.revocations_from
+
+    @property
+    def gone(self) -> frozenset[bytes]:
+        """The release keys that are none any more."""
+        return self.before.identity.release_keys - self.after.identity.release_keys
+
 
 def read_listing(documents: Documents, digest: bytes) -> Listing | None:
     """The index with this digest and its pages; None if one of them is not here.
@@ -127,9 +139,16 @@ def reissue(desk: Desk, change: Change, notices: Notices) -> Reissued | None:
             remedy="adopt the change on a machine that has one: `p2phub key adopt FILE`",
         )
     newest = read_listing(documents, record.head.index)
-    if newest is None:
+    if newest is not None:
+        return _Reissuing(desk, change, change.key, notices).of(newest)
+    if not change.gone:
         return _head_alone(desk, change, change.key, record.head.index, record.head.seq)
-    return _Reissuing(desk, change, change.key, notices).of(newest)
+    if change.revoked and not any(each.last_seq for each in change.revoked.values()):
+        return _Reissuing(desk, change, change.key, notices).of_nothing()
+    raise NotFoundError(
+        "a release key goes, and the index that it may have written is not on this machine",
+        remedy="run a node that is connected to one that has it, or keep that key for now",
+    )
 
 
 def _head_alone(desk: Desk, change: Change, key: SigningKey, index: bytes, seq: int) -> Reissued:
@@ -154,6 +173,9 @@ class _Reissuing:
             good, last = self._follow(newest, revoked)
             left = survivors(good, entries, seq=self._seq(last), counts=self._counts_still)
             entries, dropped = left.entries, (*dropped, *left.dropped)
+        if change.after_theft:
+            left = survivors((), entries, seq=self._seq(last), counts=self._may_count)
+            entries, dropped = left.entries, (*dropped, *left.dropped)
         signed, lacking = self._sign_again(entries)
         writer_stays = newest.index.writer in change.after.identity.release_keys
         if entries == newest.entries and last is newest and writer_stays:
@@ -161,6 +183,10 @@ class _Reissuing:
             return replace(alone, releases=signed, lacking=lacking)
         made = self._new_index(last, entries)
         return replace(made, releases=signed, dropped=dropped, lacking=lacking)
+
+    def of_nothing(self) -> Reissued:
+        """A first index again: nothing of what there was is good, and nothing of it is here."""
+        return self._new_index(None, ())
 
     def _follow(
         self, newest: Listing, revoked: RevokedKey
@@ -222,8 +248,7 @@ class _Reissuing:
                 elif self._needs_signature(known):
                     added = envelope.sign_payload(known.type, known.payload, [self._key])
                     signed[ref.release] = envelope.merge(known, added)
-        gone = self._change.before.identity.release_keys - self._change.after.identity.release_keys
-        return tuple(signed.values()), tuple(lacking) if gone else ()
+        return tuple(signed.values()), tuple(lacking) if self._change.gone else ()
 
     def _needs_signature(self, known: Envelope) -> bool:
         before, after = self._change.before.identity, self._change.after.identity
@@ -235,7 +260,8 @@ class _Reissuing:
         taken_back = bool(self._notices.withdrawn(known.digest)) or (
             self._notices.revoked_release(after, known.digest, release) is not None
         )
-        return was_good and not is_good and bool(may) and not taken_back
+        honest = was_good and not self._change.after_theft
+        return honest and not is_good and bool(may) and not taken_back
 
     def _counts_still(self, repo: str, digest: bytes) -> bool:
         """Whether enough keys that are in force after the change have signed a release."""
@@ -245,6 +271,10 @@ class _Reissuing:
         release = Release.from_payload(known.payload)
         counted = _counted(after, release, known.signed_by())
         return release.name == repo and counted >= after.delegation.threshold
+
+    def _may_count(self, repo: str, digest: bytes) -> bool:
+        """The same, or nobody here can tell: then it is left to whoever has the release."""
+        return self._release(digest) is None or self._counts_still(repo, digest)
 
     def _release(self, digest: bytes) -> Envelope | None:
         if digest not in self._known:

@@ -129,6 +129,24 @@ def test_a_release_that_is_not_here_is_named_and_not_signed(desk, lab):
     assert (made.lacking, made.signed_again) == (("demo@main",), 0)
 
 
+def test_an_index_that_is_not_here_is_not_told_of_once_its_writer_may_be_gone(tmp_path, lab):
+    lab.delegate("release", "bob")
+    made = lab.publish("demo", {"README.md": b"hello"})
+    papers = papers_of(lab)
+    with open_home(tmp_path) as desk:
+        desk.keyring.save("release", lab.key("bob").seed)
+        adopt(desk, packed([*papers.envelopes, made.head]))
+        without = changes.remove(papers.identity, lab.key("release").public)
+        gone = changes.changed(papers, without, lab.root_signers(1))
+        with pytest.raises(NotFoundError, match="is not on this machine"):
+            adopt(desk, parcel_of(gone))
+        assert own_papers(desk.store.documents).identity.delegation.version == 2
+        nothing = RevokedKey(lab.key("release").public)
+        notice = changes.revoke(gone.identity, nothing, "x", CREATED, lab.root_signers(1))
+        assert adopt(desk, parcel_of(gone, notice)).seq == 1
+        assert told_by(desk, lab.publisher) == {}
+
+
 # ---------------------------------------------------------------- rotation
 
 
@@ -137,6 +155,38 @@ def test_a_rotation_is_adopted_and_a_stranger_believes_it(desk, lab):
     made = adopt(desk, parcel_of(rotated(lab)))
     assert (made.root_v, made.delegation_version) == (2, 2)
     assert told_by(desk, lab.publisher) == {"demo@main": "verified"}
+
+
+def after_theft(lab, *keep):
+    """The papers after the rotation of a stolen root, with these release keys left."""
+    papers, chain = papers_of(lab), papers_of(lab).identity.chain
+    root = changes.rotation(chain, lab.root_key_set(2), lab.root_key_set(3), lab.recovery)
+    made = replace(papers.identity.delegation, version=papers.identity.delegation.version + 1)
+    made = changes.after_theft(made, 2, [lab.key(name).public for name in keep])
+    return changes.rooted(
+        (*papers.roots, sign(root, lab.root_signers(2))), made, lab.root_signers(2)
+    )
+
+
+def test_what_a_thief_of_the_root_published_is_not_signed_for_him(tmp_path):
+    """He let in a key of his own, and this machine believed that."""
+    lab = FakePublisher(1, writers=("release", "thief"))
+    with own_desk(tmp_path, lab) as desk:
+        publish(desk, lab, "demo", b"good")
+        publish(desk, lab, "evil", b"evil", writer="thief")
+        made = adopt(desk, parcel_of(after_theft(lab, "release")))
+        assert (made.dropped, made.signed_again) == (("evil@main",), 0)
+        assert told_by(desk, lab.publisher) == {"demo@main": "verified"}
+
+
+def test_after_a_theft_the_releases_of_keys_that_stay_stay(tmp_path):
+    lab = FakePublisher(1, writers=("release", "bob"))
+    with own_desk(tmp_path, lab) as desk:
+        publish(desk, lab, "demo")
+        publish(desk, lab, "bobs", writer="bob")
+        made = adopt(desk, parcel_of(after_theft(lab, "release", "bob")))
+        assert made.dropped == ()
+        assert told_by(desk, lab.publisher) == {"demo@main": "verified", "bobs@main": "verified"}
 
 
 def test_papers_of_somebody_else_are_refused(desk, lab):
