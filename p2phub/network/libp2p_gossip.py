@@ -11,9 +11,10 @@ Defects of libp2p 0.8.1 it answers, and what fails without it (all in test_libp2
   that says more than its allowance waits. `test_a_storm_of_one_peer_is_heard_slowly`.
 - Topics nobody knows fill the memory, a message may be asked for a thousand times in one question,
   and a peer may name strangers whom we would dial (gossipsub.py `handle_prune`, `handle_iwant`,
-  `_do_px`): what a peer says of other topics is dropped, of many ids some are heard, and nobody is
-  dialled. `test_what_a_peer_says_of_other_topics_is_forgotten`,
-  `test_a_message_is_sent_once_however_often_it_is_asked_for`.
+  `_do_px`): of other topics and of strangers nothing is heard, and of many ids some.
+  `test_what_a_peer_says_of_other_topics_is_forgotten`,
+  `test_a_message_is_sent_once_however_often_it_is_asked_for`,
+  `test_a_stranger_whom_a_peer_names_is_not_dialled`.
 - A bug in one task of the service ends it for ever: it is started again.
   `test_gossip_that_died_lives_again`.
 - A peer that does not speak it is asked again and again (pubsub.py
@@ -155,9 +156,6 @@ class _Router(GossipSub):
     async def publish(self, msg_forwarder: Any, pubsub_msg: Any) -> None:
         await super().publish(msg_forwarder, pubsub_msg)
         self.recent_message_deliveries.clear()  # grows for ever where nobody adapts to it
-
-    async def _do_px(self, px_peers: Any) -> None:
-        """Dial nobody whom a peer names: peers are found elsewhere."""
 
 
 class _Pubsub(Pubsub):

@@ -7,6 +7,7 @@ import pytest
 import trio
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.peer.id import ID
+from libp2p.peer.peerstore import env_to_send_in_RPC
 from libp2p.pubsub.pb import rpc_pb2
 from libp2p.pubsub.pubsub import PUBSUB_SIGNING_PREFIX
 from libp2p.utils import encode_varint_prefixed
@@ -145,7 +146,6 @@ BAD = {
     "no protobuf": b"\x20" + random.Random(0).randbytes(32),
     "a length without end": b"\xff" * 20,
     "a gigabyte, as it says": b"\x80\x80\x80\x80\x04" + b"x" * 100,
-    "longer than one may say": encode_varint_prefixed(bytes(MAX_RPC + 1)),
     "too many messages": publishing(
         *(message(b"good", number=number) for number in range(MAX_MESSAGES + 1))
     ),
@@ -174,6 +174,21 @@ async def test_a_bad_message_is_neither_heard_nor_handed_on_and_harms_nobody(wor
         await good.close()
 
 
+@pytest.mark.parametrize("size", [MAX_RPC, MAX_RPC + 1])
+async def test_what_is_said_in_one_go_has_a_limit(size):
+    async with stranger_and_pair() as (mallory, one, _two):
+        said = rpc_pb2.RPC(publish=[GOOD], senderRecord=bytes(size - 1000))
+        said.senderRecord = bytes(size - 1000 + size - said.ByteSize())
+        assert said.ByteSize() == size
+        with suppress(RemoteError):
+            stream = await say(mallory, one, encode_varint_prefixed(said.SerializeToString()))
+            if size <= MAX_RPC:
+                await until(lambda: one.heard == [b"good"])
+            else:
+                assert await is_cut_off(stream)
+        assert len(one.heard) == (size <= MAX_RPC)
+
+
 @pytest.mark.parametrize("count", [MAX_MESSAGES, MAX_MESSAGES + 1])
 async def test_as_many_messages_as_may_be_are_heard_at_once(count):
     async with stranger_and_pair() as (mallory, one, _two):
@@ -197,26 +212,19 @@ async def test_a_burst_arrives():
 
 async def test_a_storm_of_one_peer_is_heard_slowly():
     async with stranger_and_pair() as (mallory, one, two):
-        stream = await mallory.open_stream(one.network.peer_id, MESHSUB)
-        began = trio.current_time()
-
-        async def storm() -> None:
-            with suppress(RemoteError):
-                for number in range(100):
-                    words = [
-                        message(b"%d" % (50 * number + n), number=50 * number + n)
-                        for n in range(50)
-                    ]
-                    await stream.write(publishing(*words))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(storm)
-            await until(lambda: len(one.heard) >= 150)
-            await two.network.spread(b"an honest word")
-            await until(lambda: b"an honest word" in one.heard)
-            passed = trio.current_time() - began
-            assert len(one.heard) - 1 <= BURST + libp2p_gossip.MESSAGES_A_SECOND * passed + 100
-            nursery.cancel_scope.cancel()
+        storm = [
+            publishing(*(message(b"%d" % n, number=n) for n in range(start, start + 50)))
+            for start in range(0, 800, 50)
+        ]
+        stream, began = await say(mallory, one), trio.current_time()
+        for words in storm:
+            await stream.write(words)
+        await until(lambda: len(one.heard) >= 100)
+        await two.network.spread(b"an honest word")
+        await until(lambda: b"an honest word" in one.heard)
+        await trio.sleep(max(0.0, began + 3 - trio.current_time()))
+        passed = trio.current_time() - began
+        assert len(one.heard) <= 1 + BURST + libp2p_gossip.MESSAGES_A_SECOND * passed + MAX_MESSAGES
 
 
 async def test_what_a_peer_says_of_other_topics_is_forgotten():
@@ -248,7 +256,10 @@ async def test_a_stranger_whom_a_peer_names_is_not_dialled():
     async with stranger_and_pair() as (mallory, one, _two):
         victim = network("victim")
         async with running(victim):
-            named = rpc_pb2.PeerInfo(peerID=ID.from_base58(victim.peer_id).to_bytes())
+            where, _ = env_to_send_in_RPC(victim._session.host)
+            named = rpc_pb2.PeerInfo(
+                peerID=ID.from_base58(victim.peer_id).to_bytes(), signedPeerRecord=where
+            )
             prune = rpc_pb2.ControlPrune(topicID=TOPIC, peers=[named])
             await say(mallory, one, saying(prune=[prune]), publishing(message(b"heard")))
             await until(lambda: one.heard == [b"heard"])
