@@ -23,12 +23,13 @@ from p2phub.formats.publisher import Delegation, Index, KeySet, ReleaseKey
 from p2phub.node.desk import (
     Desk,
     free_key_name,
+    heard_head,
     key_in_force,
     release_keys,
     require_own_papers,
 )
 from p2phub.node.locate import locate
-from p2phub.node.reissue import Listing, read_listing
+from p2phub.node.reissue import Listing, newest_listing, read_listing
 from p2phub.store.keyring import OMS
 from p2phub.trust import changes
 from p2phub.trust.envelope import Envelope, sign, unpack
@@ -207,10 +208,10 @@ def last_good_index(desk: Desk, papers: Papers, text: str | None) -> Listing | N
 
 
 def _newest(desk: Desk, papers: Papers) -> Listing | None:
-    digest = desk.store.documents.newest_index(papers.publisher)
-    if digest is None:
+    record = heard_head(desk.store.documents, papers.publisher)
+    if record is None:
         return None
-    found = read_listing(desk.store.documents, digest)
+    found = newest_listing(desk, record.head)
     if found is None:
         raise NotFoundError(
             "the newest index of this publisher is not on this disk",

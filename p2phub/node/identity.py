@@ -31,6 +31,7 @@ from p2phub.node.reissue import Change, Reissued, primed_gate, rehearse, reissue
 from p2phub.store.turnover import NewHead, Row, Turnover, turn_over
 from p2phub.trust.envelope import Envelope
 from p2phub.trust.identity import Comparison, compare
+from p2phub.trust.keys import SigningKey
 from p2phub.trust.notices import Notices
 from p2phub.trust.papers import Papers, find_papers
 from p2phub.trust.parcels import envelopes
@@ -61,6 +62,7 @@ def adopt(desk: Desk, parcel: Parcel) -> Adopted:
         require_newer(before, after)
     held = key_in_force(desk.keyring, after.identity, desk.now())
     key = held[1] if held is not None else None
+    _count_from(desk, after, key)
     change = Change(before or after, after, notices, key)
     gate = primed_gate(desk, change.before)
     history = gate.history(after.publisher)
@@ -133,6 +135,13 @@ def require_newer(before: Papers, after: Papers) -> None:
 def _first_difference(before: Papers, after: Papers) -> int:
     pairs = zip(before.identity.chain, after.identity.chain, strict=False)
     return next(one.root.v for one, other in pairs if one.digest != other.digest)
+
+
+def _count_from(desk: Desk, papers: Papers, key: SigningKey | None) -> None:
+    """After a fork our key goes on with the number from which its papers let it count."""
+    known = papers.identity.release_key(key.public) if key is not None else None
+    if known is not None and known.numbers_from > 1:
+        desk.store.documents.saw_writer_seq(known.key, known.numbers_from - 1)
 
 
 def _hear(desk: Desk, papers: Papers, found: Sequence[Envelope]) -> None:

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field, replace
 from p2phub.errors import NotFoundError, RefusedError, UntrustedError, WrongBytesError
 from p2phub.formats import limits
 from p2phub.formats.digest import sha256
+from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation, RevokedKey
-from p2phub.formats.publisher import Index, Page, RepoEntry, build_pages
+from p2phub.formats.publisher import Head, Index, Page, RepoEntry, build_pages
 from p2phub.node.desk import Desk, heard_head
 from p2phub.node.numbers import next_number
 from p2phub.node.own_index import FRESH_FOR
@@ -124,6 +125,21 @@ def read_listing(documents: Documents, digest: bytes) -> Listing | None:
     return Listing(digest, index, tuple(sorted(entries, key=lambda entry: entry.name)))
 
 
+def newest_listing(desk: Desk, head: Head) -> Listing | None:
+    """The index that `head` names; of a publisher that forked, the newest one that was believed
+    here. None if it is not on this disk.
+    """
+    documents, publisher = desk.store.documents, PublisherId(head.publisher)
+    found = read_listing(documents, head.index)
+    state = desk.knowledge.state(publisher)
+    if found is not None or state is None or not state.forked:
+        return found
+    believed = desk.store.seen.written(publisher, state.identity.delegation_digest)
+    listings = (read_listing(documents, each.index) for each in believed)
+    known = [each for each in listings if each is not None]
+    return max(known, key=lambda each: (each.index.seq, each.digest), default=None)
+
+
 def reissue(desk: Desk, change: Change, notices: Notices) -> Reissued | None:
     """What tells of `change`; None where nothing was published yet. `notices`: all that count.
 
@@ -138,7 +154,7 @@ def reissue(desk: Desk, change: Change, notices: Notices) -> Reissued | None:
             "no release key of this publisher is on this machine to tell of the change with",
             remedy="adopt the change on a machine that has one: `p2phub key adopt FILE`",
         )
-    newest = read_listing(documents, record.head.index)
+    newest = newest_listing(desk, record.head)
     if newest is not None:
         return _Reissuing(desk, change, change.key, notices).of(newest)
     if not change.gone:
