@@ -244,12 +244,24 @@ def revoke(
 def revoke_again(
     identity: Identity, honest: Iterable[Revocation], signers: Iterable[SigningKey]
 ) -> tuple[Envelope, ...]:
-    """Revocations of older roots, signed by the newest: after a theft the old ones do not count."""
-    keys = tuple(signers)
+    """Revocations of roots before, signed by the newest, which is new: after a theft the old ones do
+    not count, nor those of a root with its number or a later one that it has overruled.
+
+    One of the same number is dated a second later: with the same digest it would be no news to
+    whoever has the other, which nobody counts any more.
+    """
+    keys, v = tuple(signers), identity.root.v
     return tuple(
-        _signed_by_root(identity, replace(notice, root_v=identity.root.v), keys)
+        _signed_by_root(
+            identity,
+            replace(
+                notice,
+                root_v=v,
+                created=min(notice.created + (notice.root_v == v), limits.MAX_TIME),
+            ),
+            keys,
+        )
         for notice in honest
-        if notice.root_v < identity.root.v
     )
 
 

@@ -330,7 +330,17 @@ def test_after_a_theft_honest_revocations_are_signed_again_and_the_others_are_no
     (again,) = changes.revoke_again(new, notices[:1], [key("root 2")])
     kept = Revocation.from_payload(again.payload)
     assert kept == replace(notices[0], root_v=2)
-    assert changes.revoke_again(new, [kept], [key("root 2")]) == ()
+
+
+def test_honest_revocations_by_a_root_that_a_recovery_overruled_are_signed_again_as_news():
+    """Its number is that of the new root: the same digest would not be asked for by anybody."""
+    new = rotated(make(), 2).identity
+    for v in (2, 3):
+        overruled = Revocation(new.publisher.digest, v, RevokedFile(bytes(32)), NOW, "bad")
+        (again,) = changes.revoke_again(new, [overruled], [key("root 2")])
+        kept = Revocation.from_payload(again.payload)
+        assert again.digest != overruled.digest
+        assert (kept.root_v, kept.revoked) == (2, overruled.revoked)
 
 
 def test_only_a_release_key_withdraws():
