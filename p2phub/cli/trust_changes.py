@@ -27,6 +27,9 @@ def add(session: Session, alias: str, who: str) -> None:
     if "." in who:
         who = _named_by(session, alias, who)
     tell(session, pin(session, alias, who), "means")
+    row = next((row for row in pins(session) if row["alias"] == alias), None)
+    if row is not None and not row["seq"]:
+        session.output.say("nothing of this publisher was seen here yet: compare its id once more")
 
 
 def pin(session: Session, alias: str, publisher_id: str) -> Object:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from p2phub.cli.trusting import domain_of, state_of, trusted
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import PublisherId
+from p2phub.testing import terminals as pty
 from p2phub.testing.nodes import PUBLISHER, FakeNode
 from p2phub.trust_results import Candidate, DomainSays, NamedPublisher, Trusted
 
@@ -87,6 +89,17 @@ class TestForgettingAnAlias:
 
     def test_nobody_is_told_before_anybody_is_asked(self, cli, lab):
         assert cli("trust", "rm", "nobody").code == 3
+
+
+def test_a_yes_is_typed_on_a_real_terminal(cli, home):
+    cli("trust", "add", "lab", LAB)
+    program = [sys.executable, "-m", "p2phub", "--home", home, "trust", "rm", "lab"]
+    for answer, code in (("no", 7), ("yes", 0)):
+        terminal = pty.Terminal(program, os.environ)
+        terminal.type("forget the alias lab?", answer)
+        assert terminal.end() == code, terminal.screen
+        assert LAB in terminal.screen
+    assert pinned(cli) == {}
 
 
 class TestARule:
@@ -171,6 +184,12 @@ class TestAnAliasOfSomebodyElse:
     def test_an_id_with_a_typing_error_is_none(self, cli, wrong):
         assert cli("trust", "add", "new", wrong).code == 2
         assert pinned(cli) == {}
+
+    def test_an_id_of_which_nothing_was_seen_is_told(self, cli):
+        result = cli("trust", "add", "new", LAB)
+        assert result.code == 0
+        assert "compare its id" in result.err
+        assert "compare" not in cli("trust", "add", "new", LAB, "--quiet").err
 
 
 class TestAnAliasThatNobodyHas:
