@@ -234,6 +234,20 @@ class TestBackup:
             assert "p2phub init" in result.err
 
 
+def test_a_lost_backup_is_made_up_for_by_the_phrase_and_what_everybody_knows(cli, home, tmp_path):
+    publisher = cli("--json", "init").objects[0]["publisher_id"]
+    words, papers = home / "p2phub-backup.json.phrase", tmp_path / "papers"
+    assert cli("key", "export", papers).code == 0
+    other = ["--home", tmp_path / "other"]
+    restored = cli(*other, "init", "--restore", papers, "--phrase-file", words)
+    assert restored.code == 0
+    assert publisher in restored.out
+    assert "key new release" in restored.err
+    key = cli(*other, "--json", "key", "new", "release").objects[0]["key"]
+    made = cli(*other, "--json", "key", "allow", key, "--phrase-file", words)
+    assert made.objects[0]["release_key"] == key
+
+
 class TestLock:
     def test_a_root_on_paper_is_brought_here(self, cli, home, keyring, passphrase_file, cheap):
         cli("init")

@@ -15,6 +15,7 @@ from p2phub.errors import (
     UsageError,
 )
 from p2phub.formats.ids import PublisherId
+from p2phub.formats.parcel import Parcel
 from p2phub.formats.publisher import KeySet
 from p2phub.node.backups import OwnSecrets
 from p2phub.node.initialise import Wishes, first_documents, initialise
@@ -162,6 +163,37 @@ class TestForgedDocuments:
 
     def test_bytes_that_are_no_documents(self, home, tmp_path, found):
         self.refused(home, tmp_path, found, "forged.json", roots=(b"no root",))
+
+
+class TestWithoutBackup:
+    """The phrase alone, and what everybody knows."""
+
+    @pytest.fixture
+    def papers(self, tmp_path, first):
+        _, kept = documents(tmp_path / "first")
+        path = tmp_path / "papers"
+        path.write_bytes(Parcel(tuple(kept)).to_bytes())
+        return path
+
+    def test_the_root_comes_back_and_no_release_key(self, first, home, papers, tmp_path):
+        told = restored(home, papers, first.phrase_file.read_text, PASSPHRASE)
+        assert told.publisher_id == first.publisher_id
+        assert documents(home) == documents(tmp_path / "first")
+        keyring = Keyring(Layout.of(home))
+        assert keyring.names() == ("node", "root")
+        master = Master.from_phrase(first.phrase_file.read_text())
+        assert keyring.root(lambda: PASSPHRASE) == RootSecret(master)
+
+    def test_the_documents_of_another_publisher_are_not_ours_to_take(self, home, papers):
+        with pytest.raises(UntrustedError, match="not the recovery phrase"):
+            restored(home, papers, Master(bytes(32)).phrase)
+        assert Keyring(Layout.of(home)).names() == ()
+
+    @pytest.mark.parametrize("end", [1, 50, -1])
+    def test_a_truncated_file_is_refused(self, first, home, papers, end):
+        papers.write_bytes(papers.read_bytes()[:end])
+        with pytest.raises(UntrustedError):
+            restored(home, papers, nobody)
 
 
 class TestFirstVersion:

@@ -9,7 +9,9 @@ this machine can publish, and only the phrase can change who may.
 --recovery names keys of people you trust, or of your own in other places (`p2phub key new` makes
 them): enough of them together can replace a root that was lost or stolen.
 
---restore FILE makes this machine the publisher of that backup again, with its phrase.
+--restore FILE makes this machine the publisher of that backup again, with its phrase. If the backup
+is lost, give the file that `p2phub key export FILE --publisher ID` writes on any machine that knows
+the publisher.
 
 Running it again changes nothing and tells the ids.
 """
@@ -36,6 +38,7 @@ from p2phub.trust.hidden import SecretText
 
 if TYPE_CHECKING:
     from p2phub.node.initialise import Initialised
+    from p2phub.store.keyring import Keyring
 
 _NAMES = {"publisher_id": "publisher id", "peer_id": "peer id", "alias": "alias"}
 
@@ -163,6 +166,7 @@ def _tell(session: Session, made: Mapping[str, Any], *, restored: bool) -> None:
             "The keys are back. Connect to peers that know this publisher before you publish"
             " anything: what it said last is not in a backup, and comes from them."
         )
+        _tell_of_a_lost_key(session)
     elif made["backup"] is None:
         output.say("This machine had an identity already; nothing was changed.")
         _warn_of_a_plain_root(session)
@@ -182,11 +186,27 @@ def _tell(session: Session, made: Mapping[str, Any], *, restored: bool) -> None:
         )
 
 
-def _warn_of_a_plain_root(session: Session) -> None:
-    from p2phub.store.keyring import ROOT, Keyring
+def _tell_of_a_lost_key(session: Session) -> None:
+    from p2phub.node.initialise import RELEASE
+
+    if not any(name.split("-")[0] == RELEASE for name in _keyring(session).names()):
+        session.output.say(
+            "No release key came back, so nothing can be published here yet: `p2phub key new"
+            " release` makes one, and `p2phub key allow PUBKEY` lets it in."
+        )
+
+
+def _keyring(session: Session) -> "Keyring":
+    from p2phub.store.keyring import Keyring
     from p2phub.store.layout import Layout
 
-    keyring = Keyring(Layout.of(session.home))
+    return Keyring(Layout.of(session.home))
+
+
+def _warn_of_a_plain_root(session: Session) -> None:
+    from p2phub.store.keyring import ROOT
+
+    keyring = _keyring(session)
     try:
         plain = ROOT in keyring.names() and not keyring.is_locked(ROOT)
     except P2PHubError as error:
