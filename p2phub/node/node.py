@@ -31,6 +31,7 @@ from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
+from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
@@ -100,10 +101,12 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
             )
             services = _services(config, store, keyring, network, server, paces)
             _answer_peers(services, library, tickets, server)
+            cosigners = Cosigners(services, network.peer_id)
+            cosigners.register()
             with plain_errors():
                 async with trio.open_nursery() as nursery:
                     await nursery.start(network.run)
-                    for service in _background(services, server):
+                    for service in (*_background(services, server), cosigners.run):
                         nursery.start_soon(service)
                     try:
                         yield Node(services, network)

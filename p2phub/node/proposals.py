@@ -83,14 +83,14 @@ def keep(services: Services, made: Proposed, *, tag: str | None = None, ours: bo
 
     Raises `RefusedError` if too many wait already.
     """
-    known = services.store.proposals.get(made.digest)
-    signed = made.signed
+    known, delegation = services.store.proposals.get(made.digest), own_delegation(services)
+    signed = made.signed.only(key.key for key in delegation.keys)
     if known is not None:
         signed = envelope.merge(envelope.unpack(known.data), signed)
     files = {file.content for file in made.release.files}
     proposal = Proposal(made.digest, services.now(), tag or "", ours, signed.pack())
     services.store.proposals.put(proposal, files)
-    return proposed(own_delegation(services), signed)
+    return proposed(delegation, signed)
 
 
 def with_known_signatures(services: Services, signed: Envelope) -> Envelope:
