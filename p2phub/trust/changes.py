@@ -244,8 +244,8 @@ def revoke(
 def revoke_again(
     identity: Identity, honest: Iterable[Revocation], signers: Iterable[SigningKey]
 ) -> tuple[Envelope, ...]:
-    """Revocations of roots before, signed by the newest, which is new: after a theft the old ones do
-    not count, nor those of a root with its number or a later one that it has overruled.
+    """Revocations of roots before, signed by the newest, which is new: after a theft the old ones
+    do not count, nor those of a root with its number or a later one that it has overruled.
 
     One of the same number is dated a second later: with the same digest it would be no news to
     whoever has the other, which nobody counts any more.
