@@ -23,7 +23,7 @@ def confirm(session: Session, changes: Sequence[str], question: str, *, yes: boo
         return
     if not secrets.at_terminal(session.output):
         raise RefusedError(
-            f"nobody can be asked here: {question}",
+            f"this wants a yes from a person, and there is no terminal to ask on: {question}",
             remedy="run it on a terminal, or add --yes if you know that it is right",
         )
     for change in changes:

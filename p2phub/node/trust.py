@@ -48,8 +48,14 @@ class Trust:
         return await self._services.on_disk(self._editor.remove, alias)
 
     async def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet:
-        """Lay down a rule for an alias or an id. Raises `NotFoundError`, `UsageError`."""
-        return await self._services.on_disk(self._editor.set_policy, who, policy, stale)
+        """Lay down a rule for an alias or an id; what it refuses is served no more.
+
+        Raises `NotFoundError`, `UsageError`.
+        """
+        told = await self._services.on_disk(self._editor.set_policy, who, policy, stale)
+        if policy is not None or stale is not None:
+            await self._services.withdrawals.check(PublisherId.parse(told.publisher_id))
+        return told
 
     async def export_list(self) -> TrustList:
         """Every alias and every rule, for another machine."""
@@ -57,7 +63,11 @@ class Trust:
 
     async def import_list(self, text: str, *, confirmed: bool) -> Imported:
         """What a list adds; done only if a person confirmed it. Raises `UsageError`."""
-        return await self._services.on_disk(self._editor.import_list, text, confirmed=confirmed)
+        found = await self._services.on_disk(self._editor.import_list, text, confirmed=confirmed)
+        for entry in found.new if confirmed else ():
+            if entry.policy is not None:
+                await self._services.withdrawals.check(PublisherId.parse(entry.publisher_id))
+        return found
 
     async def candidates(self, alias: str) -> tuple[Candidate, ...]:
         """Who says of themselves that they are called `alias`; nobody if it is pinned."""

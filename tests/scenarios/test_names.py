@@ -21,10 +21,12 @@ from p2phub.node.offline import open_offline
 from p2phub.testing import name_server, web
 from p2phub.testing.files import tiny_model_folder
 from p2phub.testing.name_server import NameServer
+from p2phub.testing.notices import revoke_release
 from p2phub.testing.publishers import FakePublisher
 from p2phub.testing.web import WebServer
 from p2phub.trust.domains import WELL_KNOWN, proof_file, proof_text, txt_name
 from p2phub.trust.lab_list import Entry, write_list
+from p2phub.trust.policy import Rule
 from p2phub.trust_results import NamedPublisher
 from tests.network.test_web_source import make_authority
 from tests.scenarios.nodes import (
@@ -429,3 +431,27 @@ class TestARule:
             async with node(here, serving) as pulling:
                 with pytest.raises(UntrustedError, match="stale since"):
                     await pull(pulling)
+
+    @pytest.mark.parametrize("by", ["policy", "list"])
+    async def test_that_is_stricter_ends_what_goes_on(self, tmp_path, here, by):
+        lab = FakePublisher(6)
+        made = lab.publish("x", {"config.json": b"{}"})
+        stock(tmp_path / "lab", lab)
+        async with (
+            node(tmp_path / "lab") as serving,
+            consumer(here, serving, lab.publisher, TRUST_POLICY="warn") as pulling,
+        ):
+            await pull(pulling)
+            notice = revoke_release(lab, made.release.digest).pack()
+            pulling._services.knowledge.learn_notice(notice)
+            withdrawals = pulling._services.withdrawals
+            await withdrawals.check(lab.publisher)
+            with withdrawals.listen() as news:
+                if by == "policy":
+                    await pulling.trust.set_policy("lab", "enforce", None)
+                else:
+                    text = write_list([Entry(lab.publisher, "lab", Rule("enforce"))])
+                    await pulling.trust.import_list(text, confirmed=False)
+                    assert news.statistics().current_buffer_used == 0
+                    await pulling.trust.import_list(text, confirmed=True)
+                assert news.receive_nowait().digest == made.release.digest.hex()
