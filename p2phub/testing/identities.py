@@ -80,12 +80,15 @@ def told_by(desk: LocalDesk, publisher: PublisherId) -> dict[str, str | Untruste
         todo += (child for _, child in page.children)
         for entry in page.entries:
             for name, ref in entry.refs.items():
-                try:
-                    judged = gate.offer(_kept(desk, ref.release), now).judgement.text
-                    found[f"{entry.name}@{name}"] = judged
-                except UntrustedError as error:
-                    found[f"{entry.name}@{name}"] = error
+                found[f"{entry.name}@{name}"] = _offered(gate, _kept(desk, ref.release), now)
     return found
+
+
+def _offered(gate: TrustedCatalog, data: bytes, now: int) -> str | UntrustedError:
+    try:
+        return gate.offer(data, now).judgement.text
+    except UntrustedError as error:
+        return error
 
 
 def _kept(desk: LocalDesk, digest: bytes | None) -> bytes:
