@@ -99,6 +99,8 @@ def test_a_node_that_publishes_with_good_and_bad_keys(home, tmp_path):
         told.append(home.run(*publish, "--sign-with", "nobody"))
         told.append(home.run("key", "backup"))
         told.append(home.run("key", "ls"))
+        told.append(home.run("key", "proposals"))
+        told.append(home.run("--verbose", "key", "join", "a" * 52))
         told.append(home.run("id"))
         whole = release.read_bytes()
         for data, mode in ((whole[:-3], 0o600), (whole, 0o644)):
