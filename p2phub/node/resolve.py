@@ -23,6 +23,7 @@ from p2phub.errors import (
     UntrustedError,
     UsageError,
     WrongBytesError,
+    plain_errors,
 )
 from p2phub.formats import limits
 from p2phub.formats.ids import (
@@ -264,7 +265,7 @@ class _Finder:
 
     async def ask_for_heads(self) -> None:
         """The DHT decides how long this takes; a peer that hangs costs a moment more."""
-        with trio.move_on_after(HEAD_TIME):
+        with trio.move_on_after(HEAD_TIME), plain_errors():
             async with trio.open_nursery() as nursery:
                 for peer in self._services.network.peers()[:ASKED_FOR_HEADS]:
                     nursery.start_soon(self._heads_from_peer, peer.peer_id)
@@ -276,7 +277,7 @@ class _Finder:
         """The state after those were asked who keep this publisher's documents: the DHT may have
         lost its head record, or hold none but forgeries.
         """
-        with trio.move_on_after(HEAD_TIME):
+        with trio.move_on_after(HEAD_TIME), plain_errors():
             async with trio.open_nursery() as nursery:
                 for source in await self._neighbours(again=True):
                     nursery.start_soon(self._heads_from_peer, source.name)
