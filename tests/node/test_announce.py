@@ -116,3 +116,14 @@ async def test_what_was_removed_is_announced_no_more(autojump_clock):
         announcer.forget(b"r" * 32)
         await trio.sleep(2 * EVERY)
     assert len(dht.provided) == 1
+
+
+async def test_whoever_listens_hears_of_new_heads_and_of_nothing_else(autojump_clock):
+    heard = []
+    async with announcing(Dht()) as announcer:
+        announcer.when_changed(heard.append)
+        announcer.publisher(LAB)
+        announcer.release(b"r" * 32)
+        assert heard == []
+        announcer.publisher(LAB, changed=True)
+        assert heard == [LAB]

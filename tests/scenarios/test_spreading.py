@@ -4,15 +4,21 @@ The two at the ends tell the world an address at which nobody listens, so that n
 in the middle can bring them together.
 """
 
+import random
 import time
 from contextlib import asynccontextmanager
 
 import trio
 
+from p2phub.errors import RefusedError
 from p2phub.formats.ids import PublisherId
+from p2phub.formats.limits import MAX_TOLD, MAX_TOLD_DOCUMENT
 from p2phub.formats.notices import Withdrawal
 from p2phub.formats.publisher import RepoEntry
+from p2phub.network.control_client import ControlClient
+from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.node.values import SearchQuery
+from p2phub.testing.strangers import Stranger
 from p2phub.trust.envelope import sign
 from p2phub.trust.keys import SigningKey
 from tests.network.loopback import until
@@ -121,3 +127,30 @@ async def test_a_node_that_was_away_hears_of_it_when_it_comes_back(tmp_path):
             await until(lambda: notices_of(middle) == (notice,), IN_TIME)
         last = await machine_of_last.on(middle, **NOWHERE)
         await until(lambda: notices_of(last) == (notice,), IN_TIME)
+
+
+async def test_a_stranger_that_tells_garbage_without_end_is_refused_and_keeps_nobody_from_the_truth(
+    tmp_path,
+):
+    lab = new_publisher(tmp_path / "publisher")
+    noise = random.Random(1)
+    async with (
+        consumer(tmp_path / "middle", None, lab) as middle,
+        node(tmp_path / "publisher", middle, **NOWHERE) as first,
+        Stranger(bytes(32), bootstrap=middle.identity.addresses).running() as stranger,
+    ):
+        await until(lambda: {peer_id_of_seed(bytes(32))} <= met(middle))
+        mallory = ControlClient(stranger.network, agent="mallory")
+        victim = middle.identity.peer_id
+        largest = [noise.randbytes(MAX_TOLD_DOCUMENT) for _ in range(12)]
+        await mallory.tell(victim, largest)
+        refused = 0
+        for _ in range(40):
+            try:
+                await mallory.tell(victim, [noise.randbytes(200) for _ in range(MAX_TOLD)])
+            except RefusedError:
+                refused += 1
+        assert refused > 20
+        await publish(first, model(tmp_path / "model"))
+        await until(lambda: entry_of(middle) is not None, IN_TIME)
+        assert (await middle.status()).host_restarts == 0
