@@ -46,10 +46,13 @@ def change(
     make: "Callable[[LocalDesk, RootSecret], Parcel]",
 ) -> int:
     """Ask for the root, make a change with it, and let it be adopted."""
-    from p2phub.node.desk import open_desk
+    from p2phub.node.desk import open_desk, require_own_papers
 
     with open_desk(session.config(), session.home, read_only=True) as desk:
-        secret = ask_root(session, desk.keyring, arguments.passphrase_file, arguments.phrase_file)
+        newest = require_own_papers(desk.store.documents).identity.root
+        secret = ask_root(
+            session, desk.keyring, arguments.passphrase_file, arguments.phrase_file, newest
+        )
         parcel = make(desk, secret)
     tell(session, hand_over(session, parcel))
     return 0

@@ -17,6 +17,7 @@ from p2phub.errors import NotFoundError, RefusedError, UsageError
 from p2phub.trust.hidden import SecretBytes, SecretText
 
 if TYPE_CHECKING:
+    from p2phub.formats.publisher import Root
     from p2phub.store.keyring import Keyring
     from p2phub.trust.secrets import RootSecret
 
@@ -96,20 +97,30 @@ def ask_phrase(session: Session, file: Path | None) -> SecretText:
 
 
 def ask_root(
-    session: Session, keyring: "Keyring", passphrase_file: Path | None, phrase_file: Path | None
+    session: Session,
+    keyring: "Keyring",
+    passphrase_file: Path | None,
+    phrase_file: Path | None,
+    newest: "Root | None" = None,
 ) -> "RootSecret":
     """What makes the root keys: from a phrase if its file is given, else what is kept here, with
     the passphrase if it is locked, else from the phrase that somebody types.
 
-    Raises as `ask_passphrase` and `ask_phrase`, `Keyring.root` and `Master.from_phrase`. Whether it
-    makes the keys of this publisher is for the caller to check.
+    What is kept here from before the root was replaced, and does not make `newest`, is passed over.
+    Raises as `ask_passphrase` and `ask_phrase`, `Keyring.root` and `Master.from_phrase`. Whether a
+    phrase makes the keys of this publisher is for the caller to check.
     """
     from p2phub.trust.secrets import Master, RootSecret
 
     if phrase_file is None:
         kept = keyring.root(lambda: ask_passphrase(session, passphrase_file))
-        if kept is not None:
+        if kept is not None and (newest is None or kept.makes(newest.v, newest.keys.keys)):
             return kept
+        if kept is not None:
+            session.output.warn(
+                "the root that is kept on this machine is an older one; `p2phub key lock` keeps the"
+                " newest instead"
+            )
     return RootSecret(Master.from_phrase(ask_phrase(session, phrase_file)))
 
 

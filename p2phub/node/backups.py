@@ -9,6 +9,7 @@ written. Nothing takes the store's lock: a node may run meanwhile.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,9 +77,10 @@ class OwnSecrets:
         self.keyring.keep_root_instead(root, passphrase)
         return self._documents()[0]
 
-    def require_publisher(self) -> None:
-        """Raises `NotFoundError` on a machine without a publisher."""
-        self._documents()
+    def newest_root(self) -> Root:
+        """Who may change this publisher. Raises `NotFoundError` on a machine without one."""
+        _, roots, _ = self._documents()
+        return Root.from_payload(unpack(roots[-1]).payload)
 
     def root_is_kept(self) -> bool:
         """Whether what makes the root keys is on this machine."""
@@ -90,9 +92,9 @@ class OwnSecrets:
         Raises `NotFoundError` on a machine without a publisher, `UntrustedError` for the secret of
         another one.
         """
-        publisher, roots, _ = self._documents()
-        newest = Root.from_payload(unpack(roots[-1]).payload)
-        if root.root_key(newest.v).public not in newest.keys.keys:
+        newest = self.newest_root()
+        if not root.makes(newest.v, newest.keys.keys):
+            publisher, _, _ = self._documents()
             raise UntrustedError(
                 f"this is not the secret of publisher {publisher}: it does not make the key of"
                 f" root {newest.v}",
@@ -132,6 +134,16 @@ def own_secrets(config: Config, home: Path) -> Iterator[OwnSecrets]:
         yield OwnSecrets(store, Keyring(layout))
     finally:
         store.close()
+
+
+def new_backup_path(home: Path, now: int) -> Path:
+    """A name in the home folder that nothing has: that of a backup of this second."""
+    day = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+    path, again = home / f"p2phub-backup-{day}.json", 1
+    while path.exists():
+        again += 1
+        path = home / f"p2phub-backup-{day}-{again}.json"
+    return path.absolute()
 
 
 def write_phrase(disk: Disk, path: Path, phrase: SecretText) -> None:

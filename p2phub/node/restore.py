@@ -152,7 +152,7 @@ def _from_papers(path: Path, ask: Callable[[], str]) -> _Restorable:
     """A publisher of which there is no backup: anybody who knows it can write its documents."""
     papers = find_papers(envelopes(read_parcel_file(path)), None)
     root, newest = RootSecret(Master.from_phrase(ask())), papers.identity.root
-    if root.root_key(newest.v).public not in newest.keys.keys:
+    if not root.makes(newest.v, newest.keys.keys):
         raise UntrustedError(
             f"this is not the recovery phrase of publisher {papers.publisher}: it does not make the"
             f" key of root {newest.v}",

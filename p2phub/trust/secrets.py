@@ -26,7 +26,7 @@ Master(<32 secret bytes>)
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -122,6 +122,11 @@ class RootSecret:
                 " `p2phub init` wrote, `p2phub key rotate --old-backup FILE`",
             )
         return self.master.root_key(v)
+
+    def makes(self, v: int, keys: Collection[bytes]) -> bool:
+        """Whether its key of root `v` is one of these public keys."""
+        known = self.master is not None or any(number == v for number, _ in self.lone)
+        return known and self.root_key(v).public in keys
 
     def pack(self) -> SecretBytes:
         """The bytes that are locked with a passphrase."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from p2phub.node.backups import new_backup_path
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.testing.terminals import Terminal
@@ -248,6 +249,14 @@ def test_a_lost_backup_is_made_up_for_by_the_phrase_and_what_everybody_knows(cli
     assert made.objects[0]["release_key"] == key
 
 
+def test_two_backups_of_one_second_have_two_names(tmp_path):
+    first = new_backup_path(tmp_path, 1_800_000_000)
+    first.touch()
+    second = new_backup_path(tmp_path, 1_800_000_000)
+    second.touch()
+    assert len({first, second, new_backup_path(tmp_path, 1_800_000_000)}) == 3
+
+
 class TestLock:
     def test_a_root_on_paper_is_brought_here(self, cli, home, keyring, passphrase_file, cheap):
         cli("init")
@@ -286,6 +295,23 @@ class TestOldHome:
         assert cli("key", "lock", "--new-passphrase-file", passphrase_file).code == 0
         assert "p2phub key lock" not in cli("init").err
         assert keyring.root(lambda: PASSPHRASE).root_key(1).seed.hex() in backup.read_text()
+
+    def test_is_not_asked_for_by_its_stale_root_after_a_rotation(
+        self, cli, backup, keyring, passphrase_file, tmp_path, cheap
+    ):
+        words = tmp_path / "words"
+        assert cli("key", "rotate", "--old-backup", backup, "--new-phrase-file", words).code == 0
+        refused = cli("key", "backup")
+        assert refused.code == 7
+        assert "--phrase-file" in refused.err
+        assert "is an older one" in refused.err
+        assert cli("key", "backup", "--phrase-file", words).code == 0
+        lock = ["key", "lock", "--new-passphrase-file", passphrase_file]
+        assert cli(*lock, "--phrase-file", words).code == 0
+        secret = keyring.root(lambda: PASSPHRASE)
+        assert secret == RootSecret(Master.from_phrase(words.read_text()))
+        remove = ["key", "allow", SigningKey(bytes(32)).public.hex()]
+        assert cli(*remove, "--passphrase-file", passphrase_file).code == 0
 
     def test_gets_a_phrase_by_a_rotation_and_a_backup_that_restores(
         self, cli, backup, keyring, passphrase_file, tmp_path, cheap

@@ -149,6 +149,13 @@ class TestRootSecret:
             self.LONE.root_key(3)
         assert "backup file" in caught.value.remedy
 
+    def test_it_makes_a_root_if_its_key_is_one_of_those_that_root_names(self):
+        third = MASTER.root_key(3).public
+        assert RootSecret(MASTER).makes(3, (bytes(32), third))
+        assert not RootSecret(MASTER).makes(2, (bytes(32), third))
+        assert self.LONE.makes(1, (SigningKey(b"\1" * 32).public,))
+        assert not self.LONE.makes(3, (third,))
+
     @pytest.mark.parametrize("secret", [LONE, BOTH, RootSecret(MASTER), RootSecret()])
     def test_it_comes_back_from_its_bytes(self, secret):
         assert RootSecret.unpack(secret.pack()) == secret

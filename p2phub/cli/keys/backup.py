@@ -32,16 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    from p2phub.node.backups import own_secrets
+    from p2phub.node.backups import new_backup_path, own_secrets
     from p2phub.node.values import as_json
 
     now = int(time.time())
-    path = _backup_path(arguments.file, session.home, now)
+    path = (arguments.file or new_backup_path(session.home, now)).absolute()
+    _require_new(path)
     words: Path | None = arguments.phrase_file
     known = words if words is not None and words.exists() else None
     with own_secrets(session.config(), session.home) as own:
-        own.require_publisher()
-        root = ask_root(session, own.keyring, arguments.passphrase_file, known)
+        newest = own.newest_root()
+        root = ask_root(session, own.keyring, arguments.passphrase_file, known, newest)
         own.require_own(root)
         if words is not None and known is None:
             own.write_phrase(root, words)
@@ -54,14 +55,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     return 0
 
 
-def _backup_path(asked: Path | None, home: Path, now: int) -> Path:
-    day = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    path = (asked or home / f"p2phub-backup-{day}.json").absolute()
+def _require_new(path: Path) -> None:
     if path.exists():
         raise RefusedError(
             f"{path} exists and is never overwritten", remedy="give another name with --file"
         )
-    return path
 
 
 def _show(session: Session, phrase: str) -> None:

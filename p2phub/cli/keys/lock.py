@@ -32,8 +32,10 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     from p2phub.node.backups import own_secrets
 
     with own_secrets(session.config(), session.home) as own:
-        own.require_publisher()
-        root = ask_root(session, own.keyring, arguments.passphrase_file, arguments.phrase_file)
+        newest = own.newest_root()
+        root = ask_root(
+            session, own.keyring, arguments.passphrase_file, arguments.phrase_file, newest
+        )
         own.require_own(root)
         passphrase = ask_new_passphrase(session, arguments.new_passphrase_file)
         if passphrase is None:

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         papers = require_own_papers(desk.store.documents)
         recovery = recovery_of(arguments, papers.identity.root.recovery)
         keep = _keep(arguments, session, desk, papers)
-        secret = _secret(arguments, session, desk)
+        secret = _secret(arguments, session, desk, papers)
         v = papers.identity.root.v
         steps = [secret.root_key(v + 1)]
         changing.require_committed(papers, steps[0])
@@ -104,7 +104,9 @@ def recovery_of(arguments: argparse.Namespace, before: "KeySet | None") -> "KeyS
     return recovery_set(keys, arguments.recovery_threshold) or before
 
 
-def _secret(arguments: argparse.Namespace, session: Session, desk: "LocalDesk") -> "RootSecret":
+def _secret(
+    arguments: argparse.Namespace, session: Session, desk: "LocalDesk", papers: "Papers"
+) -> "RootSecret":
     from p2phub.store.backup import read_backup
 
     if arguments.old_backup is not None:
@@ -112,7 +114,13 @@ def _secret(arguments: argparse.Namespace, session: Session, desk: "LocalDesk") 
             arguments.old_backup, lambda: ask_phrase(session, arguments.phrase_file)
         )
         return found.root
-    return ask_root(session, desk.keyring, arguments.passphrase_file, arguments.phrase_file)
+    return ask_root(
+        session,
+        desk.keyring,
+        arguments.passphrase_file,
+        arguments.phrase_file,
+        papers.identity.root,
+    )
 
 
 def _renewed(arguments: argparse.Namespace, session: Session, secret: "RootSecret") -> "RootSecret":
@@ -168,11 +176,10 @@ def back_up(session: Session, renewed: "RootSecret") -> Path:
     """A backup that the new phrase opens."""
     import time
 
-    from p2phub.node.backups import own_secrets
+    from p2phub.node.backups import new_backup_path, own_secrets
 
     now = int(time.time())
-    day = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
-    path = (session.home / f"p2phub-backup-{day}.json").absolute()
+    path = new_backup_path(session.home, now)
     with own_secrets(session.config(), session.home) as own:
         own.back_up(renewed, path, now)
     return path
