@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from p2phub.errors import GarbageError, P2PHubError, RefusedError
+from p2phub.errors import GarbageError, P2PHubError, RefusedError, RemoteError
 from p2phub.formats.cosigning import (
     FRESH,
     MAX_OPEN,
@@ -109,14 +109,22 @@ class Cosigners:
         return answer
 
     async def serve(self, peer: str, stream: Stream) -> None:
-        """Answer one message of `peer`. Raises `RefusedError` if it is no member."""
+        """Answer one message of `peer`. Raises `RemoteError` if it is no member, or says what no
+        member would.
+        """
         async with ended(stream):
             with time_limit(PATIENCE, "a peer took too long over a question"):
                 asked = Cosigning.from_bytes(await read_message(stream, "a peer"))
-                await self._services.on_disk(self._require_member, peer, asked.member)
-                await self._take(asked)
-                answer = await self._services.on_disk(self._answer, peer, asked)
+                answer = await self._heard(peer, asked)
                 await stream.write(framed(answer.to_bytes()))
+
+    async def _heard(self, peer: str, asked: Cosigning) -> Cosigning:
+        try:
+            await self._services.on_disk(self._require_member, peer, asked.member)
+            await self._take(asked)
+            return await self._services.on_disk(self._answer, peer, asked)
+        except P2PHubError as error:
+            raise RemoteError(f"a peer asked for proposals: {error.message}") from None
 
     async def _message(self, peer: str, wanted: Sequence[bytes] = ()) -> Cosigning:
         return await self._services.on_disk(self._said, peer, wanted)
