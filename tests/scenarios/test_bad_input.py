@@ -62,7 +62,8 @@ def lab(tmp_path_factory):
 
 
 def listed(home: Home) -> list[Json]:
-    return home.run("ls").objects + home.run("trust", "ls").objects
+    pins = home.run("trust", "ls").objects
+    return home.run("ls").objects + [[pin["alias"], pin["publisher_id"]] for pin in pins]
 
 
 # ---------------------------------------------------------------- what people type wrong
