@@ -57,6 +57,8 @@ class Taken:
     """So many of them the gate refuses."""
     unknown: int = 0
     """So many are of publishers that nobody knows here."""
+    old: int = 0
+    """So many the gate had to look at only to find that they are known."""
     shaken: frozenset[PublisherId] = frozenset()
     """Publishers of which something that was good may be refused from now on."""
 
@@ -136,8 +138,8 @@ class Hearsay:
         shaken = frozenset(
             each.publisher for each in outcomes.values() if each.shakes and each.publisher
         )
-        unknown = sum(each.verdict == "unknown" for each in outcomes.values())
-        return Taken(news, refused, unknown, shaken)
+        verdicts = [each.verdict for each in outcomes.values()]
+        return Taken(news, refused, verdicts.count("unknown"), verdicts.count("known"), shaken)
 
     def _give_another_chance(self, publishers: set[PublisherId]) -> None:
         """What was refused of a publisher may be right now that there is news of it."""
@@ -148,7 +150,7 @@ class Hearsay:
         return [self._offer(data) for data in documents]
 
     def _offer(self, data: bytes) -> _Outcome:
-        publisher = None
+        publisher, before = None, None
         try:
             publisher, digest = _named(data)
             if not self.knows(publisher):
@@ -157,7 +159,8 @@ class Hearsay:
             accepted = self._learn(publisher, data)
         except UntrustedError as error:
             log.debug("refused what was told: %s", error)
-            return _Outcome("refused", publisher, shakes=isinstance(error, ForkedError))
+            is_fork = isinstance(error, ForkedError) and not (before and before.forked)
+            return _Outcome("refused", publisher, shakes=is_fork)
         except P2PHubError as error:
             log.warning("what was told cannot be kept: %s", error)
             return _Outcome("unknown")

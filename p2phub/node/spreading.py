@@ -51,6 +51,9 @@ DOCUMENTS_AT_ONCE: Final = 512.0
 """That it may tell at once."""
 COST_OF_GARBAGE: Final = 10.0
 """So many documents a refused one counts for, beside itself."""
+COST_OF_OLD: Final = 5.0
+"""The same for one that is known, but comes in other bytes or after a restart: the gate has to look
+at it all the same."""
 QUESTIONS_A_SECOND: Final = 4.0
 QUESTIONS_AT_ONCE: Final = 512.0
 """Catalog exchanges that a peer may ask for: 16 publishers are one, 64 documents to skip another.
@@ -203,7 +206,7 @@ class Spreading:
     ) -> Taken:
         taken = await self._hearsay.take(documents)
         if not asked:
-            cost = COST_OF_GARBAGE * taken.refused
+            cost = COST_OF_GARBAGE * taken.refused + COST_OF_OLD * taken.old
             self._told.charge(peer, cost, trio.current_time())
         await self._spread(taken.news, peer, again=not by_gossip)
         self._shake(taken.shaken)

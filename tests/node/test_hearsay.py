@@ -13,7 +13,7 @@ from p2phub.store.store import Store
 from p2phub.testing.notices import revoke_release, withdraw
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust.catalog import TrustedCatalog
-from p2phub.trust.envelope import merge
+from p2phub.trust.envelope import merge, sign_payload
 from tests.node.spreaders import NOW, inline
 
 LAB = FakePublisher(1, writers=("release", "second"))
@@ -57,7 +57,15 @@ async def test_what_was_known_before_a_restart_is_no_news(heard, store):
     await heard.take([FIRST.head.pack(), REVOKED.pack()])
     again = Hearsay(store, Knowledge(store, TrustedCatalog(), lambda: NOW), inline)
     taken = await again.take([FIRST.head.pack(), REVOKED.pack()])
-    assert (taken.news, taken.refused) == ((), 0)
+    assert (taken.news, taken.refused, taken.old) == ((), 0, 2)
+
+
+async def test_the_same_in_other_bytes_is_old(heard):
+    await heard.take([FIRST.head.pack()])
+    same = merge(FIRST.head, sign_payload("head", FIRST.head.payload, [LAB.key("stranger")]))
+    assert same.pack() != FIRST.head.pack()
+    taken = await heard.take([same.pack()])
+    assert (taken.news, taken.refused, taken.old) == ((), 0, 1)
 
 
 async def test_a_signature_more_on_a_notice_is_news(heard):
@@ -99,6 +107,9 @@ async def test_a_fork_shakes_everything_and_leaves_a_proof(heard, knowledge):
     (proof,) = await heard.proofs()
     assert (proof.publisher, proof.type) == (one.publisher, "fork")
     assert await heard.proofs() == ()
+    again = merge(other.head, sign_payload("head", other.head.payload, [LAB.key("other")]))
+    taken = await heard.take([again.pack()])
+    assert (taken.refused, taken.shaken) == (1, frozenset())
     assert (await heard.take([proof.data])).news == ()
 
 

@@ -20,11 +20,13 @@ from p2phub.formats.messages import (
 from p2phub.formats.news import CatalogRequest, KnownPublisher
 from p2phub.network.control import CONTROL, framed
 from p2phub.network.framing import read_message
-from p2phub.node import spreading
+from p2phub.node import catalog_exchange, spreading
 from p2phub.node.catalog_exchange import PARTS
 from p2phub.testing.networks import MemoryWorld
 from p2phub.testing.notices import fork_proof, revoke_release, withdraw
 from p2phub.testing.publishers import FakePublisher
+from p2phub.trust.envelope import merge, sign_payload
+from p2phub.trust.keys import SigningKey
 from tests.network.loopback import until
 from tests.node.spreaders import House, living
 
@@ -240,8 +242,10 @@ class TestAsking:
         known = await a.spreading._exchange._all_known()
         assert await b.spreading.newer("a", CatalogRequest(known)) == CatalogReply()
 
-    async def test_a_long_answer_comes_in_parts(self, house, clock):
-        labs = [FakePublisher(100 + number) for number in range(300)]
+    async def test_a_long_answer_comes_in_parts(self, house, clock, monkeypatch):
+        monkeypatch.setattr(catalog_exchange, "MAX_CATALOG", 8)
+        monkeypatch.setattr(catalog_exchange, "_ROOM", 4000)  # a few heads
+        labs = [FakePublisher(100 + number) for number in range(20)]
         a, b = house("a"), house("b")
         for number, lab in enumerate(labs):
             lab.publish("demo", {"README.md": b"x"})
@@ -251,7 +255,7 @@ class TestAsking:
         async with living(a, b):
             await b.meet(a)
             await until(lambda: all(b.head(lab) for lab in labs), seconds=30)
-        assert a.asked >= 2
+        assert a.asked > 2 * 3  # three lists of publishers, each with an answer in parts
 
     async def test_a_peer_that_says_more_for_ever_is_heard_for_a_while(self, house, clock):
         a, b = house("a"), house("b")
@@ -400,6 +404,20 @@ class TestEnemies:
         assert offered == [FIRST.head.pack()]
         assert heard < 200 + 1000
         assert a.knows(LAB, SECOND.head)
+
+    async def test_one_that_says_what_is_known_in_ever_other_bytes_is_refused(self, house, clock):
+        a = house("a")
+        a.keep(LAB, FIRST)
+        refused = 0
+        for number in range(300):
+            stranger = sign_payload(
+                "head", FIRST.head.payload, [SigningKey(number.to_bytes(32, "big"))]
+            )
+            try:
+                await a.spreading.told("mallory", [merge(FIRST.head, stranger).pack()])
+            except RefusedError:
+                refused += 1
+        assert refused > 200
 
     async def test_a_slow_peer_holds_up_nobody(self, house, clock):
         a, b, slow = house("a"), house("b"), house("slow")
