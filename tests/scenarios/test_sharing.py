@@ -4,6 +4,7 @@ import trio
 
 from p2phub.network.peer_source import PeerSource
 from p2phub.node import bring
+from p2phub.node.completing import Completing
 from p2phub.node.doubts import Doubts
 from p2phub.node.neighbours import Neighbours
 from p2phub.node.values import PullRequest
@@ -95,6 +96,7 @@ async def test_who_had_the_release_and_hangs_then_holds_up_nobody(tmp_path, monk
         answered.append(source.name)
         return data
 
+    monkeypatch.setattr(Completing, "want", lambda *news: None)  # the pull asks for all three
     publisher = new_publisher(tmp_path / "publisher")
     async with node(tmp_path / "publisher") as serving:
         await publish(serving, folder_with(tmp_path / "model"))
