@@ -145,6 +145,11 @@ def sign_proposal(commit: str, *, sign_with: str | None = None) -> Call[Proposal
     return Call("proposals/sign", _one(Proposal), body=body, streams=True)
 
 
+def fetch_proposal(commit: str, *, to: Path | None = None) -> Call[Proposal]:
+    body = {"commit": commit} | _given(to=_path(to))
+    return Call("proposals/fetch", _one(Proposal), body=body, streams=True)
+
+
 def drop_proposal(commit: str) -> Call[Proposal]:
     return Call("proposals/rm", _one(Proposal), body={"commit": commit})
 

@@ -58,6 +58,15 @@ class PublishMethods(ABC):
         """
         return self._run(calls.sign_proposal(commit))
 
+    def fetch_proposal(self, commit: str, *, to: Path | str | None = None) -> Proposal:
+        """Bring the files of one from the nodes that have them, verified; into the folder `to`, if
+        one is given.
+
+        Raises `NotFoundError`, `NoSourceError`, `WrongBytesError`, `NoSpaceError`.
+        """
+        target = Path(to) if to is not None else None
+        return self._run(calls.fetch_proposal(commit, to=target))
+
     def drop_proposal(self, commit: str) -> Proposal:
         """Forget one, and its files that nothing else needs. Raises `NotFoundError`."""
         return self._run(calls.drop_proposal(commit))
@@ -92,6 +101,10 @@ class AsyncPublishMethods(ABC):
 
     async def sign_proposal(self, commit: str) -> Proposal:
         return await self._run(calls.sign_proposal(commit))
+
+    async def fetch_proposal(self, commit: str, *, to: Path | str | None = None) -> Proposal:
+        target = Path(to) if to is not None else None
+        return await self._run(calls.fetch_proposal(commit, to=target))
 
     async def drop_proposal(self, commit: str) -> Proposal:
         return await self._run(calls.drop_proposal(commit))

@@ -5,6 +5,7 @@ may be called from any thread, any number of times, until the call it was given 
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from p2phub.key_results import Adopted
@@ -79,6 +80,8 @@ class ProposalsApi(Protocol):
     async def list(self) -> Sequence[Proposal]: ...
 
     async def sign(self, commit: str, sign_with: str | None, report: Report) -> Proposal: ...
+
+    async def fetch(self, commit: str, to: Path | None, report: Report) -> Proposal: ...
 
     async def drop(self, commit: str) -> Proposal: ...
 

@@ -25,6 +25,16 @@ class SignProposal:
 
 
 @dataclass(frozen=True, slots=True)
+class FetchProposal:
+    """A release whose files are to be looked at."""
+
+    commit: str
+    """Its commit, or the first 8 digits of it and more."""
+    to: Path | None = None
+    """A folder of the caller's own, for writable copies; absolute."""
+
+
+@dataclass(frozen=True, slots=True)
 class DropProposal:
     """A release that is not to be signed any more."""
 
@@ -51,6 +61,11 @@ async def _publish(node: NodeApi, request: PublishRequest, report: Report) -> Pu
 async def _finish(node: NodeApi, request: FinishRequest, report: Report) -> Published:
     require_absolute("file", request.file)
     return await node.proposals.finish(request, report)
+
+
+async def _fetch(node: NodeApi, request: FetchProposal, report: Report) -> Proposal:
+    require_absolute("to", request.to)
+    return await node.proposals.fetch(request.commit, request.to, report)
 
 
 PUBLISHING: Final = (
@@ -93,6 +108,15 @@ PUBLISHING: Final = (
         ),
         streams=True,
         example={"commit": "0123456789abcdef"},
+    ),
+    Operation(
+        "proposals/fetch",
+        "Bring the files of a release that waits for signatures, to look at them before signing",
+        FetchProposal,
+        Proposal,
+        _fetch,
+        streams=True,
+        example={"commit": "0123456789abcdef", "to": "/data/to-look-at"},
     ),
     Operation(
         "proposals/rm",

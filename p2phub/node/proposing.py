@@ -1,10 +1,13 @@
 """What people do with releases that wait for signatures: look at them, sign, drop, finish them."""
 
-from p2phub.formats.ids import PublisherId, commit_id
+from pathlib import Path
+
+from p2phub.formats.ids import PublisherId, RepoId, commit_id
 from p2phub.node.author import author_of, own_delegation, require_may_write, signers_of
+from p2phub.node.bring import bring_all
 from p2phub.node.events import Report
 from p2phub.node.finishing import finish, finish_proposal
-from p2phub.node.locate import called
+from p2phub.node.locate import ResolvedRelease, called
 from p2phub.node.proposals import (
     Proposed,
     drop,
@@ -13,10 +16,12 @@ from p2phub.node.proposals import (
     missing_files,
     proposed,
 )
+from p2phub.node.pull import check_target
 from p2phub.node.services import Services
 from p2phub.node.values import FinishRequest, Proposal, Published
 from p2phub.store.proposals import Proposal as Waiting
 from p2phub.trust import envelope
+from p2phub.trust.verdict import Judgement, Verdict
 
 
 class ProposalDesk:
@@ -43,6 +48,23 @@ class ProposalDesk:
             await finish_proposal(services, made, sign_with=None, tag=None, report=report)
         return await services.on_disk(_row, services, waiting, made, listed=listed)
 
+    async def fetch(self, commit: str, to: Path | None, report: Report) -> Proposal:
+        """Bring the files of a release that nobody has listed yet from the members that have them,
+        verified against it; with `to`, writable copies into that folder.
+
+        Raises `NotFoundError`, `NoSourceError`, `WrongBytesError`, `NoSpaceError`.
+        """
+        services = self._services
+        waiting, made = await services.on_disk(find, services, commit)
+        if to is not None:
+            await services.on_disk(check_target, to, services.store.layout.store)
+        resolved = await services.on_disk(_resolved, services, made)
+        await bring_all(services, resolved, made.release.files, report)
+        if to is not None:
+            files = [(file.path, file.content) for file in made.release.files]
+            await services.on_disk(services.store.export, files, to)
+        return await services.on_disk(_row, services, waiting, made)
+
     async def drop(self, commit: str) -> Proposal:
         """Forget a proposal and the files that nothing else needs. Raises `NotFoundError`."""
         services = self._services
@@ -54,6 +76,20 @@ class ProposalDesk:
     async def finish(self, request: FinishRequest, report: Report) -> Published:
         """See `p2phub.node.finishing`."""
         return await finish(self._services, request, report)
+
+
+def _resolved(services: Services, made: Proposed) -> ResolvedRelease:
+    """The release as a pull wants it, unsigned as it is."""
+    release = made.release
+    return ResolvedRelease(
+        RepoId(PublisherId(release.publisher), release.name),
+        commit_id(made.digest),
+        made.digest,
+        release,
+        Judgement(Verdict.UNSIGNED),
+        {},
+        f"{called(services.store, PublisherId(release.publisher))}/{release.name}",
+    )
 
 
 def _rows(services: Services) -> tuple[Proposal, ...]:

@@ -30,7 +30,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     started = trio.current_time()
     reference = Reference.parse(request.reference)
     if request.to is not None:
-        await services.on_disk(_check_target, request.to, services.store.layout.store)
+        await services.on_disk(check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
     await obey_policy(services, resolved, report)
     report(_told(resolved))
@@ -144,7 +144,7 @@ def _present(
     return to.absolute()
 
 
-def _check_target(to: Path, store: Path) -> None:
+def check_target(to: Path, store: Path) -> None:
     """Raise `UsageError` before anything is fetched if copies cannot go there."""
     target, ours = to.resolve(), store.resolve()
     if target == ours or ours in target.parents:

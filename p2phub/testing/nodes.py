@@ -234,6 +234,10 @@ class FakeProposals:
         await self._work((commit, sign_with), report)
         return self._row(2)
 
+    async def fetch(self, commit: str, to: Path | None, report: Report) -> Proposal:
+        await self._work((commit, to), report)
+        return self._row(1)
+
     async def drop(self, commit: str) -> Proposal:
         await self._ask(commit)
         return self._row(1)

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 import trio
 
-from p2phub.errors import P2PHubError, RefusedError
+from p2phub.errors import NotFoundError, P2PHubError, RefusedError
 from p2phub.formats.cosigning import FRESH
 from p2phub.node import cosigners
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.values import PublishRequest
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import envelope
-from tests.scenarios.nodes import consumer, model, node, publish, pull, quiet
+from tests.scenarios.nodes import consumer, contents, model, node, publish, pull, quiet
 from tests.scenarios.writers import become, services_of
 
 KEYS = ("one", "two", "three")
@@ -69,6 +69,23 @@ async def test_a_release_is_signed_by_a_member_on_its_own_node_and_listed_by_its
             return not await two.proposals.list() and not await one.proposals.list()
 
         await until(forgotten)
+
+
+async def test_a_member_looks_at_the_files_before_it_signs(tmp_path, lab):
+    homes = [become(tmp_path / name, lab, name) for name in ("one", "two")]
+    folder = model(tmp_path / "model")
+    async with node(homes[0]) as one, node(homes[1]) as two:
+        await two.connect(one.identity.addresses[0])
+        made = await publish(one, folder)
+        await until(two.proposals.list)
+        row = await two.proposals.fetch(made.commit, tmp_path / "look", quiet)
+        assert (row.here, row.signatures) == (True, 1)
+        assert contents(tmp_path / "look") == contents(folder)
+        signed = await two.proposals.sign(made.commit, None, quiet)
+        assert signed.listed
+        assert (await two.info("x")).commit == made.commit
+        with pytest.raises(NotFoundError):
+            await two.proposals.fetch("01234567", None, quiet)
 
 
 async def test_a_stranger_hears_of_nothing(tmp_path, lab):
