@@ -2,8 +2,8 @@
 
 Where several keys must sign a release, `p2phub publish` keeps it until enough of them have. With
 --sign the keys of this machine are added to one; as soon as they are enough and its files are here,
-it is listed. With --fetch its files are brought first, to look at. With --drop it is forgotten, with
-the files that nothing else needs.
+it is listed. With --fetch its files are brought first, to look at. With --drop it is forgotten,
+with the files that nothing else needs.
 """
 
 import argparse
