@@ -1,0 +1,263 @@
+"""Whatever the path, the same thing is wrong with a release and the same policy lets it through."""
+
+from contextlib import asynccontextmanager
+
+import pytest
+
+from p2phub.errors import UntrustedError
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import commit_id
+from p2phub.formats.manifest import Release
+from p2phub.formats.publisher import Index, Page
+from p2phub.node.inspect import Inspector
+from p2phub.node.knowledge import Knowledge
+from p2phub.node.parts import PartRequest
+from p2phub.store.layout import Layout
+from p2phub.store.store import Store
+from p2phub.testing.publishers import CREATED
+from p2phub.trust.catalog import TrustedCatalog
+from p2phub.trust.refusals import Refusal, verdict_of
+from tests.scenarios.nodes import consumer, node, pull, quiet, snapshots, stock
+from tests.scenarios.policy_table import EXPECTED, RULES, Case, Outcome, Path, check, gaps, make
+
+NOW = CREATED + 1000
+ONLY_HASHING = "only who hashes the whole file can tell that the SHA-256 is wrong"
+NOTHING_OLDER = "what lies on this disk passed the gate already, and is never replaced by older"
+
+
+def outcome(error: UntrustedError) -> Outcome:
+    return Outcome(verdict_of(error).value, refused=True, decision="refuse")
+
+
+# ---------------------------------------------------------------- in this process
+
+
+async def through_the_gate(tmp_path, case: Case, rule) -> Outcome:
+    catalog = TrustedCatalog(lambda _: rule)
+    seen = () if case.newer is None else (case.newer.head,)
+    try:
+        for data in (*(each.pack() for each in seen), case.packed[0]):
+            catalog.offer(data, NOW)
+        for data in case.packed[1:-1]:
+            catalog.offer(data, NOW)
+        for notice in case.notices:
+            catalog.offer(notice.pack(), NOW)
+        accepted = catalog.offer(case.release, NOW)
+    except Refusal as error:
+        return outcome(error)
+    verdict = accepted.judgement.verdict
+    return Outcome(verdict.value, refused=False, decision=rule.decide(verdict))
+
+
+class Disk:
+    """A store that let everything in, read by a node that was started afresh."""
+
+    def __init__(self, tmp_path, case: Case, rule) -> None:
+        stock(tmp_path / "home", case.lab, case.hidden)
+        self.store = Store.open(Layout.of(tmp_path / "home", "store"))
+        digest, publisher = case.made.release.digest, case.lab.publisher
+        release = Release.from_payload(case.made.release.payload)
+        self.store.repos.record_release(digest, release)
+        self.store.repos.record_many(publisher, case.lab.entries.values())
+        self.store.repos.pulled(
+            publisher, "x", commit_id(digest), digest=digest, ref="main", now=NOW
+        )
+        lenient = Knowledge(self.store, TrustedCatalog(), lambda: NOW)
+        for notice in case.notices:
+            lenient.learn_notice(notice.pack())
+        self.knowledge = Knowledge(self.store, TrustedCatalog(lambda _: rule), lambda: NOW)
+
+    def close(self) -> None:
+        self.store.close()
+
+
+async def from_disk(tmp_path, case: Case, rule) -> Outcome:
+    disk = Disk(tmp_path, case, rule)
+    try:
+        found = disk.knowledge.find(case.lab.publisher, "x")
+        damage = getattr(found, "damage", None)
+        if damage is not None:
+            raise damage
+        accepted = disk.knowledge.document(case.made.release.digest, Release)
+    except UntrustedError as error:
+        return outcome(error)
+    finally:
+        disk.close()
+    return Outcome(accepted.judgement.text, refused=False)
+
+
+async def learnt_from_a_peer(tmp_path, case: Case, rule) -> Outcome:
+    store = Store.open(Layout.of(tmp_path / "home", "store"))
+    knowledge = Knowledge(store, TrustedCatalog(lambda _: rule), lambda: NOW)
+    lab = case.lab
+    try:
+        if case.newer is not None:
+            knowledge.learn_head(lab.publisher, case.newer.head.pack())
+            knowledge = Knowledge(store, TrustedCatalog(lambda _: rule), lambda: NOW)
+        head, index, *pages, release = case.packed
+        knowledge.learn_head(lab.publisher, head)
+        knowledge.learn(index, case.made.index.digest, Index)
+        for page in pages:
+            knowledge.learn(page, sha256(page), Page)
+        for notice in case.notices:
+            knowledge.learn_notice(notice.pack())
+        accepted = knowledge.learn(release, case.made.release.digest, Release)
+    except UntrustedError as error:
+        assert store.documents.get(case.made.release.digest) is None
+        return outcome(error)
+    finally:
+        store.close()
+    return Outcome(accepted.judgement.text, refused=False)
+
+
+async def verify_offline(tmp_path, case: Case, rule) -> Outcome:
+    disk = Disk(tmp_path, case, rule)
+    try:
+        (found,) = Inspector(disk.store, disk.knowledge).verify(f"{case.lab.publisher}/x")
+    finally:
+        disk.close()
+    return Outcome(found.verdict, refused=not found.ok)
+
+
+async def told_of_what_is_here(tmp_path, case: Case, rule) -> Outcome:
+    """`info` and, of what was taken back, `ls`: what is refused is listed as that."""
+    disk = Disk(tmp_path, case, rule)
+    try:
+        inspector = Inspector(disk.store, disk.knowledge)
+        (row,) = inspector.ls(None)
+        try:
+            info = inspector.info(f"{case.lab.publisher}/x").verdict
+        except UntrustedError as error:
+            info = verdict_of(error).value
+    finally:
+        disk.close()
+    if case.notices:
+        assert row.verdict == info
+    return Outcome(info)
+
+
+# ---------------------------------------------------------------- between nodes
+
+
+@asynccontextmanager
+async def pulling(tmp_path, case: Case, rule):
+    """A node that pulls from one that let everything in; it knows what was taken back."""
+    stock(tmp_path / "there", case.lab, case.hidden)
+    async with (
+        node(tmp_path / "there") as serving,
+        consumer(tmp_path / "here", serving, case.lab.publisher) as running,
+    ):
+        await running.trust.set_policy("lab", rule.policy, rule.stale)
+        knowledge = running._services.knowledge
+        head = (case.newer or case.made).head
+        knowledge.learn_head(case.lab.publisher, head.pack())
+        for notice in case.notices:
+            knowledge.learn_notice(notice.pack())
+        yield running
+
+
+async def brought(tmp_path, case: Case, rule, bring) -> Outcome:
+    async with pulling(tmp_path, case, rule) as running:
+        try:
+            verdict = await bring(running)
+        except UntrustedError as error:
+            assert not list(snapshots(tmp_path / "here"))
+            return outcome(error)
+        return Outcome(verdict, refused=False)
+
+
+async def pulled_by_name(tmp_path, case: Case, rule) -> Outcome:
+    async def bring(running):
+        return (await pull(running, "lab/x")).verdict
+
+    return await brought(tmp_path, case, rule, bring)
+
+
+async def pulled_by_commit(tmp_path, case: Case, rule) -> Outcome:
+    async def bring(running):
+        return (await pull(running, f"lab/x@{commit_id(case.made.release.digest)}")).verdict
+
+    return await brought(tmp_path, case, rule, bring)
+
+
+async def read_in_parts(tmp_path, case: Case, rule) -> Outcome:
+    async def bring(running):
+        asked = PartRequest("lab/x", "config.json", ((0, 2),))
+        await running.bring_ranges(asked, quiet)
+        assert await running.read(asked) == b"{}"
+        return (await running.resolve("lab/x")).verdict
+
+    return await brought(tmp_path, case, rule, bring)
+
+
+async def told_by_info(tmp_path, case: Case, rule) -> Outcome:
+    """What was let in once is looked at after it was taken back."""
+    async with pulling(tmp_path, case, rule) as running:
+        try:
+            return Outcome((await running.info("lab/x")).verdict, refused=False)
+        except UntrustedError as error:
+            return outcome(error)
+
+
+SERVES_NOTHING_OLDER = "it knows the newer head, and asks the peer for that index alone"
+PATHS = (
+    Path("the gate alone", through_the_gate, {"poisoned": ONLY_HASHING}),
+    Path(
+        "a node after a restart",
+        from_disk,
+        {"rolled back": NOTHING_OLDER, "poisoned": ONLY_HASHING},
+    ),
+    Path("what a peer sends", learnt_from_a_peer, {"poisoned": ONLY_HASHING}),
+    Path(
+        "info and ls",
+        told_of_what_is_here,
+        {"rolled back": NOTHING_OLDER, "poisoned": ONLY_HASHING},
+    ),
+    Path("verify, offline", verify_offline, {"rolled back": NOTHING_OLDER}, tells_all=True),
+    Path(
+        "pull over p2p",
+        pulled_by_name,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+    ),
+    Path(
+        "pull by commit id",
+        pulled_by_commit,
+        {
+            "rolled back": "a commit id names one release, and no head is asked",
+            "poisoned": ONLY_HASHING,
+        },
+        slow=True,
+    ),
+    Path(
+        "ranges and tensors",
+        read_in_parts,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+    ),
+)
+
+
+def rows():
+    for path in PATHS:
+        for case in EXPECTED:
+            if case not in path.leaves_out:
+                for rule in RULES:
+                    marks = (pytest.mark.slow,) if path.slow else ()
+                    yield pytest.param(
+                        path, case, rule, id=f"{path.name}-{case}-{rule}", marks=marks
+                    )
+
+
+@pytest.mark.parametrize(("path", "case", "rule"), list(rows()))
+async def test_the_same_verdict_on_every_path(tmp_path, path, case, rule):
+    check(path, case, rule, await path.run(tmp_path, make(case), RULES[rule]))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_a_path_leaves_nothing_out_without_a_reason(path):
+    assert gaps(path) == []
+
+
+def test_the_table_has_every_rule_for_every_case():
+    assert {len(decisions) for _, decisions in EXPECTED.values()} == {len(RULES)}
