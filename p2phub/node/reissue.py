@@ -276,8 +276,7 @@ class _Reissuing:
         taken_back = bool(self._notices.withdrawn(known.digest)) or (
             self._notices.revoked_release(after, known.digest, release) is not None
         )
-        honest = was_good and not self._change.after_theft
-        return honest and not is_good and bool(may) and not taken_back
+        return was_good and not is_good and bool(may) and not taken_back
 
     def _counts_still(self, repo: str, digest: bytes) -> bool:
         """Whether enough keys that are in force after the change have signed a release."""

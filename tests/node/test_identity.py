@@ -14,13 +14,15 @@ from p2phub.errors import (
     UsageError,
 )
 from p2phub.formats.manifest import Release
-from p2phub.formats.notices import RevokedKey
+from p2phub.formats.notices import Revocation, RevokedKey
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey
 from p2phub.node.desk import own_papers
 from p2phub.node.identity import adopt
 from p2phub.node.reissue import read_listing
 from p2phub.store.index import Index
-from p2phub.testing.disks import PowerCutError
+from p2phub.store.keyring import Keyring
+from p2phub.store.layout import Layout
+from p2phub.testing.disks import PowerCut, PowerCutError
 from p2phub.testing.identities import learn, open_home, own_desk, papers_of, publish, told_by
 from p2phub.testing.publishers import CREATED, FakePublisher, Publication
 from p2phub.trust import changes
@@ -235,6 +237,45 @@ def test_papers_that_a_stolen_release_key_signed_are_refused(desk, lab):
     made = changes.allow(papers.identity, ReleaseKey(lab.key("eve").public), now=CREATED)
     with pytest.raises(UntrustedError):
         adopt(desk, packed([*papers.roots, sign(made, [lab.key("release")])]))
+
+
+def test_what_a_gate_refuses_keeps_the_rest_out_too(desk, lab):
+    """A revocation by a key that is not the root's, beside papers that hold."""
+    publish(desk, lab, "demo")
+    papers = replaced(lab, "release", "new")
+    revoked = RevokedKey(lab.key("release").public)
+    notice = Revocation(lab.publisher.digest, 1, revoked, CREATED, "not by the root")
+    desk.keyring.save("release-2", lab.key("new").seed)
+    with pytest.raises(UntrustedError, match="signed by its root"):
+        adopt(desk, parcel_of(papers, sign(notice, [lab.key("release")])))
+    assert own_papers(desk.store.documents).identity.delegation.version == 1
+    assert desk.knowledge.notices(lab.publisher) == ()
+    assert told_by(desk, lab.publisher) == {"demo@main": "verified"}
+
+
+@pytest.mark.parametrize("at", range(16))
+def test_a_power_cut_while_a_new_key_is_written_leaves_the_old_identity(tmp_path, lab, at):
+    """The key is on the disk, whole, before anything names it."""
+    with own_desk(tmp_path, lab) as desk:
+        publish(desk, lab, "demo")
+    disk = PowerCut(at)
+    try:
+        Keyring(Layout.of(tmp_path), disk).save("release-2", lab.key("new").seed)
+        done = True
+    except PowerCutError:
+        done = False
+    with open_home(tmp_path) as desk:
+        key = desk.keyring.load("release-2")
+        assert key in (None, lab.key("new").seed)
+        assert not (done and key is None)
+        if key is None:
+            with pytest.raises(RefusedError, match="no release key"):
+                adopt(desk, parcel_of(replaced(lab, "release", "new")))
+            assert own_papers(desk.store.documents).identity.delegation.version == 1
+        else:
+            adopt(desk, parcel_of(replaced(lab, "release", "new")))
+        assert told_by(desk, lab.publisher) == {"demo@main": "verified"}
+    assert done or at < 15
 
 
 # ---------------------------------------------------------------- a stolen release key
