@@ -7,10 +7,13 @@ import pytest
 from p2phub.errors import P2PHubError, UntrustedError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
-from p2phub.formats.publisher import ReleaseKey
-from p2phub.node import changing
+from p2phub.formats.publisher import KeySet, ReleaseKey
+from p2phub.node import changing, recovering
+from p2phub.node.cosigning import Cosigning
 from p2phub.node.desk import heard_papers, open_desk
+from p2phub.node.initialise import Wishes, initialise
 from p2phub.node.own_keys import new_key
+from p2phub.node.publics import public_documents
 from p2phub.node.values import SearchQuery
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
@@ -38,9 +41,16 @@ def secret_of(home):
 
 async def change(running, make, *words):
     """What the owner does beside the running node, and hands to it."""
-    home = running_home(running)
-    with open_desk(settings(), home, read_only=True) as desk:
-        parcel = make(desk, secret_of(home), *words)
+    return await change_with(running, secret_of(running_home(running)), make, *words)
+
+
+async def change_with(running, secret, make, *words):
+    with open_desk(settings(), running_home(running), read_only=True) as desk:
+        parcel = make(desk, secret, *words)
+    return await adopt(running, parcel)
+
+
+async def adopt(running, parcel):
     return await running.own_identity.adopt(b64encode(parcel.to_bytes()).decode())
 
 
@@ -154,7 +164,7 @@ async def test_a_release_that_was_signed_before_its_key_expired_stays_verified(t
         key = ReleaseKey(release_key(home).public, not_after=expires)
         parcel = changing.allow(desk, secret_of(home), key)
     async with node(home) as owner:
-        await owner.own_identity.adopt(b64encode(parcel.to_bytes()).decode())
+        await adopt(owner, parcel)
         await until(lambda: owner._services.now() > expires)
         with pytest.raises(P2PHubError):
             await publish(owner, model(tmp_path / "late", "late"), "late")
@@ -169,6 +179,51 @@ def release_of(running, lab, name):
     knowledge = running._services.knowledge
     entry = knowledge.find(PublisherId.parse(lab), name)
     return knowledge.document(entry.refs["main"].release, Release)
+
+
+async def test_a_thief_with_the_next_keys_loses_to_recovery_at_every_node(tmp_path):
+    """The thief has rotated, and everybody believes it, until the helpers have signed."""
+    home, heir = tmp_path / "lab", tmp_path / "heir"
+    helpers = [SigningKey(bytes([n]) * 32) for n in (1, 2, 3)]
+    wishes = Wishes(recovery=KeySet(tuple(key.public for key in helpers), 2))
+    lab = initialise(settings(), home, "lab", None, 1, wishes).publisher_id
+    secret, fresh = secret_of(home), Master(b"f" * 32)
+    async with node(home) as owner:
+        await publish(owner, model(tmp_path / "good", "good"), "good")
+        good = release_key(home).public
+        async with consumer(tmp_path / "other", owner, lab) as other:
+            await pull(other, "lab/good")
+            await change(owner, rotate)  # it is the thief who sits here now
+            await until(lambda: order_of(other, lab)[0] == 2)
+            async with consumer(heir, other, lab) as rescued:
+                await pull(rescued, "lab/good")
+                file = signed_by_helpers(heir, lab, fresh, helpers[:2])
+                with open_desk(settings(), heir, read_only=True) as desk:
+                    keep = changing.Keep(prefixes=(good.hex(),))
+                    parcel = recovering.finish(desk, [file], fresh, keep)
+                done = await adopt(rescued, parcel)
+                assert (done.publisher_id, done.root_v) == (lab, 2)
+                await until(lambda: recovered(other, lab))
+                await until(lambda: recovered(owner, lab))
+                assert (await pull(other, "lab/good")).verdict == "verified"
+                with pytest.raises(P2PHubError):
+                    await change_with(owner, secret, rotate)
+                await publish(rescued, model(tmp_path / "more", "more"), "more")
+                assert (await pull(other, "lab/more")).verdict == "verified"
+
+
+def signed_by_helpers(home, lab, fresh, helpers):
+    """The file that went from hand to hand."""
+    with open_desk(settings(), home, read_only=True) as desk:
+        public = public_documents(desk, lab)[1]
+        file = recovering.prepare(public, fresh, None, 1)
+        for helper in helpers:
+            file, _ = Cosigning(desk, file).signed([helper])
+    return file
+
+
+def recovered(running, lab):
+    return known_of(running, lab).identity.chain[-1].how == "recovery"
 
 
 async def test_what_is_no_parcel_is_refused_by_a_running_node(tmp_path):
