@@ -38,7 +38,7 @@ MOST_WAITING: Final = 1024
 """Publishers that wait; of more, the one that waits longest is not fetched."""
 ASKED: Final = 4
 """Peers that are asked for one document."""
-AGAIN: Final = (1.0, 5.0, 30.0)
+AGAIN: Final = (0.2, 1.0, 5.0, 30.0)
 """Seconds until another try, after each that failed."""
 PATIENCE: Final = 30.0
 """Seconds for one publisher."""

@@ -138,7 +138,7 @@ async def test_few_peers_are_asked_for_one_document(task, knowledge, peers, cloc
     peers.has = {f"peer-{number}": {} for number in range(50)}
     knowledge.learn_head(SMALL.publisher, SMALL_PUBLICATION.head.pack())
     task.want(SMALL.publisher, "peer-7")
-    await trio.sleep(0.5)
+    await trio.sleep(0.1)
     assert len(peers.asked) == completing.ASKED
     assert peers.asked[0] == ("peer-7", 1)
 
