@@ -30,8 +30,8 @@ PASSPHRASE = "correct horse battery"
 class Home:
     """One machine. Commands run in this process; nobody listens, so the store is changed itself."""
 
-    def __init__(self, folder, capsys):
-        self.folder, self._capsys = folder, capsys
+    def __init__(self, folder, capsys, told):
+        self.folder, self._capsys, self._told = folder, capsys, told
         self.phrase = folder / "p2phub-backup.json.phrase"
 
     def run(self, *words, code=0):
@@ -39,6 +39,7 @@ class Home:
         self._capsys.readouterr()
         got = main(["--home", str(self.folder), "--json", "key", *map(str, words)])
         self.out, self.err = self._capsys.readouterr()
+        self._told.append(self.out + self.err)
         assert got == code, self.out + self.err
         return [json.loads(line) for line in self.out.splitlines()]
 
@@ -77,7 +78,16 @@ class Home:
 def homes(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("P2PHUB_HOME", raising=False)
     monkeypatch.setattr(sealing, "N", 2)
-    return lambda name: Home(tmp_path / name, capsys)
+    told = []
+    yield lambda name: Home(tmp_path / name, capsys, told)
+    for secret in secrets_in(tmp_path):
+        assert not any(secret in each for each in told)
+
+
+def secrets_in(folder):
+    """Every phrase and every plain key that was made, as somebody might print it."""
+    phrases = [path for path in folder.rglob("*phrase") if path.is_file()]
+    return {path.read_text().strip() for path in [*phrases, *folder.rglob("*.key")]}
 
 
 @pytest.fixture
