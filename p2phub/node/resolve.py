@@ -78,6 +78,7 @@ async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
     digest = await finder.release_named(entry, revision)
     accepted = await finder.release(digest)
     assert isinstance(accepted.document, Release)
+    _require_of(repo, digest, accepted.document)
     return ResolvedRelease(
         repo,
         revision,
@@ -89,6 +90,18 @@ async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
         finder.refused(),
         finder.teller,
     )
+
+
+def _require_of(repo: RepoId, digest: bytes, release: Release) -> None:
+    """It is of the repo that was asked for, whatever else its publisher lists it as: nobody gets
+    other software than was named, well signed as it may be.
+    """
+    if release.name != repo.name:
+        raise UntrustedError(
+            f"commit {commit_id(digest)[:16]} is a release of {release.name}, and the index of its"
+            f" publisher lists it as one of {repo.name}",
+            remedy=f"pull {release.name} if that is what you want, and tell its publisher",
+        )
 
 
 @dataclass(frozen=True, slots=True)
