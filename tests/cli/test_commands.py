@@ -124,6 +124,16 @@ def test_verify_of_one_release_explains_itself(cli, node):
     assert cli("verify").out.splitlines() == [first]
 
 
+def test_verify_of_what_was_taken_back_does_not_tell_people_to_pull_it_again(cli, node):
+    node.verdict = "revoked"
+    result = cli("verify", "lab/minilm")
+    assert result.code == 4
+    assert "Use another release" in result.err
+    assert "Pull it again" not in result.err
+    node.verdict = "corrupt"
+    assert "Pull it again" in cli("verify", "lab/minilm").err
+
+
 def test_verify_of_damaged_bytes_ends_with_4_and_names_the_file(cli, node):
     node.verdict = "corrupt"
     result = cli("verify", "lab/minilm")

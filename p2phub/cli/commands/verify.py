@@ -21,6 +21,7 @@ from p2phub.cli.progress import follow, follower
 from p2phub.cli.session import Session, as_objects
 from p2phub.client.running import find_running
 from p2phub.errors import UntrustedError, UsageError
+from p2phub.trust.verdict import Verdict
 
 OF_FILES: Final = ("pieces", "sha256", "file")
 """Steps that are taken once for each file."""
@@ -48,8 +49,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     wrong = [each for each in results if not _is_good(each)]
     for each in wrong:
         if not session.output.json:
-            again = f"Pull it again: `p2phub pull {each['ref']}` fetches what is damaged."
-            remedy = model_signature.REMEDY if arguments.oms else again
+            remedy = model_signature.REMEDY if arguments.oms else _remedy(each)
             session.output.error(_complaint(each, remedy))
     return UntrustedError.exit if wrong else 0
 
@@ -106,6 +106,15 @@ def _origin(result: Mapping[str, Any], now: float) -> Iterator[str]:
         fresh = result["fresh_until"]
         until = f", fresh until {moment(fresh)}" if fresh is not None else ""
         yield f"head of its publisher taken {age(now - result['heard'])} ago{until}"
+
+
+def _remedy(result: Mapping[str, Any]) -> str:
+    if result["verdict"] == Verdict.CORRUPT:
+        return f"Pull it again: `p2phub pull {result['ref']}` fetches what is damaged."
+    return (
+        "Use another release, or ask its publisher; `p2phub trust policy` decides what is let"
+        " through."
+    )
 
 
 def _complaint(result: Mapping[str, Any], remedy: str) -> UntrustedError:
