@@ -1,5 +1,5 @@
-"""Several nodes of one publisher write at the same time, offline and online, copied and restored:
-nothing is lost, nobody sees a fork, and all end with one index.
+"""Several nodes of one publisher write at the same time, offline and online: nothing is lost,
+nobody sees a fork, and all end with one index.
 """
 
 from contextlib import AsyncExitStack
@@ -11,16 +11,24 @@ from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation, RevokedKey
 from p2phub.formats.publisher import Index
-from p2phub.node import housekeeping, other_writers
-from p2phub.node.numbers import NUMBERS_A_SECOND
-from p2phub.node.other_writers import hear_other_writers
+from p2phub.node import housekeeping
 from p2phub.node.own_index import join_writers, merge_if_behind
-from p2phub.node.resolve import catch_up
-from p2phub.node.values import PublishRequest
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import envelope
-from tests.scenarios.nodes import consumer, model, node, publish, pull, quiet
-from tests.scenarios.writers import adopt, become, copy_of, index_of, services_of, tips
+from tests.scenarios.nodes import consumer, node, publish, pull
+from tests.scenarios.writers import (
+    adopt,
+    become,
+    document,
+    folder_of,
+    head_of,
+    hear,
+    index_of,
+    obey,
+    services_of,
+    settle,
+    tips,
+)
 
 WRITERS = ("one", "two", "three")
 
@@ -48,33 +56,6 @@ def homes(tmp_path, lab):
     return {writer: become(tmp_path / writer, lab, writer) for writer in WRITERS}
 
 
-def folder_of(tmp_path, seed):
-    return model(tmp_path / f"model-{seed}", seed=seed)
-
-
-async def hear(running, lab):
-    """Learn what the others wrote, and join it where ours is not in it."""
-    await hear_other_writers(services_of(running), lab.publisher)
-    return await join_writers(services_of(running))
-
-
-async def obey(running, lab):
-    """Learn of newer heads only, and do as whoever lost does: what gossip brings about."""
-    await catch_up(services_of(running), lab.publisher)
-    return await merge_if_behind(services_of(running))
-
-
-async def settle(nodes, lab, how=hear):
-    """Let all hear of all until nobody has anything to join."""
-    for _ in range(6):
-        signed = [await how(each, lab) for each in nodes]
-        if not any(signed):
-            break
-    else:
-        pytest.fail("they answer each other for ever")
-    assert len({index_of(each, lab) for each in nodes}) == 1
-
-
 async def until(done):
     for _ in range(1000):
         if done():
@@ -84,11 +65,6 @@ async def until(done):
 
 def has_manifest(running, lab, commit):
     return bool(services_of(running).store.repos.find_commit(lab.publisher, "x", commit))
-
-
-def document(running, digest, kind):
-    data = services_of(running).store.documents.get(digest)
-    return kind.from_payload(envelope.unpack(data).payload)
 
 
 async def test_two_nodes_publish_at_the_same_time_and_nothing_is_lost(tmp_path, lab, homes):
@@ -265,123 +241,6 @@ async def test_what_cannot_be_fetched_is_logged_and_joined_later(tmp_path, lab, 
             assert await merge_if_behind(services_of(two))
             names = [each.name for each in services_of(two).knowledge.entries(lab.publisher)]
             assert names == ["x", "y"]
-
-
-# ---------------------------------------------------------------- copies and backups
-
-
-def at(monkeypatch, running, second):
-    """Set the clock of a node."""
-    object.__setattr__(services_of(running), "now", lambda: second)
-
-
-@pytest.mark.parametrize("behind", [0, 24 * 3600])
-async def test_a_copied_home_that_publishes_in_turn_and_at_once_is_no_fork(
-    tmp_path, lab, homes, behind, monkeypatch
-):
-    a, b, c = (folder_of(tmp_path, seed) for seed in "abc")
-    async with node(homes["one"]) as one:
-        await publish(one, a, "x")
-        await pull_by_reader(tmp_path, lab, one, "x")
-        second = services_of(one).now() - behind
-    copy = copy_of(homes["one"], tmp_path / "copy")
-    async with node(homes["one"]) as one, node(copy) as two:
-        for running in (one, two):
-            at(monkeypatch, running, second)
-        first, other = await publish(one, b, "y"), await publish(two, c, "z")
-        await two.connect(one.identity.addresses[0])
-        await settle([one, two], lab)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(publish, one, c, "v")
-            nursery.start_soon(publish, two, a, "w")
-        await settle([one, two], lab)
-        async with consumer(tmp_path / "reader", one, lab.publisher) as reader:
-            await reader.connect(two.identity.addresses[0])
-            assert (await pull(reader, "lab/y")).commit == first.commit
-            assert (await pull(reader, "lab/z")).commit == other.commit
-            for name in ("v", "w", "x"):
-                assert (await pull(reader, f"lab/{name}")).verdict != "forked"
-            index_of(reader, lab)
-
-
-async def pull_by_reader(tmp_path, lab, knows, name):
-    async with consumer(tmp_path / "reader", knows, lab.publisher) as reader:
-        await pull(reader, f"lab/{name}")
-
-
-@pytest.mark.parametrize("releases", [1, 2, 3])
-async def test_a_restored_backup_that_went_on_offline_joins_what_only_others_have(
-    tmp_path, lab, homes, releases
-):
-    """Whether what it wrote is newer, as new, or older than what its first life wrote last."""
-    a, b = folder_of(tmp_path, "a"), folder_of(tmp_path, "b")
-    async with node(homes["one"]) as one:
-        await publish(one, a, "x")
-    backup = copy_of(homes["one"], tmp_path / "backup", same_node=True)
-    async with node(homes["one"]) as one:
-        await publish(one, a, "lost")
-        second = await publish(one, b, "x")
-        await pull_by_reader(tmp_path, lab, one, "x")
-    async with node(backup) as restored:
-        published = [
-            await publish(restored, folder_of(tmp_path, f"r{n}"), f"y{n}") for n in range(releases)
-        ]
-        async with consumer(tmp_path / "reader", None, lab.publisher) as reader:
-            await restored.connect(reader.identity.addresses[0])
-            await hear(restored, lab)
-            for n, each in enumerate(published):
-                assert (await pull(reader, f"lab/y{n}")).commit == each.commit
-            index_of(reader, lab)
-            assert (await reader.info("lab/x")).commit == second.commit
-            entries = services_of(restored).knowledge.entries(lab.publisher)
-            names = [f"y{n}" for n in range(releases)]
-            assert [entry.name for entry in entries] == ["lost", "x", *names]
-
-
-async def test_what_was_signed_under_an_older_delegation_is_not_joined(tmp_path, lab, homes):
-    async with node(homes["one"]) as one:
-        await publish(one, folder_of(tmp_path, "a"), "x")
-        heads = [head_of(one, lab)]
-        await publish(one, folder_of(tmp_path, "b"), "x")
-        async with node(homes["two"]) as two:
-            await publish(two, folder_of(tmp_path, "b"), "y")
-            await publish(two, folder_of(tmp_path, "a"), "y")
-            services = services_of(two)
-            assert len(other_writers._strays(services, lab.publisher, tuple(heads))) == 1
-            lab.delegate(*WRITERS)
-            adopt(services.store, lab)
-            await publish(two, folder_of(tmp_path, "c"), "y")
-            assert other_writers._strays(services, lab.publisher, tuple(heads)) == []
-
-
-def head_of(running, lab):
-    documents = services_of(running).store.documents
-    return documents.get(documents.head(lab.publisher))
-
-
-@pytest.mark.parametrize("offset", [-86_400, 0, 86_400])
-async def test_writer_numbers_grow_whatever_the_clock_says(
-    tmp_path, lab, homes, offset, monkeypatch
-):
-    async with node(homes["one"]) as one:
-        numbers = []
-        for seed, shift in (("a", 0), ("b", offset), ("c", offset)):
-            at(monkeypatch, one, 1_700_000_000 + shift)
-            await publish(one, folder_of(tmp_path, seed))
-            numbers.append(document(one, index_of(one, lab), Index).writer_seq)
-        assert numbers == sorted(set(numbers))
-        assert numbers[0] > 1_700_000_000 * NUMBERS_A_SECOND
-
-
-@pytest.mark.parametrize("second", [0, (1 << 32) - 1, 1 << 32, 250_000_000_000])
-async def test_a_number_fits_into_a_document_whatever_the_clock_says(
-    tmp_path, lab, homes, second, monkeypatch
-):
-    async with node(homes["one"]) as one:
-        at(monkeypatch, one, second)
-        await one.publish(PublishRequest(folder_of(tmp_path, "a"), "x"), quiet)
-        number = document(one, index_of(one, lab), Index).writer_seq
-        assert min(second, (1 << 32) - 1) * NUMBERS_A_SECOND < number < 1 << 53
 
 
 # ---------------------------------------------------------------- keys that were stolen

@@ -7,13 +7,19 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from p2phub.node.node import Node
 from p2phub.node.offline import layout_of
+from p2phub.node.other_writers import hear_other_writers
+from p2phub.node.own_index import join_writers, merge_if_behind
+from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
 from p2phub.testing.publishers import FakePublisher
-from tests.scenarios.nodes import settings
+from p2phub.trust import envelope
+from tests.scenarios.nodes import model, settings
 
 
 def become(home: Path, lab: FakePublisher, writer: str = "release", **more: str) -> Path:
@@ -61,3 +67,40 @@ def index_of(running: Node, lab: FakePublisher) -> bytes:
     assert state is not None
     assert not state.forked, state.forked
     return state.index
+
+
+def folder_of(tmp_path, seed):
+    return model(tmp_path / f"model-{seed}", seed=seed)
+
+
+async def hear(running, lab):
+    """Learn what the others wrote, and join it where ours is not in it."""
+    await hear_other_writers(services_of(running), lab.publisher)
+    return await join_writers(services_of(running))
+
+
+async def obey(running, lab):
+    """Learn of newer heads only, and do as whoever lost does: what gossip brings about."""
+    await catch_up(services_of(running), lab.publisher)
+    return await merge_if_behind(services_of(running))
+
+
+async def settle(nodes, lab, how=hear):
+    """Let all hear of all until nobody has anything to join."""
+    for _ in range(6):
+        signed = [await how(each, lab) for each in nodes]
+        if not any(signed):
+            break
+    else:
+        pytest.fail("they answer each other for ever")
+    assert len({index_of(each, lab) for each in nodes}) == 1
+
+
+def document(running, digest, kind):
+    data = services_of(running).store.documents.get(digest)
+    return kind.from_payload(envelope.unpack(data).payload)
+
+
+def head_of(running, lab):
+    documents = services_of(running).store.documents
+    return documents.get(documents.head(lab.publisher))
