@@ -28,6 +28,7 @@ from p2phub.formats.publisher import Head, Index, Page, Root
 from p2phub.key_results import Adopted
 from p2phub.node.desk import Desk, heard_papers, key_in_force, own_papers
 from p2phub.node.reissue import Change, Reissued, primed_gate, rehearse, reissue
+from p2phub.store.tips import MAX_TIPS
 from p2phub.store.turnover import NewHead, Row, Turnover, turn_over
 from p2phub.trust.envelope import Envelope
 from p2phub.trust.identity import Comparison, compare
@@ -178,10 +179,20 @@ def _keep(desk: Desk, change: Change, made: Reissued | None) -> None:
             rows,
             [_row(each) for each in change.notices],
             head,
-            made is not None and made.new_index is not None,
+            _tips(desk, change, made),
         ),
         desk.now(),
     )
+
+
+def _tips(desk: Desk, change: Change, made: Reissued | None) -> list[bytes] | None:
+    """The ends of our history after a new index: the one it takes the place of is none any more."""
+    if made is None or made.new_index is None:
+        return None
+    past = {desk.store.documents.newest_index(change.after.publisher), made.index}
+    past.update(Index.from_payload(made.new_index.payload).parents)
+    left = [each for each in desk.store.tips.all() if each not in past]
+    return [*left, made.index][-MAX_TIPS:]
 
 
 def _rows_of(made: Reissued) -> list[Row]:

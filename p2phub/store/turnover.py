@@ -40,8 +40,8 @@ class Turnover:
     notices: Sequence[Row] = ()
     head: NewHead | None = None
     """None where nothing was published yet."""
-    is_new_index: bool = False
-    """Whether the head's index was made for this change: it is all that the next one follows."""
+    tips: Sequence[bytes] | None = None
+    """The ends of our history from now on (`store.tips`); None if they stay as they are."""
 
 
 def turn_over(index: Index, change: Turnover, now: int) -> None:
@@ -57,6 +57,6 @@ def turn_over(index: Index, change: Turnover, now: int) -> None:
         if head is not None:
             statements.run("documents.set_head", publisher, head.digest, head.index, now)
             statements.run("seen.saw", publisher, *head.order)
-        if head is not None and change.is_new_index:
+        if change.tips is not None:
             statements.run("tips.drop_all")
-            statements.run("tips.add", 0, head.index)
+            statements.many("tips.add", enumerate(change.tips))

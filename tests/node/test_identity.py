@@ -149,6 +149,19 @@ def test_an_index_that_is_not_here_is_not_told_of_once_its_writer_may_be_gone(tm
         assert told_by(desk, lab.publisher) == {}
 
 
+def test_what_another_writer_wrote_and_nobody_joined_yet_is_not_forgotten(tmp_path):
+    lab = FakePublisher(1, writers=("release", "bob"))
+    with own_desk(tmp_path, lab) as desk:
+        publish(desk, lab, "demo")
+        newest, unjoined = lab.index.digest, b"u" * 32
+        desk.store.tips.replace([unjoined, newest])
+        desk.keyring.save("release-2", lab.key("new").seed)
+        adopt(desk, parcel_of(replaced(lab, "release", "new")))
+        now = desk.knowledge.state(lab.publisher).index
+        assert now != newest
+        assert desk.store.tips.all() == [unjoined, now]
+
+
 # ---------------------------------------------------------------- rotation
 
 

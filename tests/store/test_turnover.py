@@ -33,7 +33,7 @@ def change(**changes):
         "documents": documents,
         "notices": [(NOTICE, "revocation", b"notice")],
         "head": NewHead(HEAD, INDEX, (2, 3, 4)),
-        "is_new_index": True,
+        "tips": [NOTICE, INDEX],
     }
     return Turnover(**(fields | changes))
 
@@ -47,7 +47,7 @@ def test_everything_that_changes_is_there_afterwards(store):
     assert documents.head_seen(LAB) == 7
     assert store.seen.highest(LAB) == (2, 3, 4)
     assert [kept.data for kept in store.seen.notices(LAB)] == [b"notice"]
-    assert store.tips.all() == [INDEX]
+    assert store.tips.all() == [NOTICE, INDEX]
 
 
 def test_fewer_roots_leave_none_of_the_old_ones(store):
@@ -58,9 +58,9 @@ def test_fewer_roots_leave_none_of_the_old_ones(store):
 
 def test_an_index_that_stays_leaves_the_ends_of_our_history_alone(store):
     store.tips.replace([b"t" * 32])
-    turn_over(store.index, change(is_new_index=False), 7)
+    turn_over(store.index, change(tips=None), 7)
     assert store.tips.all() == [b"t" * 32]
-    turn_over(store.index, change(head=None), 8)
+    turn_over(store.index, change(head=None, tips=None), 8)
     assert store.tips.all() == [b"t" * 32]
 
 
