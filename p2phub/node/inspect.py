@@ -224,10 +224,15 @@ class Inspector:
         )
 
     def _verdict(self, repo: RepoId, digest: bytes, standing: Judgement) -> str:
-        """What a release is worth today. Only of a publisher that took something back is every
-        release looked at; the others are worth what their publisher's head is.
+        """What a release is worth today. Only of a publisher that took something back, or whose
+        rule lets through what is not well signed, is every release looked at; the others are worth
+        what their publisher's head is.
         """
-        if not standing.verdict.good or not self._knowledge.notices_digest(repo.publisher):
+        publisher = repo.publisher
+        doubtful = self._knowledge.notices_digest(publisher) or self._knowledge.lets_through(
+            publisher
+        )
+        if not standing.verdict.good or not doubtful:
             return standing.text
         try:
             judged = judge(self._knowledge, repo.publisher, repo.name, digest)

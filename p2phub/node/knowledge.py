@@ -177,6 +177,10 @@ class Knowledge:
             raise WrongBytesError(f"these bytes are not the {CALLED[kind]} {digest.hex()[:16]}…")
         return self._catalog.offer(data, self._now())
 
+    def lets_through(self, publisher: PublisherId) -> bool:
+        """Whether something of a publisher may be here that is not signed as it should be."""
+        return self._catalog.lets_through(publisher)
+
     def expect(self, digest: bytes, publisher: PublisherId) -> None:
         """Let a release be offered that an accepted release names as its parent."""
         with self._lock:

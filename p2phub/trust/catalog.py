@@ -158,6 +158,10 @@ class TrustedCatalog:
         """Whether an accepted document, or `expect`, named `digest`."""
         return digest in self._wants
 
+    def lets_through(self, publisher: PublisherId) -> bool:
+        """Whether the rule for a publisher takes what is not signed as it should be."""
+        return self._rule_of(publisher).decide(Verdict.UNSIGNED) != "refuse"
+
     def expect(self, digest: bytes, publisher: PublisherId) -> None:
         """Let a release be offered that somebody named by its commit id, listed or not."""
         if publisher not in self._wants.get(digest, WantedRelease):
