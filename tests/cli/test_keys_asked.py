@@ -14,6 +14,7 @@ from p2phub.formats.parcel import Parcel
 from p2phub.node.desk import open_desk, own_papers
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
+from p2phub.testing.identities import publish_here
 from p2phub.testing.terminals import Terminal
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import find_papers
@@ -114,6 +115,23 @@ def test_after_a_theft_a_person_is_asked_for_each_key(cli, person, home, tmp_pat
     assert identity.release_key(bytes.fromhex(KEY)) is not None
     assert identity.release_key(bytes.fromhex("cd" * 32)) is None
     assert identity.delegation.revocations_from == identity.root.v
+
+
+def test_a_person_is_asked_whether_the_newest_index_is_from_before_the_theft(cli, person, home):
+    cli("init")
+    with open_desk(settings(), home) as desk:
+        publish_here(desk, "demo")
+    key = SigningKey(Keyring(Layout.of(home)).load("release")).public.hex()
+    words = ("key", "revoke", "--key", key, "--reason", "stolen", "--phrase-file", phrase_of(home))
+    revoke = person(*words)
+    revoke.type("before the theft?", "no")
+    assert revoke.end() == 7
+    assert "up to index 1 of" in revoke.screen
+    assert papers(home).identity.delegation.version == 1
+    revoke = person(*words)
+    revoke.type("before the theft?", "yes")
+    assert revoke.end() == 0
+    assert papers(home).identity.release_key(bytes.fromhex(key)) is None
 
 
 def test_without_a_root_here_a_person_is_asked_for_the_phrase(cli, person, home):

@@ -9,10 +9,20 @@ signature back (a withdrawal), which ends the release unless enough others have 
 """
 
 import argparse
+from typing import TYPE_CHECKING, Final
 
 from p2phub.cli.identity import add_root_options, change, hand_over, tell
+from p2phub.cli.secrets import at_terminal, confirm
 from p2phub.cli.session import Session
-from p2phub.errors import UsageError
+from p2phub.errors import RefusedError, UsageError
+
+if TYPE_CHECKING:
+    from p2phub.formats.parcel import Parcel
+    from p2phub.node.desk import LocalDesk
+    from p2phub.trust.secrets import RootSecret
+
+SHOWN: Final = 8
+"""Repos of the last good index that are named."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,16 +50,41 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.withdraw and arguments.release is None:
         raise UsageError("--withdraw belongs to --release", remedy="a key or file needs the root")
     if arguments.key is not None:
-        return change(
-            arguments,
-            session,
-            lambda desk, secret: changing.revoke_key(
+
+        def revoked(desk: "LocalDesk", secret: "RootSecret") -> "Parcel":
+            _say_what_is_good(arguments, session, desk)
+            return changing.revoke_key(
                 desk, secret, arguments.key, arguments.reason, arguments.last_good
-            ),
-        )
+            )
+
+        return change(arguments, session, revoked)
     if arguments.file is not None:
         return _file(arguments, session)
     return _release(arguments, session)
+
+
+def _say_what_is_good(arguments: argparse.Namespace, session: Session, desk: "LocalDesk") -> None:
+    """Up to where the key is trusted; at a terminal a person must agree, if nobody said so."""
+    from p2phub.node import changing
+    from p2phub.node.desk import require_own_papers
+    from p2phub.trust.verdict import moment
+
+    papers = require_own_papers(desk.store.documents)
+    last = changing.last_good_index(desk, papers, arguments.last_good)
+    if last is None:
+        session.output.say("Nothing that this key ever signed counts as good.")
+        return
+    names = ", ".join(entry.name for entry in last.entries[:SHOWN])
+    more = f" and {len(last.entries) - SHOWN} more" if len(last.entries) > SHOWN else ""
+    session.output.say(
+        f"All that the key signed up to index {last.index.seq} of {moment(last.index.created)}"
+        f" counts as good: {names}{more}. --last-good names an earlier one."
+    )
+    asked = arguments.last_good is None and at_terminal(session.output)
+    if asked and not confirm(session, "Is that index from before the theft?"):
+        raise RefusedError(
+            "nothing was revoked", remedy="say with --last-good up to where all is good, or none"
+        )
 
 
 def _file(arguments: argparse.Namespace, session: Session) -> int:
