@@ -22,6 +22,7 @@ from p2phub.network.control import CONTROL, framed
 from p2phub.network.framing import read_message
 from p2phub.node import catalog_exchange, spreading
 from p2phub.node.catalog_exchange import PARTS
+from p2phub.node.spreading import GOSSIPED
 from p2phub.testing.networks import MemoryWorld
 from p2phub.testing.notices import fork_proof, revoke_release, withdraw
 from p2phub.testing.publishers import FakePublisher
@@ -575,3 +576,42 @@ class TestEnemies:
             await a.publish(LAB, FIRST)
             await trio.sleep(700)
             assert a.knows(LAB, FIRST.head)
+
+
+class TestLimits:
+    @pytest.mark.parametrize(("count", "begun"), [(GOSSIPED, GOSSIPED), (GOSSIPED + 1, 0)])
+    async def test_of_so_many_at_once_each_is_gossiped_and_of_more_none(
+        self, house, clock, count, begun
+    ):
+        a = house("a")
+        async with living(a):
+            await a.spreading.publish([b"document %d" % number for number in range(count)])
+            assert a.network.gossip.begun == begun
+
+    @pytest.mark.parametrize(("size", "begun"), [(MAX_GOSSIP, 1), (MAX_GOSSIP + 1, 0)])
+    async def test_what_fits_into_gossip_is_gossiped(self, house, clock, size, begun):
+        a = house("a")
+        frame = len(encode_message(TellRequest((bytes(1000),)))) - 1000
+        async with living(a):
+            await a.spreading.publish([bytes(size - frame)])
+            assert a.network.gossip.begun == begun
+
+    async def test_so_many_documents_may_be_told_at_once_and_no_more(self, house, clock):
+        a = house("a")
+        strange = [STRANGE.head.pack()] * MAX_TOLD
+        for _ in range(int(spreading.DOCUMENTS_AT_ONCE) // MAX_TOLD):
+            await a.spreading.told("bob", strange)
+        with pytest.raises(RefusedError):
+            await a.spreading.told("bob", strange[:1])
+        await trio.sleep(1 / spreading.DOCUMENTS_A_SECOND)
+        await a.spreading.told("bob", strange[:1])
+
+    async def test_so_many_questions_may_be_asked_at_once_and_no_more(self, house, clock):
+        a = house("a")
+        question = CatalogRequest(tuple(KnownPublisher(n.to_bytes(32, "big")) for n in range(112)))
+        for _ in range(int(spreading.QUESTIONS_AT_ONCE) // 8):  # 112 / 16, and one for asking
+            await a.spreading.newer("bob", question)
+        with pytest.raises(RefusedError):
+            await a.spreading.newer("bob", question)
+        await trio.sleep(8 / spreading.QUESTIONS_A_SECOND)
+        await a.spreading.newer("bob", question)
