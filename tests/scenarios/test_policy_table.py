@@ -1,7 +1,10 @@
 """Whatever the path, the same thing is wrong with a release and the same policy lets it through."""
 
+import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
+import httpx
 import pytest
 
 from p2phub.errors import UntrustedError
@@ -9,6 +12,7 @@ from p2phub.formats.digest import sha256
 from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Index, Page
+from p2phub.gateway.server import open_gateway
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.parts import PartRequest
@@ -17,7 +21,7 @@ from p2phub.store.store import Store
 from p2phub.testing.publishers import CREATED
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.refusals import Refusal, verdict_of
-from tests.scenarios.nodes import consumer, node, pull, quiet, snapshots, stock
+from tests.scenarios.nodes import consumer, node, pull, quiet, settings, snapshots, stock
 from tests.scenarios.policy_table import EXPECTED, RULES, Case, Outcome, Path, check, gaps, make
 
 NOW = CREATED + 1000
@@ -200,6 +204,53 @@ async def told_by_info(tmp_path, case: Case, rule) -> Outcome:
             return outcome(error)
 
 
+async def verified_by_a_node(tmp_path, case: Case, rule) -> Outcome:
+    """What was let in under no rule at all is verified under this one."""
+    async with pulling(tmp_path, replace(case, notices=()), RULES["off"]) as running:
+        await pull(running, "lab/x")
+        for notice in case.notices:
+            running._services.knowledge.learn_notice(notice.pack())
+        await running.trust.set_policy("lab", rule.policy, rule.stale)
+        (found,) = await running.verify("lab/x", quiet)
+        return Outcome(found.verdict, refused=not found.ok)
+
+
+async def pulled_through_the_gateway(tmp_path, case: Case, rule) -> Outcome:
+    """The last line of the stream says how it ended, with the exit code of the command line."""
+    async with (
+        pulling(tmp_path, case, rule) as running,
+        open_gateway(running, settings(GATEWAY_LISTEN="127.0.0.1:0"), tmp_path / "here") as gate,
+        httpx.AsyncClient(
+            base_url=gate.url, headers={"Authorization": f"Bearer {gate.token}"}, trust_env=False
+        ) as client,
+    ):
+        body = {"reference": "lab/x"}
+        answer = await client.post("/control/v1/pull", json=body, timeout=30)
+        last = json.loads(answer.text.splitlines()[-1])
+        info = await client.get("/control/v1/info", params={"reference": "lab/x"})
+        if "error" not in last:
+            told = info.json().get("verdict", last["verdict"])
+            assert told.startswith(last["verdict"][:8])
+            return Outcome(last["verdict"], refused=False)
+        assert last["error"]["exit"] == 4, last
+        read = {"reference": "lab/x", "path": "config.json", "ranges": [[0, 2]]}
+        assert (await client.post("/control/v1/read", json=read)).is_error
+        assert not list(snapshots(tmp_path / "here"))
+        message = last["error"]["message"]
+        return Outcome(next(each for each in WORDS if WORDS[each] in message), refused=True)
+
+
+WORDS = {
+    "unsigned": "signed? No: 0 signatures",
+    "untrusted key": "signed by release keys in force? No",
+    "revoked": "not revoked? No",
+    "withdrawn": "not withdrawn? No",
+    "forked": "forked? No",
+    "verified, stale since": "fresh enough? No",
+}
+"""Which step of the gate an error of the gateway names."""
+
+
 SERVES_NOTHING_OLDER = "it knows the newer head, and asks the peer for that index alone"
 PATHS = (
     Path("the gate alone", through_the_gate, {"poisoned": ONLY_HASHING}),
@@ -235,6 +286,19 @@ PATHS = (
         read_in_parts,
         {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
         slow=True,
+    ),
+    Path(
+        "pull and read through the gateway",
+        pulled_through_the_gateway,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+    ),
+    Path(
+        "verify, by a node",
+        verified_by_a_node,
+        {"rolled back": NOTHING_OLDER},
+        slow=True,
+        tells_all=True,
     ),
 )
 

@@ -146,12 +146,22 @@ class World:
 
     # ------------------------------------------------------------ what the publisher does
 
-    def publish(self, writer: str, repo: str, *, behind: bool = False, alone: bool = False) -> None:
-        """A release, tagged so that it stays listed, over all tips or those of a moment ago."""
+    def publish(
+        self,
+        writer: str,
+        repo: str,
+        *,
+        behind: bool = False,
+        alone: bool = False,
+        restored: bool = False,
+    ) -> None:
+        """A release, tagged so that it stays listed, over all tips or those of a moment ago; by a
+        machine that was `restored` from a backup under a number that it used already.
+        """
         parents = self.before if behind and self.before else self.tips
         names = [writer] if alone else [writer, *(w for w in self.writers if w != writer)]
         release = self._release(repo, names[: self.threshold])
-        made = self._index(writer, parents, [(repo, release.digest)])
+        made = self._index(writer, parents, [(repo, release.digest)], fork=restored)
         self.before = list(self.tips)
         self.tips = [tip for tip in self.tips if tip not in parents] + [made]
         self._tell([self._head(writer, made)], [made], [release], [])

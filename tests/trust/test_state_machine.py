@@ -45,6 +45,10 @@ class Publishing(RuleBasedStateMachine):
         writer = any_of(self.world.writers, place)
         self.world.publish(writer, repo, behind=behind, alone=alone)
 
+    @rule(place=places, repo=repos)
+    def publish_after_a_backup_was_restored(self, place, repo):
+        self.world.publish(any_of(self.world.writers, place), repo, restored=True)
+
     @rule(names=st.lists(writers, min_size=1, max_size=3), limited=st.booleans())
     def delegate(self, names, limited):
         revoked = Model(self.world.all).revoked
@@ -78,11 +82,20 @@ class Publishing(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ the thief
 
-    @rule(name=writers, repo=repos, old=st.booleans(), fork=st.booleans(), base=places)
-    def steal_a_release_key(self, name, repo, old, fork, base):
+    @rule(name=writers, repo=repos, old=st.booleans(), fork=st.booleans(), base=places, node=nodes)
+    def steal_a_release_key(self, name, repo, old, fork, base, node):
         every = [None, *self.world.all.indexes.values()]
         made = any_of(every, base)
         self.world.evil_release(name, repo, old=old, fork=fork, base=made)
+        self.listeners[node].hear(self.world.batches[-1])
+
+    @precondition(lambda self: self.world.stolen & set(self.world.writers))
+    @rule()
+    def revoke_a_stolen_key(self):
+        self.world.revoke_key(min(self.world.stolen & set(self.world.writers)))
+        self.everybody_hears_of_everything()
+        for listener in self.listeners:
+            self.nobody_takes_what_the_model_refuses(listener)
 
     @precondition(lambda self: len(self.world.lab.roots) < 5)
     @rule(rotates=st.booleans(), version=st.integers(-1, 3), place=st.none() | places)
