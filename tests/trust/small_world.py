@@ -205,11 +205,13 @@ class World:
         again = changes.revoke_again(identity, honest, self.lab._signers)
         self.reissue(notices=again)
 
-    def revoke_key(self, name: str) -> None:
-        """`name` is out after the newest index that is surely good, as `p2phub key revoke` does."""
+    def revoke_key(self, name: str, last: Made | None = None) -> None:
+        """As `p2phub key revoke`: `name` is out after the `last` good index, or the newest by
+        others.
+        """
         key = self.lab.key(name).public
         good = [made for made in self.tips if made.index.writer != key] or self.tips
-        last = min(good, key=lambda made: (made.index.seq, made.signed.digest))
+        last = last or min(good, key=lambda made: (made.index.seq, made.signed.digest))
         notice = self._revoke(RevokedKey(key, last.index.seq, last.signed.digest))
         others = [made for made in self.delegation.keys if made.key != key]
         if all(made.repos for made in others):
@@ -283,7 +285,9 @@ class World:
         evil = ReleaseKey(self.lab.key("evil").public)
         known = self.delegation
         document = replace(known, version=max(1, known.version + version), keys=(evil,))
-        document = replace(document, threshold=1)
+        document = replace(
+            document, threshold=1, oms_keys=(b"\x02" + bytes([self.count % 200]) * 32,)
+        )
         delegation = sign(document, signers)
         release = self._release(REPOS[0], ["evil"], message="evil")
         made = self._index("evil", self.tips, [(REPOS[0], release.digest)])

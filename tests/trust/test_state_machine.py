@@ -65,9 +65,10 @@ class Publishing(RuleBasedStateMachine):
     def recover(self):
         self.world.recover(len(self.world.lab.roots) + 1)
 
-    @rule(place=places)
-    def revoke_key(self, place):
-        self.world.revoke_key(any_of(self.world.writers, place))
+    @rule(place=places, which=places)
+    def revoke_key(self, place, which):
+        last = any_of([None, *self.world.before], which)
+        self.world.revoke_key(any_of(self.world.writers, place), last)
 
     @precondition(lambda self: self.world.all.releases)
     @rule(place=places)
