@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 FRESH_FOR = 30 * 24 * 3600
 """Seconds until a head that nobody renews makes its publisher's releases stale."""
+JOINED_AT_ONCE = 16
+"""Indexes that are signed at most to join all that is known: enough for every end that is kept."""
 
 
 def sign_index(
@@ -218,7 +220,9 @@ def _join(services: Services, own: PublisherId) -> bool:
     """Sign indexes until one includes everything that is known here."""
     adopt_identity(services, own)
     base, signed = base_of(services, own), False
-    while base.joins:
+    for _ in range(JOINED_AT_ONCE):
+        if not base.joins:
+            break
         author = author_of(services)
         require_may_write(own_delegation(services), author.key, services.now())
         sign_index(services, author, base)
