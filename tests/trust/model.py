@@ -146,10 +146,14 @@ class Model:
         good = {key for key in release.signed_by() if self._signs(key, release, document)}
         if len(good) < self.delegation.threshold:
             wrong |= {Verdict.UNTRUSTED_KEY, Verdict.REVOKED}
+        once_good = {key for key in release.signed_by() if self._was_good(key, release)}
+        if wrong and len(good | once_good) >= self.delegation.threshold:
+            wrong.add(Verdict.VERIFIED)
         if len(good - self._withdrawers(release.digest)) < self.delegation.threshold:
             wrong |= {Verdict.WITHDRAWN} if self._withdrawers(release.digest) else set()
         if any(notice.revoked == RevokedRelease(release.digest) for notice in self.revocations):
             wrong.add(Verdict.REVOKED)
+            wrong.discard(Verdict.VERIFIED)
         return wrong or {Verdict.VERIFIED}
 
     def _signs(self, key: bytes, release: Envelope, document: Release) -> bool:
@@ -157,6 +161,19 @@ class Model:
             return self._listed_since(release.digest) <= self.revoked[key].last_seq
         limits = self.keys.get(key)
         return limits is not None and (not limits.repos or document.name in limits.repos)
+
+    def _was_good(self, key: bytes, release: Envelope) -> bool:
+        """Whether an index no younger than the last good one of a revoked key listed the release:
+        who remembers that may go on, though the newest index does not list it any more.
+        """
+        last = self.revoked.get(key)
+        return last is not None and any(
+            ref.release == release.digest and max(ref.seq, made.index.seq) <= last.last_seq
+            for made in self.documents.indexes.values()
+            if made.index.writer not in self.revoked or made.signed.digest == last.last_index
+            for entry in made.entries
+            for ref in entry.refs.values()
+        )
 
     def _listed_since(self, release: bytes) -> int:
         """The seq since which the newest index lists a release; far too high if it does not."""

@@ -31,6 +31,7 @@ from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import changes
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign, unpack
+from p2phub.trust.envelope import merge as join
 from p2phub.trust.history import Order
 from p2phub.trust.identity import reached, verify_chain, verify_identity
 from p2phub.trust.merging import merge
@@ -69,7 +70,9 @@ class Documents:
         self.heads |= other.heads
         self.indexes |= other.indexes
         self.releases |= other.releases
-        self.notices |= other.notices
+        for digest, notice in other.notices.items():
+            known = self.notices.get(digest, notice)
+            self.notices[digest] = join(known, notice)
 
     def backwards(self) -> "Documents":
         """The same, the latest first."""
@@ -118,6 +121,8 @@ class World:
         self.numbers: dict[bytes, int] = {}
         self.stolen: set[str] = set()
         """Release keys that the thief has."""
+        self.revoked: set[str] = set()
+        """Release keys that the publisher revoked, for ever."""
         self.lies: set[bytes] = set()
         """The digests of notices by the thief."""
         self.overrule = 0
@@ -209,6 +214,7 @@ class World:
         """As `p2phub key revoke`: `name` is out after the `last` good index, or the newest by
         others.
         """
+        self.revoked.add(name)
         key = self.lab.key(name).public
         good = [made for made in self.tips if made.index.writer != key] or self.tips
         last = last or min(good, key=lambda made: (made.index.seq, made.signed.digest))

@@ -51,8 +51,7 @@ class Publishing(RuleBasedStateMachine):
 
     @rule(names=st.lists(writers, min_size=1, max_size=3), limited=st.booleans())
     def delegate(self, names, limited):
-        revoked = Model(self.world.all).revoked
-        free = [name for name in names if self.world.lab.key(name).public not in revoked]
+        free = set(names) - self.world.revoked
         self.world.delegate(free, limited=limited)
 
     @precondition(lambda self: len(self.world.lab.roots) < 5)
