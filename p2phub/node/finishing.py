@@ -12,6 +12,7 @@ What becomes of it:
 """
 
 import contextlib
+from functools import partial
 
 from p2phub.errors import NotFoundError, RefusedError, UntrustedError
 from p2phub.formats.ids import PublisherId, commit_id
@@ -20,6 +21,7 @@ from p2phub.node.author import Author, author_of, own_delegation, require_may_wr
 from p2phub.node.events import Report, Warned
 from p2phub.node.listing import list_release
 from p2phub.node.own_history import base_of, follows
+from p2phub.node.own_index import on_newest
 from p2phub.node.proposals import (
     Proposed,
     keep,
@@ -64,7 +66,8 @@ async def finish_proposal(
     author = await services.on_disk(author_of, services, sign_with)
     async with services.signing:
         await come_up_to_date(services, own, made.release.name)
-        outcome, tag = await services.on_disk(_finish, services, author, made, tag, report)
+        finish = partial(_finish, services, author, made, tag, report)
+        outcome, tag = await on_newest(services, own, finish)
     await announce(services, own, outcome.digest, outcome.release)
     return await services.on_disk(published, services, outcome, tag)
 

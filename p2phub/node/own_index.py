@@ -12,9 +12,18 @@ ever.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
-from p2phub.errors import DamagedBlobError, P2PHubError, UsageError, WrongBytesError
+from p2phub.errors import (
+    DamagedBlobError,
+    NotFoundError,
+    P2PHubError,
+    RolledBackError,
+    UsageError,
+    WrongBytesError,
+)
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Delegation, Head, Index, Page, RepoEntry, build_pages
@@ -29,9 +38,12 @@ from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.keys import SigningKey
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 FRESH_FOR = 30 * 24 * 3600
 """Seconds until a head that nobody renews makes its publisher's releases stale."""
+HEARD_MEANWHILE = 4
+"""Heads by other nodes of ours that may be heard while one index is signed."""
 JOINED_AT_ONCE = 16
 """Indexes that are signed at most to join all that is known: enough for every end that is kept."""
 
@@ -187,6 +199,26 @@ def _sign_lost_head(services: Services, own: PublisherId, key: SigningKey) -> bo
 # ---------------------------------------------------------------- other writers
 
 
+async def on_newest(services: Services, own: PublisherId, work: Callable[[], Result]) -> Result:
+    """Do `work`, which reads our newest index and signs one after it. It is done again if a newer
+    head was heard of meanwhile, whose index had to be fetched first.
+
+    Whoever calls it holds `Services.signing`. Raises what `work` raises, and `NoSourceError` if
+    nobody has the newest index.
+    """
+    for _ in range(HEARD_MEANWHILE):
+        before = await services.on_disk(services.knowledge.state, own)
+        try:
+            return await services.on_disk(work)
+        except (NotFoundError, RolledBackError):
+            after = await services.on_disk(services.knowledge.state, own)
+            lacking = await services.on_disk(services.knowledge.lacking, own)
+            if after == before and lacking is None:
+                raise
+        await bring_index(services, own)
+    return await services.on_disk(work)
+
+
 async def merge_if_behind(services: Services) -> bool:
     """Join the newest index of our own publisher with what this node wrote or heard of, if it lacks
     any of that; whether an index was signed for it.
@@ -210,7 +242,7 @@ async def join_writers(services: Services) -> bool:
         return False
     async with services.signing:
         await bring_index(services, own)
-        joined = await services.on_disk(_join, services, own)
+        joined = await on_newest(services, own, partial(_join, services, own))
     if joined:
         services.announcer.publisher(own, changed=True)
     return joined

@@ -4,10 +4,12 @@ They are claims, and told as such everywhere. The domain vouches for the publish
 names the publisher's id itself: `p2phub.trust.domains` says where.
 """
 
+from functools import partial
+
 from p2phub.node.author import Author, author_of, own_delegation, require_may_write
 from p2phub.node.claims import own_profile
 from p2phub.node.own_history import base_of
-from p2phub.node.own_index import adopt_identity, sign_index
+from p2phub.node.own_index import adopt_identity, on_newest, sign_index
 from p2phub.node.resolve import catch_up
 from p2phub.node.services import Services
 from p2phub.trust.domains import (
@@ -33,7 +35,8 @@ async def set_profile(services: Services, name: str | None, domain: str | None) 
     author = await services.on_disk(author_of, services)
     async with services.signing:
         await catch_up(services, author.publisher)
-        changed = await services.on_disk(_sign, services, author, wanted)
+        sign = partial(_sign, services, author, wanted)
+        changed = await on_newest(services, author.publisher, sign)
     if changed:
         services.announcer.publisher(author.publisher, changed=True)
     return await services.on_disk(own_profile, services.store, services.knowledge)

@@ -7,6 +7,7 @@ old release is what everybody sees, and a second `publish` finds the blobs alrea
 
 import contextlib
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from p2phub.errors import NoSourceError, UntrustedError, UsageError
@@ -23,7 +24,7 @@ from p2phub.node.listing import expect, list_release, release_of_main
 from p2phub.node.model_signature import with_model_signature
 from p2phub.node.other_writers import hear_other_writers
 from p2phub.node.own_history import Base, base_of
-from p2phub.node.own_index import adopt_identity
+from p2phub.node.own_index import adopt_identity, on_newest
 from p2phub.node.proposals import (
     Proposed,
     keep,
@@ -78,7 +79,8 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     draft = Draft(request, message, layouts, files, card)
     async with services.signing:  # two at once would each leave the other out of the index
         await come_up_to_date(services, own, request.name)
-        made = await services.on_disk(_sign_and_keep, services, own, draft, report)
+        sign = partial(_sign_and_keep, services, own, draft, report)
+        made = await on_newest(services, own, sign)
     if made.pending is None:
         await announce(services, own, made.digest, made.release)
     return await services.on_disk(published, services, made, request.tag, hashed)
@@ -124,7 +126,7 @@ async def come_up_to_date(services: Services, own: PublisherId, name: str) -> No
     """Learn what our publisher's other nodes wrote, and the release of this repo that it led to."""
     await hear_other_writers(services, own)
     await services.on_disk(adopt_identity, services, own)
-    base = await services.on_disk(base_of, services, own)
+    base = await on_newest(services, own, partial(base_of, services, own))
     before = base.entry(name)
     if before is not None and MAIN in before.refs:
         await services.on_disk(expect, services, own, before)
