@@ -229,9 +229,8 @@ class Inspector:
         what their publisher's head is.
         """
         publisher = repo.publisher
-        doubtful = self._knowledge.notices_digest(publisher) or self._knowledge.lets_through(
-            publisher
-        )
+        knowledge = self._knowledge
+        doubtful = knowledge.has_notices(publisher) or knowledge.lets_through(publisher)
         if not standing.verdict.good or not doubtful:
             return standing.text
         try:

@@ -126,9 +126,15 @@ class Knowledge:
         return tuple(kept.data for kept in self._store.seen.notices(publisher))
 
     def notices_digest(self, publisher: PublisherId) -> bytes:
-        """One digest over all those, to compare with a peer's; empty if there are none."""
-        digests = self._store.seen.notice_digests(publisher)
+        """One digest over all those, signatures too, to compare with a peer's; empty if there are
+        none.
+        """
+        digests = [sha256(data) for data in self.notices(publisher)]
         return sha256(b"".join(digests)) if digests else b""
+
+    def has_notices(self, publisher: PublisherId) -> bool:
+        """Whether a publisher took anything back, or forked."""
+        return self._store.seen.has_notices(publisher)
 
     def taken_back(self, publisher: PublisherId, digest: bytes) -> Verdict | None:
         """What is known of a release by its digest alone, where its manifest is not here."""

@@ -85,7 +85,7 @@ class Seen:
             rows = statements.all("seen.notices", str(publisher))
         return [KeptNotice(*row) for row in rows]
 
-    def notice_digests(self, publisher: PublisherId) -> list[bytes]:
-        """The digests of those, in order."""
+    def has_notices(self, publisher: PublisherId) -> bool:
+        """Whether a publisher took anything back, or forked."""
         with self._index.read() as statements:
-            return [row[0] for row in statements.all("seen.notice_digests", str(publisher))]
+            return statements.one("seen.any_notice", str(publisher)) is not None

@@ -206,6 +206,16 @@ def test_peers_compare_what_was_taken_back_by_one_digest(home):
     assert set(home.knowledge.notices(lab.publisher)) == {one.pack(), two.pack()}
 
 
+def test_another_signature_on_a_notice_is_news_to_peers(home):
+    lab = FakePublisher(1, writers=("a", "b"))
+    made = lab.publish("demo", FILES, writer="a", signers=("a", "b"))
+    home.learn(lab, made)
+    home.knowledge.learn_notice(withdraw(lab, made.release.digest, signers=["a"]).pack())
+    before = home.knowledge.notices_digest(lab.publisher)
+    home.knowledge.learn_notice(withdraw(lab, made.release.digest, signers=["b"]).pack())
+    assert home.knowledge.notices_digest(lab.publisher) != before
+
+
 def fork_proof_of(lab):
     one, _ = lab.sign_index(writer_seq=7, parents=(), seq=1)
     two, _ = lab.sign_index(writer_seq=7, parents=(), seq=1, created=5)

@@ -30,5 +30,5 @@ SELECT notices.digest, notices.under, documents.data FROM notices
 JOIN documents ON documents.digest = notices.digest
 WHERE notices.publisher = ? ORDER BY notices.digest;
 
--- name: notice_digests
-SELECT digest FROM notices WHERE publisher = ? ORDER BY digest;
+-- name: any_notice
+SELECT 1 FROM notices WHERE publisher = ? LIMIT 1;
