@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from p2phub.errors import MalformedError
 from p2phub.formats.codec import decode, encode
+from p2phub.formats.documents import TYPES
 from p2phub.formats.notices import NOTICES
 from p2phub.formats.parcel import Parcel
 from p2phub.testing.notices import fork_proof, revoke_file, revoke_key, revoke_release, withdraw
@@ -68,6 +69,12 @@ def offer(catalog: TrustedCatalog, data: bytes) -> bool:
     assert not refusal.verdict.good
     assert known(catalog) == before
     return False
+
+
+def test_the_fuzz_knows_every_type_of_notice():
+    """Every other type of document is fuzzed in test_documents.py."""
+    assert {envelope.type for envelope in ENVELOPES.values()} == set(NOTICES)
+    assert set(NOTICES) < set(TYPES)
 
 
 def test_each_is_taken_as_it_is():
