@@ -150,6 +150,12 @@ async def bring_index(services: Services, publisher: PublisherId) -> None:
     while (lacking := await services.on_disk(services.knowledge.lacking, publisher)) is not None:
         try:
             await finder.fetch(lacking)
+        except NoSourceError as error:
+            raise NoSourceError(
+                f"another machine of this publisher has published, and {error.message}",
+                remedy="wait until that machine, or a peer that pulled from it, is online; if it is"
+                " no machine of yours, the release key was stolen: `p2phub key revoke --key`",
+            ) from error
         except Refusal as error:
             if error.verdict in (Verdict.REVOKED, Verdict.UNTRUSTED_KEY):
                 return

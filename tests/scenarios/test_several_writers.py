@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 import trio
 
+from p2phub.errors import NoSourceError
 from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation, RevokedKey
@@ -237,6 +238,9 @@ async def test_what_cannot_be_fetched_is_logged_and_joined_later(tmp_path, lab, 
             services_of(two).knowledge.learn_head(lab.publisher, head)
             assert not await merge_if_behind(services_of(two))
             assert "not joined" in caplog.text
+            with pytest.raises(NoSourceError, match="another machine") as caught:
+                await publish(two, folder_of(tmp_path, "a"), "z")
+            assert "key revoke" in caught.value.remedy
             await two.connect(one.identity.addresses[0])
             assert await merge_if_behind(services_of(two))
             names = [each.name for each in services_of(two).knowledge.entries(lab.publisher)]
