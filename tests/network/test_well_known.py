@@ -2,9 +2,11 @@
 
 import gc
 import ssl
+import threading
 from contextlib import contextmanager
 
 import pytest
+import trio
 
 from p2phub.errors import GarbageError, MalformedError, NoSourceError, RemoteError, TooSlowError
 from p2phub.formats.ids import PublisherId
@@ -12,10 +14,11 @@ from p2phub.formats.limits import MAX_WELL_KNOWN, MIB
 from p2phub.network.limits import Patience
 from p2phub.network.web_client import WebClient
 from p2phub.network.web_guard import PUBLIC, Guard, depth_of
-from p2phub.network.well_known import WellKnown
+from p2phub.network.well_known import AT_ONCE, MOST_REDIRECTS, WellKnown
 from p2phub.testing import web
 from p2phub.testing.web import WebServer
 from p2phub.trust.domains import WELL_KNOWN, proof_file
+from tests.network.loopback import until
 from tests.network.test_web_source import make_authority
 
 LAB, DOMAIN = PublisherId(bytes(32)), "lab.example"
@@ -113,6 +116,68 @@ async def test_redirects_without_end_are_not_followed_for_ever(authority):
         with pytest.raises(RemoteError, match="for ever"):
             await well_known.named(DOMAIN)
         assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("count", [MOST_REDIRECTS, MOST_REDIRECTS + 1])
+async def test_so_many_redirects_are_followed_and_no_more(authority, count):
+    places = [WELL_KNOWN, *(f"/{number}" for number in range(1, count + 1))]
+    moved = web.redirecting(lambda exchange: places[places.index(exchange.path) + 1])
+
+    def answer(exchange):
+        (web.honest if exchange.path == places[-1] else moved)(exchange)
+
+    with asking(authority, answer, {places[-1]: FILE}) as (server, well_known):
+        if count == MOST_REDIRECTS:
+            assert await well_known.named(DOMAIN) == {LAB}
+        else:
+            with pytest.raises(RemoteError, match="for ever"):
+                await well_known.named(DOMAIN)
+        assert len(server.asked) == MOST_REDIRECTS + 1
+
+
+class Crowd:
+    """Clients that answer once they are let; `most`: so many were asked at the same time."""
+
+    def __init__(self) -> None:
+        self.let, self.lock = threading.Event(), threading.Lock()
+        self.asked = self.answered = self.most = 0
+
+    def document(self, place, most):
+        with self.lock:
+            self.asked += 1
+            self.most = max(self.most, self.asked - self.answered)
+        assert self.let.wait(60)
+        with self.lock:
+            self.answered += 1
+        return FILE
+
+    def abort(self):
+        """Whoever waits is let go by the test."""
+
+    def close(self):
+        """Nothing was opened."""
+
+
+@pytest.mark.parametrize("count", [AT_ONCE, AT_ONCE + 1])
+async def test_so_many_domains_are_asked_at_the_same_time_and_no_more(count):
+    crowd, found = Crowd(), []
+    guard = Guard(depth_of=lambda address: PUBLIC, resolve=_to_this_machine)
+    well_known = WellKnown(guard, seconds=60, make_client=lambda name: crowd)
+
+    async def ask(domain):
+        found.append(await well_known.named(domain))
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for number in range(count):
+                nursery.start_soon(ask, f"lab{number}.example")
+            limiter = well_known._threads
+            await until(lambda: crowd.asked + limiter.statistics().tasks_waiting == count, 30)
+            assert crowd.asked == AT_ONCE
+            crowd.let.set()
+    finally:
+        crowd.let.set()
+    assert (found, crowd.most) == ([{LAB}] * count, AT_ONCE)
 
 
 async def test_a_domain_that_leads_into_this_network_is_not_asked(authority):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from p2phub.protocol.allowance import Allowances
+from p2phub.protocol.allowance import PARTIES, Allowances
 
 
 @pytest.fixture
@@ -61,6 +61,15 @@ def test_nobody_waits_for_ever_for_more_than_there_can_be(allowances):
 def test_a_clock_that_goes_back_gives_nothing(allowances):
     spend(allowances, "alice", 100.0)
     assert spend(allowances, "alice", 0.0) == 0
+
+
+@pytest.mark.parametrize(("parties", "forgotten"), [(PARTIES, False), (PARTIES + 1, True)])
+def test_of_so_many_parties_each_is_kept_and_one_more_pushes_out_the_oldest(parties, forgotten):
+    allowances = Allowances(1.0, 1.0)
+    for number in range(parties):
+        assert allowances.take(f"peer-{number}", 1, 0.0)
+    assert len(allowances._left) == PARTIES
+    assert allowances.take("peer-0", 1, 0.0) == forgotten
 
 
 def test_the_memory_of_parties_is_bounded():
