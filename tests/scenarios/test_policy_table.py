@@ -1,7 +1,6 @@
 """Whatever the path, the same thing is wrong with a release and the same policy lets it through."""
 
 import json
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
@@ -18,20 +17,19 @@ from p2phub.node.knowledge import Knowledge
 from p2phub.node.parts import PartRequest
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
-from p2phub.testing.publishers import CREATED
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.refusals import Refusal, verdict_of
-from tests.scenarios.nodes import consumer, node, pull, quiet, settings, snapshots, stock
+from tests.scenarios.nodes import pull, quiet, settings, snapshots
+from tests.scenarios.policy_scene import (
+    NOTHING_OLDER,
+    NOW,
+    ONLY_HASHING,
+    Disk,
+    brought,
+    outcome,
+    pulling,
+)
 from tests.scenarios.policy_table import EXPECTED, RULES, Case, Outcome, Path, check, gaps, make
-
-NOW = CREATED + 1000
-ONLY_HASHING = "only who hashes the whole file can tell that the SHA-256 is wrong"
-NOTHING_OLDER = "what lies on this disk passed the gate already, and is never replaced by older"
-
-
-def outcome(error: UntrustedError) -> Outcome:
-    return Outcome(verdict_of(error).value, refused=True, decision="refuse")
-
 
 # ---------------------------------------------------------------- in this process
 
@@ -51,28 +49,6 @@ async def through_the_gate(tmp_path, case: Case, rule) -> Outcome:
         return outcome(error)
     verdict = accepted.judgement.verdict
     return Outcome(verdict.value, refused=False, decision=rule.decide(verdict))
-
-
-class Disk:
-    """A store that let everything in, read by a node that was started afresh."""
-
-    def __init__(self, tmp_path, case: Case, rule) -> None:
-        stock(tmp_path / "home", case.lab, case.hidden)
-        self.store = Store.open(Layout.of(tmp_path / "home", "store"))
-        digest, publisher = case.made.release.digest, case.lab.publisher
-        release = Release.from_payload(case.made.release.payload)
-        self.store.repos.record_release(digest, release)
-        self.store.repos.record_many(publisher, case.lab.entries.values())
-        self.store.repos.pulled(
-            publisher, "x", commit_id(digest), digest=digest, ref="main", now=NOW
-        )
-        lenient = Knowledge(self.store, TrustedCatalog(), lambda: NOW)
-        for notice in case.notices:
-            lenient.learn_notice(notice.pack())
-        self.knowledge = Knowledge(self.store, TrustedCatalog(lambda _: rule), lambda: NOW)
-
-    def close(self) -> None:
-        self.store.close()
 
 
 async def from_disk(tmp_path, case: Case, rule) -> Outcome:
@@ -142,33 +118,6 @@ async def told_of_what_is_here(tmp_path, case: Case, rule) -> Outcome:
 
 
 # ---------------------------------------------------------------- between nodes
-
-
-@asynccontextmanager
-async def pulling(tmp_path, case: Case, rule):
-    """A node that pulls from one that let everything in; it knows what was taken back."""
-    stock(tmp_path / "there", case.lab, case.hidden)
-    async with (
-        node(tmp_path / "there") as serving,
-        consumer(tmp_path / "here", serving, case.lab.publisher) as running,
-    ):
-        await running.trust.set_policy("lab", rule.policy, rule.stale)
-        knowledge = running._services.knowledge
-        head = (case.newer or case.made).head
-        knowledge.learn_head(case.lab.publisher, head.pack())
-        for notice in case.notices:
-            knowledge.learn_notice(notice.pack())
-        yield running
-
-
-async def brought(tmp_path, case: Case, rule, bring) -> Outcome:
-    async with pulling(tmp_path, case, rule) as running:
-        try:
-            verdict = await bring(running)
-        except UntrustedError as error:
-            assert not list(snapshots(tmp_path / "here"))
-            return outcome(error)
-        return Outcome(verdict, refused=False)
 
 
 async def pulled_by_name(tmp_path, case: Case, rule) -> Outcome:
