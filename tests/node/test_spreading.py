@@ -1,7 +1,7 @@
 """News spread: by telling, by gossip and by asking; and what peers can do who mean it badly."""
 
 import random
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import pairwise
 
 import pytest
@@ -21,7 +21,7 @@ from p2phub.formats.news import CatalogRequest, KnownPublisher
 from p2phub.network.control import CONTROL, framed
 from p2phub.network.framing import read_message
 from p2phub.node import catalog_exchange, spreading
-from p2phub.node.catalog_exchange import PARTS
+from p2phub.node.catalog_exchange import KNOWN_FOR, PARTS
 from p2phub.node.spreading import GOSSIPED
 from p2phub.testing.networks import MemoryWorld
 from p2phub.testing.notices import fork_proof, revoke_release, withdraw
@@ -60,6 +60,10 @@ def house(tmp_path):
     yield build
     for made in built:
         made.store.close()
+
+
+def many_publishers(count: int) -> tuple[KnownPublisher, ...]:
+    return tuple(KnownPublisher(number.to_bytes(32, "big")) for number in range(count))
 
 
 async def acquainted(*houses) -> None:
@@ -475,6 +479,13 @@ class TestEnemies:
         assert len(times) == spreading.TRIES
         assert min(pauses) >= spreading.REST
 
+    @pytest.mark.parametrize("over", [0, 1])
+    async def test_so_much_waits_for_a_peer_and_one_more_pushes_out_the_oldest(self, over):
+        peer = spreading._Peer("slow")
+        waiting = [b"%d" % number for number in range(spreading.QUEUE + over)]
+        peer.put(waiting)
+        assert peer.queue == waiting[over:]
+
     async def test_what_waits_for_a_peer_is_bounded(self, house, clock):
         peer = spreading._Peer("slow")
         for number in range(3 * spreading.QUEUE):
@@ -603,15 +614,98 @@ class TestLimits:
             await a.spreading.told("bob", strange)
         with pytest.raises(RefusedError):
             await a.spreading.told("bob", strange[:1])
-        await trio.sleep(1 / spreading.DOCUMENTS_A_SECOND)
+        await trio.sleep(0.9 / spreading.DOCUMENTS_A_SECOND)
+        with pytest.raises(RefusedError):
+            await a.spreading.told("bob", strange[:1])
+        await trio.sleep(0.11 / spreading.DOCUMENTS_A_SECOND)
         await a.spreading.told("bob", strange[:1])
+
+    @pytest.mark.parametrize(
+        ("documents", "cost"),
+        [
+            ([b"garbage"], 1 + spreading.COST_OF_GARBAGE),
+            ([b"garbage", b"more of it"], 2 + 2 * spreading.COST_OF_GARBAGE),
+            ([FIRST.head.pack()], 1 + spreading.COST_OF_GARBAGE),
+            ([SECOND.head.pack()], 1 + spreading.COST_OF_OLD),
+            ([THIRD.head.pack()], 1),
+            ([STRANGE.head.pack()], 1),
+        ],
+        ids=["garbage", "twice", "rolled back", "known", "news", "strange"],
+    )
+    @pytest.mark.parametrize("over", [0, 1])
+    async def test_what_is_told_costs_so_much_and_no_more(
+        self, house, clock, documents, cost, over
+    ):
+        a = house("a")
+        a.keep(LAB, SECOND)
+        await a.spreading.told("bob", documents)
+        more = [STRANGE.head.pack()] * (int(spreading.DOCUMENTS_AT_ONCE - cost) + over)
+        with pytest.raises(RefusedError) if over else nullcontext():
+            await a.spreading.told("bob", more)
+
+    @pytest.mark.parametrize("over", [0, 1])
+    async def test_a_message_of_gossip_that_is_none_costs_so_much_and_no_more(
+        self, house, clock, over
+    ):
+        a = house("a")
+        assert not await a.spreading.judge("bob", b"garbage")
+        left = int(spreading.DOCUMENTS_AT_ONCE - spreading.COST_OF_GARBAGE)
+        with pytest.raises(RefusedError) if over else nullcontext():
+            await a.spreading.told("bob", [STRANGE.head.pack()] * (left + over))
 
     async def test_so_many_questions_may_be_asked_at_once_and_no_more(self, house, clock):
         a = house("a")
-        question = CatalogRequest(tuple(KnownPublisher(n.to_bytes(32, "big")) for n in range(112)))
+        question = CatalogRequest(many_publishers(112))
         for _ in range(int(spreading.QUESTIONS_AT_ONCE) // 8):  # 112 / 16, and one for asking
             await a.spreading.newer("bob", question)
         with pytest.raises(RefusedError):
             await a.spreading.newer("bob", question)
-        await trio.sleep(8 / spreading.QUESTIONS_A_SECOND)
+        await trio.sleep(7.9 / spreading.QUESTIONS_A_SECOND)
+        with pytest.raises(RefusedError):
+            await a.spreading.newer("bob", question)
+        await trio.sleep(0.11 / spreading.QUESTIONS_A_SECOND)
         await a.spreading.newer("bob", question)
+
+    @pytest.mark.parametrize("over", [0, 1])
+    async def test_a_question_costs_more_the_more_it_names_and_skips(self, house, clock, over):
+        a = house("a")
+        question = CatalogRequest(many_publishers(16), skip=64)  # 1, and 16 / 16, and 64 / 64
+        for _ in range(int(spreading.QUESTIONS_AT_ONCE) // 3):
+            await a.spreading.newer("bob", question)
+        assert spreading.QUESTIONS_AT_ONCE % 3 == 2
+        last = CatalogRequest(many_publishers(16 + over))
+        with pytest.raises(RefusedError) if over else nullcontext():
+            await a.spreading.newer("bob", last)
+
+    @pytest.mark.parametrize(("after", "looks"), [(KNOWN_FOR - 0.5, 1), (KNOWN_FOR, 2)])
+    async def test_the_list_of_all_publishers_is_good_for_so_long(self, house, clock, after, looks):
+        exchange, made = house("a").spreading._exchange, []
+        look = exchange._look
+        exchange._look = lambda: made.append(trio.current_time()) or look()
+        await exchange._all_known()
+        await trio.sleep(after)
+        await exchange._all_known()
+        assert len(made) == looks
+
+    @pytest.mark.parametrize(("count", "asked"), [(5, 5), (6, 5)])
+    async def test_so_many_publishers_are_asked_for_and_of_more_some(
+        self, house, clock, monkeypatch, count, asked
+    ):
+        monkeypatch.setattr(catalog_exchange, "MOST", 5)
+        a = house("a", pins=False)
+        for number in range(count):
+            a.pin(FakePublisher(100 + number), f"lab-{number}")
+        known = await a.spreading._exchange._all_known()
+        assert len({each.publisher for each in known}) == len(known) == asked
+
+    @pytest.mark.parametrize(("most", "more"), [(2, False), (1, True)])
+    async def test_an_answer_holds_so_many_documents_and_says_that_there_are_more(
+        self, house, clock, monkeypatch, most, more
+    ):
+        monkeypatch.setattr(catalog_exchange, "MAX_CATALOG_DOCUMENTS", most)
+        a = house("a")
+        a.keep(LAB, SECOND)
+        a.knowledge.learn_notice(REVOKED.pack())
+        question = CatalogRequest((KnownPublisher(LAB.publisher.digest),))
+        reply = await a.spreading.newer("bob", question)
+        assert (len(reply.documents), reply.more) == (most, more)
