@@ -65,11 +65,27 @@ async def pulling(tmp_path, case: Case, rule, **more):
         yield running
 
 
-async def brought(tmp_path, case: Case, rule, bring) -> Outcome:
-    async with pulling(tmp_path, case, rule) as running:
+async def brought(tmp_path, case: Case, rule, bring, **more) -> Outcome:
+    async with pulling(tmp_path, case, rule, **more) as running:
         try:
             verdict = await bring(running)
         except UntrustedError as error:
             assert not list(snapshots(tmp_path / "here"))
             return outcome(error)
         return Outcome(verdict, refused=False)
+
+
+WORDS = {
+    "unsigned": "signed? No: 0 signatures",
+    "untrusted key": "signed by release keys in force? No",
+    "revoked": "not revoked? No",
+    "withdrawn": "not withdrawn? No",
+    "forked": "forked? No",
+    "verified, stale since": "fresh enough? No",
+}
+"""Which step of the gate the message of an error names."""
+
+
+def named_in(message: str) -> str:
+    """The verdict that the message of an error stands for."""
+    return next(each for each in WORDS if WORDS[each] in message)

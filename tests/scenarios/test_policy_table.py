@@ -20,16 +20,36 @@ from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.refusals import Refusal, verdict_of
 from tests.scenarios.nodes import pull, quiet, settings, snapshots
+from tests.scenarios.policy_paths import (
+    offered_by_sha256,
+    pulled_after_the_dht,
+    pulled_by_a_process,
+    pulled_from_the_web,
+    rehearsed,
+    searched,
+    verified_by_a_process,
+)
 from tests.scenarios.policy_scene import (
     NOTHING_OLDER,
     NOW,
     ONLY_HASHING,
     Disk,
     brought,
+    named_in,
     outcome,
     pulling,
 )
-from tests.scenarios.policy_table import EXPECTED, RULES, Case, Outcome, Path, check, gaps, make
+from tests.scenarios.policy_table import (
+    EXPECTED,
+    LENIENT,
+    RULES,
+    Case,
+    Outcome,
+    Path,
+    check,
+    gaps,
+    make,
+)
 
 # ---------------------------------------------------------------- in this process
 
@@ -185,21 +205,16 @@ async def pulled_through_the_gateway(tmp_path, case: Case, rule) -> Outcome:
         read = {"reference": "lab/x", "path": "config.json", "ranges": [[0, 2]]}
         assert (await client.post("/control/v1/read", json=read)).is_error
         assert not list(snapshots(tmp_path / "here"))
-        message = last["error"]["message"]
-        return Outcome(next(each for each in WORDS if WORDS[each] in message), refused=True)
+        return Outcome(named_in(last["error"]["message"]), refused=True)
 
 
-WORDS = {
-    "unsigned": "signed? No: 0 signatures",
-    "untrusted key": "signed by release keys in force? No",
-    "revoked": "not revoked? No",
-    "withdrawn": "not withdrawn? No",
-    "forked": "forked? No",
-    "verified, stale since": "fresh enough? No",
-}
-"""Which step of the gate an error of the gateway names."""
-
-
+TWO_RULES = ("warn", "enforce, stale refused")
+"""Of every decision one: the fast paths and one slow one are tried with all."""
+BY_ITS_HEAD = "under enforce it cannot come here, and search goes by the publisher's head"
+NEW_EACH_TIME = "each publish signs a release of its own, which no notice can name yet"
+BYTES_ARE_RIGHT = "nothing is wrong with its bytes, whoever signed for them"
+FIRST_SIGHT = "notices are kept of publishers whose head is known, and then no record is needed"
+ONLY_STALE_DIFFERS = "the same as under enforce, which is another row"
 SERVES_NOTHING_OLDER = "it knows the newer head, and asks the peer for that index alone"
 PATHS = (
     Path("the gate alone", through_the_gate, {"poisoned": ONLY_HASHING}),
@@ -213,6 +228,40 @@ PATHS = (
         "info and ls",
         told_of_what_is_here,
         {"rolled back": NOTHING_OLDER, "poisoned": ONLY_HASHING},
+    ),
+    Path(
+        "search",
+        searched,
+        {
+            "unsigned": BY_ITS_HEAD,
+            "wrong key": BY_ITS_HEAD,
+            "expired key": BY_ITS_HEAD,
+            "rolled back": NOTHING_OLDER,
+            "poisoned": ONLY_HASHING,
+        },
+    ),
+    Path(
+        "search, where a rule lets through what is not well signed",
+        searched,
+        {"rolled back": NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        rules=LENIENT,
+    ),
+    Path(
+        "the rehearsal of publish",
+        rehearsed,
+        {
+            "revoked": NEW_EACH_TIME,
+            "withdrawn": NEW_EACH_TIME,
+            "forked": "its gate is empty: the node's own gate, which comes next, knows forks",
+            "rolled back": "its gate is empty and knows of no newer head",
+            "poisoned": "a publisher hashes its own files before it signs",
+        },
+        rules=("enforce",),
+    ),
+    Path(
+        "offered by SHA-256",
+        offered_by_sha256,
+        dict.fromkeys(EXPECTED.keys() - {"right", "poisoned"}, BYTES_ARE_RIGHT),
     ),
     Path("verify, offline", verify_offline, {"rolled back": NOTHING_OLDER}, tells_all=True),
     Path(
@@ -229,12 +278,14 @@ PATHS = (
             "poisoned": ONLY_HASHING,
         },
         slow=True,
+        rules=TWO_RULES,
     ),
     Path(
         "ranges and tensors",
         read_in_parts,
         {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
         slow=True,
+        rules=TWO_RULES,
     ),
     Path(
         "pull and read through the gateway",
@@ -248,6 +299,57 @@ PATHS = (
         {"rolled back": NOTHING_OLDER},
         slow=True,
         tells_all=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "pull from a web seed only",
+        pulled_from_the_web,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "pull with the head from the DHT only",
+        pulled_after_the_dht,
+        {
+            "revoked": FIRST_SIGHT,
+            "withdrawn": FIRST_SIGHT,
+            "forked": FIRST_SIGHT,
+            "rolled back": "nothing newer is known of who was never heard of",
+            "poisoned": ONLY_HASHING,
+        },
+        slow=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "the process p2phub pull",
+        pulled_by_a_process,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+        rules=("enforce",),
+    ),
+    Path(
+        "the process p2phub pull, stale refused",
+        pulled_by_a_process,
+        dict.fromkeys(EXPECTED.keys() - {"stale"}, ONLY_STALE_DIFFERS),
+        slow=True,
+        rules=("enforce, stale refused",),
+    ),
+    Path(
+        "the process p2phub verify",
+        verified_by_a_process,
+        {"rolled back": NOTHING_OLDER},
+        slow=True,
+        tells_all=True,
+        rules=("enforce",),
+    ),
+    Path(
+        "the process p2phub verify, stale refused",
+        verified_by_a_process,
+        dict.fromkeys(EXPECTED.keys() - {"stale"}, ONLY_STALE_DIFFERS),
+        slow=True,
+        tells_all=True,
+        rules=("enforce, stale refused",),
     ),
 )
 
@@ -256,11 +358,18 @@ def rows():
     for path in PATHS:
         for case in EXPECTED:
             if case not in path.leaves_out:
-                for rule in RULES:
+                for rule in path.rules:
                     marks = (pytest.mark.slow,) if path.slow else ()
                     yield pytest.param(
                         path, case, rule, id=f"{path.name}-{case}-{rule}", marks=marks
                     )
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.mark.parametrize(("path", "case", "rule"), list(rows()))
