@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from p2phub.cli.keys.revoke import SHOWN
 from p2phub.cli.main import main
 from p2phub.config import load
 from p2phub.errors import UntrustedError
@@ -208,6 +209,18 @@ def test_the_last_good_commit_may_be_named(owner):
     (made,) = owner.root("revoke", "--key", key, "--reason", "stolen", "--last-good", good[:12])
     assert made["dropped"] == ["evil@main"]
     assert owner.told() == {"demo@main": "verified"}
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_of_the_repos_that_stay_good_so_many_are_named(owner, capsys, over):
+    names = [f"repo-{number}" for number in range(SHOWN + over)]
+    for name in names:
+        owner.publish(name)
+    key = owner.key("release").public.hex()
+    words = ["key", "revoke", "--key", key, "--reason", "stolen", "--phrase-file", owner.phrase]
+    assert main(["--home", str(owner.folder), *map(str, words)]) == 0
+    said = f"counts as good: {', '.join(names[:SHOWN])}{' and 1 more' if over else ''}. "
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

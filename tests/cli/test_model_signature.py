@@ -4,7 +4,9 @@ import os
 
 import pytest
 
+from p2phub.cli.model_signature import MAX_KEY, read_key
 from p2phub.formats.digest import sha256
+from p2phub.formats.limits import MAX_OMS_PEM
 from p2phub.formats.oms import about
 from p2phub.trust.model_keys import ModelKey, from_pem, to_pem
 from p2phub.trust.model_signatures import sign_statement
@@ -108,6 +110,21 @@ def test_a_key_that_is_none(cli, folder, tmp_path):
     for data in (b"", b"-----BEGIN PRIVATE KEY-----\n", bytes(1 << 17)):
         (tmp_path / "key").write_bytes(data)
         assert cli("verify", "--oms", folder, "--oms-key", tmp_path / "key").code == 2
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_a_file_with_a_key_is_as_long_as_it_may_be(cli, folder, pem, over):
+    data = pem.read_bytes()
+    pem.write_bytes(b"#" * (MAX_KEY - len(data) - 1 + over) + b"\n" + data)
+    assert pem.stat().st_size == MAX_KEY + over
+    assert cli("verify", "--oms", folder, "--oms-key", pem).code == 2 * over
+
+
+@pytest.mark.parametrize(("size", "read"), [(MAX_KEY, MAX_KEY), (MAX_KEY + 9, MAX_KEY + 1)])
+def test_of_a_file_that_is_longer_than_a_key_the_beginning_is_read(tmp_path, size, read):
+    (tmp_path / "key").write_bytes(bytes(size))
+    assert len(read_key(tmp_path / "key")) == read
+    assert MAX_KEY == MAX_OMS_PEM
 
 
 def test_our_key_is_exported_and_another_one_certified(cli, home, tmp_path, pem):

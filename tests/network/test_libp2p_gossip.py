@@ -279,6 +279,18 @@ async def test_a_message_is_sent_once_however_often_it_is_asked_for():
         assert [len(rpc.publish) for rpc in sent] == [1]
 
 
+@pytest.mark.parametrize("count", [MAX_IDS, MAX_IDS + 1])
+def test_so_many_ids_are_heard_and_no_more(count):
+    ids = [b"%d" % number for number in range(count)]
+    said = rpc_pb2.ControlMessage(
+        ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=ids)],
+        iwant=[rpc_pb2.ControlIWant(messageIDs=ids)],
+    )
+    heard = libp2p_gossip._about(said, TOPIC)
+    assert list(heard.ihave[0].messageIDs) == ids[:MAX_IDS]
+    assert list(heard.iwant[0].messageIDs) == ids[:MAX_IDS]
+
+
 def test_of_many_ids_some_are_heard():
     many = rpc_pb2.ControlMessage(
         ihave=[rpc_pb2.ControlIHave(topicID=TOPIC, messageIDs=[b"%d" % n for n in range(1000)])],

@@ -156,6 +156,18 @@ def test_a_prefix_of_seven_digits_names_nothing(desk, lab):
             changing.find_key(papers, wrong)
 
 
+@pytest.mark.parametrize("length", [changing.MIN_PREFIX - 1, changing.MIN_PREFIX])
+def test_a_last_good_commit_is_named_by_so_many_digits(desk, lab, length):
+    good = publish(desk, lab, "a").digest.hex()
+    assert not good[: changing.MIN_PREFIX].isdecimal(), "digits alone would be a seq"
+    papers = own_papers(desk.store.documents)
+    if length < changing.MIN_PREFIX:
+        with pytest.raises(UsageError, match="is no commit"):
+            changing.last_good_index(desk, papers, "a" + good[: length - 1])
+        return
+    assert changing.last_good_index(desk, papers, good[:length]).index.seq == 1
+
+
 @pytest.mark.parametrize(("text", "seq"), [("1", 1), ("2", 2), ("9", 3), (None, 3), ("none", None)])
 def test_the_last_good_index_is_one_that_the_newest_follows(desk, lab, text, seq):
     for name in ("a", "b", "c"):

@@ -72,6 +72,13 @@ def test_who_is_vouched_for_comes_first_whoever_else_claims_the_name(store):
     assert len(found) == MOST_CANDIDATES
 
 
+@pytest.mark.parametrize("over", [0, 1])
+def test_so_many_candidates_are_named_and_no_more(store, over):
+    for number in range(MOST_CANDIDATES + over):
+        claims(store, number, name="lab")
+    assert len(candidates(store, "lab")) == MOST_CANDIDATES
+
+
 def test_a_proof_for_another_domain_vouches_for_nothing(store):
     claims(store, 1, name="lab", domain="lab.example")
     store.domains.keep(publisher(1), DomainCheck("former.example", "https", 5, 5))

@@ -8,6 +8,7 @@ import trio.testing
 
 from p2phub.errors import RemoteError
 from p2phub.formats.messages import DocumentsReply
+from p2phub.formats.publisher import Page
 from p2phub.node import completing
 from p2phub.node.completing import AGAIN, Completing
 from p2phub.node.knowledge import Knowledge
@@ -93,6 +94,22 @@ async def test_every_page_comes_from_the_teller(task, knowledge, peers, clock):
     assert len(knowledge.entries(LARGE.publisher)) == 3000
     assert {peer for peer, _ in peers.asked} == {"teller"}
     assert len(peers.asked) < 8
+
+
+@pytest.mark.parametrize("more", [0, 1])
+async def test_so_many_pages_are_asked_for_at_once_and_no_more(
+    task, knowledge, peers, clock, monkeypatch, more
+):
+    leaves = sum(not Page.from_payload(page).children for page in LARGE_PUBLICATION.pages)
+    monkeypatch.setattr(completing, "_AT_ONCE", leaves - more)
+    peers.has = {"teller": LARGE.documents}
+    knowledge.learn_head(LARGE.publisher, LARGE_PUBLICATION.head.pack())
+    task.want(LARGE.publisher, "teller")
+    await trio.sleep(10)
+    assert is_whole(knowledge, LARGE)
+    counts = [count for _, count in peers.asked]
+    assert counts[-1 - more :] == [leaves - more] + [1] * more
+    assert sum(counts) == 1 + len(LARGE_PUBLICATION.pages)
 
 
 async def test_what_is_here_is_not_fetched_again(task, knowledge, peers, clock):

@@ -266,6 +266,14 @@ class TestWrongFiles:
         write(folder, {f"more/{number:03}": b"" for number in range(MOST_NAMED + 5)})
         only(verify(folder), "corrupt", "no others", " and 5 more")
 
+    @pytest.mark.parametrize("over", [0, 1])
+    def test_so_many_files_that_were_added_are_named(self, verify, folder, over):
+        names = [f"more/{number:03}" for number in range(MOST_NAMED + over)]
+        write(folder, dict.fromkeys(names, b""))
+        (said,) = only(verify(folder), "corrupt", "no others", names[MOST_NAMED - 1])
+        assert ("and 1 more" in str(said)) == bool(over)
+        assert names[-1] in str(said) or over
+
     def test_a_file_that_was_removed(self, verify, folder):
         (folder / "README.md").unlink()
         only(verify(folder), "corrupt", "files", "3 of 4")

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from base64 import b64encode
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from p2phub.errors import MalformedError, NotFoundError, P2PHubError, RefusedError, UsageError
 from p2phub.formats import limits
 from p2phub.formats.ids import PublisherId
+from p2phub.store import backup
 from p2phub.store.backup import (
     MAX_BACKUP,
     MAX_BACKUP_KEYS,
@@ -144,6 +146,13 @@ class TestSecondVersion:
         assert opened(text, phrase) == most
         with pytest.raises(UsageError, match=f"at most {MAX_BACKUP_KEYS}"):
             backup_text(replace(BACKUP, release=keys | {"more": SEED}), bytes(12))
+
+    @pytest.mark.parametrize("over", [0, 1])
+    def test_secrets_that_are_too_long_are_refused_before_anybody_is_asked(self, over):
+        sealed, asked = b64encode(bytes(backup._MAX_SEALED + over)).decode(), []
+        with pytest.raises(P2PHubError):
+            opened(changed(sealed=sealed), lambda: asked.append(1) or phrase())
+        assert len(asked) == 1 - over
 
     def test_a_publisher_without_a_phrase_gets_no_backup_that_needs_one(self):
         lone = replace(BACKUP, root=RootSecret(lone=((1, SEED),)))

@@ -6,7 +6,7 @@ import pytest
 
 from p2phub.errors import AliasTakenError, P2PHubError, UsageError
 from p2phub.formats.ids import PublisherId
-from p2phub.store.documents import Documents
+from p2phub.store.documents import INDEXES_AT_ONCE, Documents
 from p2phub.store.index import Index
 
 ANN, BOB = PublisherId(b"a" * 32), PublisherId(b"b" * 32)
@@ -65,6 +65,16 @@ def test_a_new_head_takes_the_place_of_the_old_one(documents):
     assert documents.head(ANN) == digest(2)
     assert documents.head_seen(ANN) == 200
     assert set(documents.publishers()) == {ANN, BOB}
+
+
+@pytest.mark.parametrize("count", [0, 1, INDEXES_AT_ONCE, INDEXES_AT_ONCE + 1])
+def test_every_newest_index_is_looked_through_however_many_there_are(documents, count):
+    everybody = [PublisherId(bytes([number]) * 32) for number in range(count)]
+    for number, publisher in enumerate(everybody):
+        documents.put_many([(digest(number), "head", b""), (digest(100 + number), "index", b"i")])
+        documents.set_head(publisher, digest(number), digest(100 + number), 1)
+    found = [publisher for publisher, _ in documents.newest_indexes()]
+    assert sorted(found, key=str) == sorted(everybody, key=str)
 
 
 def test_an_alias_is_never_moved_to_somebody_else(documents):

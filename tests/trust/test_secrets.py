@@ -76,6 +76,11 @@ class TestPhrase:
         assert "words 2, 6, 8, 21 of" in error.message
         assert error.remedy.count("perhaps") == 3
 
+    @pytest.mark.parametrize(("count", "helped"), [(1, 1), (3, 3), (4, 3)])
+    def test_for_so_many_misspelt_words_the_nearest_is_named(self, count, helped):
+        typed = [f"{word}zz" for word in WORDS[:count]] + [*WORDS[count:]]
+        assert wrong(" ".join(typed)).remedy.count("perhaps") == helped
+
     @pytest.mark.parametrize("count", [0, 1, 12, 23, 25])
     def test_too_few_or_too_many_words_are_counted(self, count):
         assert f"24 words, not {count}" in wrong(" ".join((WORDS * 2)[:count])).message
