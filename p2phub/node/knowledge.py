@@ -291,7 +291,7 @@ class Knowledge:
         """Tell the gate what it knew of a publisher before the restart."""
         state = self._catalog.state(publisher)
         assert state is not None
-        for each in self._store.seen.written(publisher, state.identity.delegation_digest):
+        for each in self._store.seen.written(publisher):
             self._catalog.recall_index(publisher, each.writer, each.number, each.index)
         for kept in self._store.seen.notices(publisher):
             try:
@@ -339,9 +339,8 @@ class Knowledge:
         publisher, document = accepted.publisher, accepted.document
         state = self._catalog.state(publisher)
         if state is not None and accepted.type in NOTICES:
-            under = state.identity.delegation_digest
-            data = accepted.data
-            seen.add_notice(publisher, accepted.digest, accepted.type, data, under, self._now())
+            notice = (accepted.digest, accepted.type, accepted.data)
+            seen.add_notice(publisher, *notice, self._now())
             return
         if isinstance(document, Release):
             repos.record_release(accepted.digest, document)
@@ -350,7 +349,7 @@ class Knowledge:
         documents.put(accepted.digest, accepted.type, accepted.data)
         if state is not None and isinstance(document, Index):
             written = Written(document.writer, document.writer_seq, accepted.digest)
-            seen.wrote(publisher, state.identity.delegation_digest, written)
+            seen.wrote(publisher, written)
         if state is not None and accepted.type == Head.TYPE and state.head == accepted.digest:
             documents.set_head(publisher, state.head, state.index, self._now())
             seen.saw(publisher, state.order)

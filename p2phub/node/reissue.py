@@ -134,8 +134,9 @@ def newest_listing(desk: Desk, head: Head) -> Listing | None:
     state = desk.knowledge.state(publisher)
     if found is not None or state is None or not state.forked:
         return found
-    believed = desk.store.seen.written(publisher, state.identity.delegation_digest)
-    listings = (read_listing(documents, each.index) for each in believed)
+    believed = desk.store.seen.written(publisher)
+    writers = state.identity.release_keys
+    listings = (read_listing(documents, each.index) for each in believed if each.writer in writers)
     known = [each for each in listings if each is not None]
     return max(known, key=lambda each: (each.index.seq, each.digest), default=None)
 
@@ -308,7 +309,7 @@ def primed_gate(desk: Desk, papers: Papers) -> TrustedCatalog:
     if record is None:
         return gate
     gate.offer(record.envelope.pack(), desk.now(), publisher)
-    for each in seen.written(publisher, record.identity.delegation_digest):
+    for each in seen.written(publisher):
         gate.recall_index(publisher, each.writer, each.number, each.index)
     for kept in seen.notices(publisher):
         try:

@@ -27,10 +27,9 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class KeptNotice:
-    """A notice as it was accepted, packed, and under which delegation (a digest)."""
+    """A notice as it was accepted, packed."""
 
     digest: bytes
-    under: bytes
     data: bytes
 
 
@@ -51,13 +50,12 @@ class Seen:
             row = statements.one("seen.highest", str(publisher))
         return (row[0], row[1], row[2]) if row else None
 
-    def wrote(self, publisher: PublisherId, delegation: bytes, written: Written) -> None:
-        """An index of a publisher was accepted under this delegation. The newest `KEPT` stay."""
+    def wrote(self, publisher: PublisherId, written: Written) -> None:
+        """An index of a publisher was accepted. The newest `KEPT` stay."""
         with self._index.write() as statements:
             added = statements.run(
                 "seen.wrote",
                 str(publisher),
-                delegation,
                 written.writer,
                 written.number,
                 written.index,
@@ -65,19 +63,19 @@ class Seen:
             if added:
                 statements.run("seen.drop_older_written", str(publisher), KEPT)
 
-    def written(self, publisher: PublisherId, delegation: bytes) -> list[Written]:
-        """The numbers used under one delegation, oldest first."""
+    def written(self, publisher: PublisherId) -> list[Written]:
+        """The numbers that the writers of a publisher used, oldest first."""
         with self._index.read() as statements:
-            rows = statements.all("seen.written", str(publisher), delegation)
+            rows = statements.all("seen.written", str(publisher))
         return [Written(*row) for row in rows]
 
     def add_notice(
-        self, publisher: PublisherId, digest: bytes, type: str, data: bytes, under: bytes, now: int
+        self, publisher: PublisherId, digest: bytes, type: str, data: bytes, now: int
     ) -> None:
         """Keep a notice for ever; both rows or none."""
         with self._index.write() as statements:
             statements.run("documents.put", digest, type, data)
-            statements.run("seen.add_notice", digest, str(publisher), under, now)
+            statements.run("seen.add_notice", digest, str(publisher), now)
 
     def notices(self, publisher: PublisherId) -> list[KeptNotice]:
         """Every notice of a publisher, by digest."""

@@ -53,7 +53,7 @@ def turn_over(index: Index, change: Turnover, now: int) -> None:
         statements.run("documents.drop_own_roots")
         statements.many("documents.add_own_root", enumerate(change.roots))
         for digest, _, _ in change.notices:
-            statements.run("seen.add_notice", digest, publisher, change.delegation, now)
+            statements.run("seen.add_notice", digest, publisher, now)
         if head is not None:
             statements.run("documents.set_head", publisher, head.digest, head.index, now)
             statements.run("seen.saw", publisher, *head.order)

@@ -9,7 +9,9 @@ Rules it keeps:
  * a fork counts until the publisher has settled it: a writer by a delegation that leaves it out or
    starts its numbers afresh, a delegation by a later one, roots by a recovery that overrules both;
  * whether it is settled depends on the papers of the publisher alone, not on who heard of it when:
-   all who know the same papers and the same forks come to the same verdict.
+   all who know the same papers and the same forks come to the same verdict. So a delegation that
+   leaves everything as it was settles nothing: to whoever hears of it first, an old proof that is
+   shown again would look like a new fork under it.
 
 Who forked is not believed until then; that is `history`'s doing.
 

@@ -105,6 +105,20 @@ def rival_of(twin, made):
     raise AssertionError("no digest is greater")
 
 
+def test_a_number_that_was_used_under_an_older_delegation_is_remembered_too(home):
+    lab, twin = FakePublisher(1), FakePublisher(1)
+    made = lab.publish("demo", FILES)
+    home.learn(lab, made)
+    other = rival_of(twin, made)
+    for each in (lab, twin):
+        each.delegate("release")
+    home.knowledge.learn_head(lab.publisher, lab.sign_head().pack())
+    home.restart()
+    home.knowledge.learn_head(lab.publisher, twin.sign_head(index=other.index.digest).pack())
+    with pytest.raises(ForkedError):
+        home.knowledge.learn(other.index.pack(), other.index.digest, Index)
+
+
 def test_two_delegations_with_one_version_make_a_proof(home):
     lab = FakePublisher(1)
     home.learn(lab, lab.publish("demo", FILES))

@@ -397,7 +397,7 @@ class Memory:
         self._head: bytes | None = None
         self._order: Order | None = None
         self._notices: dict[bytes, KeptNotice] = {}
-        self._written: list[tuple[bytes, Written]] = []
+        self._written: list[Written] = []
 
     def get(self, digest: bytes) -> bytes | None:
         return self._data.get(digest)
@@ -417,17 +417,17 @@ class Memory:
     def highest(self, publisher: object) -> Order | None:
         return self._order
 
-    def wrote(self, publisher: object, delegation: bytes, written: Written) -> None:
-        self._written.append((delegation, written))
+    def wrote(self, publisher: object, written: Written) -> None:
+        self._written.append(written)
 
-    def written(self, publisher: object, delegation: bytes) -> list[Written]:
-        return [each for under, each in self._written if under == delegation]
+    def written(self, publisher: object) -> list[Written]:
+        return self._written
 
     def add_notice(
-        self, publisher: object, digest: bytes, type: str, data: bytes, under: bytes, now: int
+        self, publisher: object, digest: bytes, type: str, data: bytes, now: int
     ) -> None:
         self._data[digest] = data
-        self._notices[digest] = KeptNotice(digest, under, data)
+        self._notices[digest] = KeptNotice(digest, data)
 
     def notices(self, publisher: object) -> list[KeptNotice]:
         return [self._notices[digest] for digest in sorted(self._notices)]

@@ -12,18 +12,16 @@ CREATE TABLE highest_seen (
 CREATE TABLE written (
     id INTEGER PRIMARY KEY,
     publisher TEXT NOT NULL,
-    delegation BLOB NOT NULL CHECK (length(delegation) = 32),
     writer BLOB NOT NULL CHECK (length(writer) = 32),
     number INTEGER NOT NULL,
     index_digest BLOB NOT NULL CHECK (length(index_digest) = 32),
-    UNIQUE (publisher, delegation, writer, number)
+    UNIQUE (publisher, writer, number)
 ) STRICT;
 
--- Revocations, withdrawals and fork proofs. under: the delegation in force when it was accepted.
+-- Revocations, withdrawals and fork proofs.
 CREATE TABLE notices (
     digest BLOB PRIMARY KEY REFERENCES documents (digest),
     publisher TEXT NOT NULL,
-    under BLOB NOT NULL CHECK (length(under) = 32),
     accepted INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 

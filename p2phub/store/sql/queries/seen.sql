@@ -9,7 +9,7 @@ SET root_v = excluded.root_v, delegation = excluded.delegation, seq = excluded.s
 SELECT root_v, delegation, seq FROM highest_seen WHERE publisher = ?;
 
 -- name: wrote
-INSERT INTO written (publisher, delegation, writer, number, index_digest) VALUES (?, ?, ?, ?, ?)
+INSERT INTO written (publisher, writer, number, index_digest) VALUES (?, ?, ?, ?)
 ON CONFLICT DO NOTHING;
 
 -- name: drop_older_written
@@ -18,15 +18,14 @@ DELETE FROM written WHERE publisher = ?1 AND id <= (
 );
 
 -- name: written
-SELECT writer, number, index_digest FROM written
-WHERE publisher = ? AND delegation = ? ORDER BY id;
+SELECT writer, number, index_digest FROM written WHERE publisher = ? ORDER BY id;
 
 -- name: add_notice
-INSERT INTO notices (digest, publisher, under, accepted) VALUES (?, ?, ?, ?)
+INSERT INTO notices (digest, publisher, accepted) VALUES (?, ?, ?)
 ON CONFLICT (digest) DO NOTHING;
 
 -- name: notices
-SELECT notices.digest, notices.under, documents.data FROM notices
+SELECT notices.digest, documents.data FROM notices
 JOIN documents ON documents.digest = notices.digest
 WHERE notices.publisher = ? ORDER BY notices.digest;
 
