@@ -292,6 +292,7 @@ PATHS = (
         pulled_through_the_gateway,
         {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
         slow=True,
+        rules=TWO_RULES,
     ),
     Path(
         "verify, by a node",
