@@ -279,6 +279,19 @@ async def test_a_message_is_sent_once_however_often_it_is_asked_for():
         assert [len(rpc.publish) for rpc in sent] == [1]
 
 
+@pytest.mark.parametrize("count", [MAX_MESSAGES, MAX_MESSAGES + 1])
+async def test_so_many_subscriptions_are_heard_in_one_go_and_no_more(count):
+    topics = [rpc_pb2.RPC.SubOpts(subscribe=True, topicid=f"/t/{n}") for n in range(count)]
+    said = rpc_pb2.RPC(subscriptions=topics, publish=[message(b"good")])
+    async with stranger_and_pair() as (mallory, one, _two):
+        stream = await say(mallory, one, encode_varint_prefixed(said.SerializeToString()))
+        if count <= MAX_MESSAGES:
+            await until(lambda: one.heard == [b"good"])
+        else:
+            assert await is_cut_off(stream)
+            assert one.heard == []
+
+
 @pytest.mark.parametrize("count", [MAX_IDS, MAX_IDS + 1])
 def test_so_many_ids_are_heard_and_no_more(count):
     ids = [b"%d" % number for number in range(count)]

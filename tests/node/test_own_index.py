@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from p2phub.errors import NoSourceError, NotFoundError, RolledBackError
+from p2phub.formats.limits import MAX_PARENTS
 from p2phub.node import own_index
-from p2phub.node.own_index import HEARD_MEANWHILE, on_newest
+from p2phub.node.own_index import HEARD_MEANWHILE, JOINED_AT_ONCE, on_newest
+from p2phub.store.tips import MAX_TIPS
 
 OWN = object()
 
@@ -85,3 +87,27 @@ async def test_an_index_that_nobody_has_is_said(network, monkeypatch):
 
     with pytest.raises(NoSourceError):
         await on_newest(network, OWN, sign)
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_so_many_indexes_are_signed_to_join_a_history_and_no_more(monkeypatch, over):
+    """However the ends of it lie: each index that is signed may leave some of them over."""
+    left, signed = [JOINED_AT_ONCE + over], []
+
+    def sign_index(services, author, base):
+        signed.append(base)
+        left[0] -= 1
+
+    monkeypatch.setattr(own_index, "sign_index", sign_index)
+    monkeypatch.setattr(
+        own_index, "base_of", lambda *_: SimpleNamespace(joins=left[0] > 0, parents=(b"x",))
+    )
+    for name in ("adopt_identity", "author_of", "require_may_write", "own_delegation"):
+        monkeypatch.setattr(own_index, name, lambda *_: SimpleNamespace(key=None))
+    assert own_index._join(SimpleNamespace(now=lambda: 0), OWN)
+    assert (len(signed), left) == (JOINED_AT_ONCE, [over])
+
+
+def test_so_many_indexes_are_enough_for_every_end_that_is_kept():
+    joined = MAX_PARENTS + (JOINED_AT_ONCE - 1) * (MAX_PARENTS - 1)
+    assert joined >= MAX_TIPS + 1  # the newest one, too
