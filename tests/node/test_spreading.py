@@ -493,6 +493,13 @@ class TestEnemies:
         assert len(peer.queue) == spreading.QUEUE
         assert peer.queue[-1] == b"%d" % (3 * spreading.QUEUE - 1)
 
+    @pytest.mark.parametrize(("less", "taken"), [(0, 2), (1, 1)])
+    async def test_a_message_holds_so_many_bytes_and_no_more(self, monkeypatch, less, taken):
+        peer = spreading._Peer("bob")
+        peer.put([b"one", b"another"])
+        monkeypatch.setattr(spreading, "_ROOM", len(b"one" + b"another") - less)
+        assert len(peer.take()) == taken
+
     async def test_a_message_holds_as_much_as_it_may(self, house, clock):
         peer = spreading._Peer("bob")
         peer.put([number.to_bytes(2, "big") for number in range(MAX_TOLD + 1)])
@@ -709,3 +716,16 @@ class TestLimits:
         question = CatalogRequest((KnownPublisher(LAB.publisher.digest),))
         reply = await a.spreading.newer("bob", question)
         assert (len(reply.documents), reply.more) == (most, more)
+
+    @pytest.mark.parametrize(("less", "documents", "more"), [(0, 2, False), (1, 1, True)])
+    async def test_an_answer_holds_so_many_bytes_and_says_that_there_are_more(
+        self, house, clock, monkeypatch, less, documents, more
+    ):
+        a = house("a")
+        a.keep(LAB, SECOND)
+        a.knowledge.learn_notice(REVOKED.pack())
+        size = len(SECOND.head.pack()) + len(REVOKED.pack()) + 2 * catalog_exchange._FRAME
+        monkeypatch.setattr(catalog_exchange, "_ROOM", size - less)
+        question = CatalogRequest((KnownPublisher(LAB.publisher.digest),))
+        reply = await a.spreading.newer("bob", question)
+        assert (len(reply.documents), reply.more) == (documents, more)
