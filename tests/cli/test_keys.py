@@ -7,13 +7,15 @@ from contextlib import contextmanager
 
 import pytest
 
+from p2phub.cli.identity import keep_of
 from p2phub.cli.keys.revoke import SHOWN
 from p2phub.cli.main import main
 from p2phub.config import load
-from p2phub.errors import UntrustedError
+from p2phub.errors import UntrustedError, UsageError
 from p2phub.formats import limits
 from p2phub.formats.digest import sha256
 from p2phub.formats.parcel import Parcel
+from p2phub.node.changing import MIN_PREFIX
 from p2phub.node.desk import open_desk, own_papers
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
@@ -286,6 +288,18 @@ def test_a_revocation_that_makes_no_sense_is_refused(owner, words):
 def test_a_reason_has_a_length(owner, reason, code):
     digest = owner.publish("demo")
     owner.root("revoke", "--release", digest, "--reason", reason, code=code)
+
+
+@pytest.mark.parametrize("word", ["a" * MIN_PREFIX, "A" * 64, "all", "none"])
+def test_what_is_kept_is_named_by_so_many_digits(word):
+    kept = keep_of([word])
+    assert kept.prefixes == (() if word in ("all", "none") else (word.lower(),))
+
+
+@pytest.mark.parametrize("word", ["a" * (MIN_PREFIX - 1), "x" * MIN_PREFIX, ""])
+def test_what_is_kept_is_not_named_by_fewer_digits_or_none(word):
+    with pytest.raises(UsageError, match="neither a key nor a notice"):
+        keep_of([word])
 
 
 # ---------------------------------------------------------------- rotation

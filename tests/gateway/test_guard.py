@@ -119,6 +119,14 @@ class TestALargeList:
             await lines.begin(served, "trust/import", headers)
             assert await lines.status() == 401
 
+    async def test_is_as_long_as_it_may_be(self, served):
+        text = "x" * (LARGER_BODIES[self.LIST] - len(b'{"text": ""}'))
+        body = f'{{"text": "{text}"}}'.encode()
+        headers = {"Content-Type": "application/json"}
+        answer = await served.client.post(self.LIST, content=body, headers=headers)
+        assert answer.status_code == 200
+        assert served.node.asked == [(text, False)]
+
     async def test_has_an_end_too(self, served):
         most = LARGER_BODIES[self.LIST]
         for size in (most + 1, 10**12):
