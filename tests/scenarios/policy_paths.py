@@ -1,5 +1,8 @@
 """More ways to a release for the policy table: the catalog, a publisher's own gate, other sources
 of bytes and heads, and the command line as a process.
+
+`Hub.read` and `load_tensors` have no row: they ask the gateway for ranges, and what it answers to
+that stands in its own row, what it does for it in that of ranges.
 """
 
 from contextlib import asynccontextmanager
@@ -12,7 +15,7 @@ from p2phub.errors import UntrustedError
 from p2phub.formats import limits
 from p2phub.formats.manifest import Release
 from p2phub.formats.pieces import PieceTable
-from p2phub.node import housekeeping, own_index
+from p2phub.node import housekeeping, listing, own_index
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.library import Library
@@ -47,15 +50,38 @@ async def searched(tmp_path, case: Case, rule) -> Outcome:
     return Outcome(hit.verdict)
 
 
-async def rehearsed(tmp_path, case: Case, rule) -> Outcome:
-    """What `publish` offers to a gate that nobody sees before it keeps anything."""
-    pages = [(b"", page) for page in case.packed[2:-1]]
-    signed = [case.made.head, case.made.index]
+async def refused_by_publish(tmp_path, case: Case, rule) -> Outcome:
+    """What stands between a publisher and its own mistakes: what was taken back, a gate that
+    nobody sees, and its own gate. The second knows nothing but signatures, and is the one that
+    asks for any.
+    """
+    disk, lab, made = Disk(tmp_path, case, rule), case.lab, case.made
+    papers = [*lab.roots, lab.delegation]
+    disk.store.documents.put_many((each.digest, each.type, each.pack()) for each in papers)
+    roots = [root.digest for root in lab.roots]
+    disk.store.documents.set_own_publisher(lab.publisher, roots, lab.delegation.digest)
+    signed, pages = unpack(case.release), [(b"", page) for page in made.packed[2:-1]]
+    release = Release.from_payload(signed.payload)
     try:
-        own_index._rehearse(signed, pages, [unpack(case.release)], NOW)
+        gates = (
+            lambda: listing._require_good(disk, SimpleNamespace(seq=lab.seq), signed, release),
+            lambda: own_index._rehearse([made.head, made.index], pages, [signed], NOW),
+            lambda: disk.knowledge.learn_head(lab.publisher, made.head.pack()),
+        )
+        first, second, third = map(refusal, gates)
+    finally:
+        disk.close()
+    assert (second is not None) is (case.name in {"unsigned", "wrong key", "expired key"})
+    return second or first or third or Outcome(None, refused=False)
+
+
+def refusal(gate) -> Outcome | None:
+    """How a gate refused; None if it did not."""
+    try:
+        gate()
     except UntrustedError as error:
         return outcome(error)
-    return Outcome(None, refused=False)
+    return None
 
 
 async def offered_by_sha256(tmp_path, case: Case, rule) -> Outcome:

@@ -25,7 +25,7 @@ from tests.scenarios.policy_paths import (
     pulled_after_the_dht,
     pulled_by_a_process,
     pulled_from_the_web,
-    rehearsed,
+    refused_by_publish,
     searched,
     verified_by_a_process,
 )
@@ -211,7 +211,6 @@ async def pulled_through_the_gateway(tmp_path, case: Case, rule) -> Outcome:
 TWO_RULES = ("warn", "enforce, stale refused")
 """Of every decision one: the fast paths and one slow one are tried with all."""
 BY_ITS_HEAD = "under enforce it cannot come here, and search goes by the publisher's head"
-NEW_EACH_TIME = "each publish signs a release of its own, which no notice can name yet"
 BYTES_ARE_RIGHT = "nothing is wrong with its bytes, whoever signed for them"
 FIRST_SIGHT = "notices are kept of publishers whose head is known, and then no record is needed"
 ONLY_STALE_DIFFERS = "the same as under enforce, which is another row"
@@ -247,13 +246,10 @@ PATHS = (
         rules=LENIENT,
     ),
     Path(
-        "the rehearsal of publish",
-        rehearsed,
+        "publish, before anything is kept",
+        refused_by_publish,
         {
-            "revoked": NEW_EACH_TIME,
-            "withdrawn": NEW_EACH_TIME,
-            "forked": "its gate is empty: the node's own gate, which comes next, knows forks",
-            "rolled back": "its gate is empty and knows of no newer head",
+            "rolled back": "a publisher's new index follows the newest one that it knows",
             "poisoned": "a publisher hashes its own files before it signs",
         },
         rules=("enforce",),
