@@ -83,7 +83,8 @@ _REFUSALS: dict[Verdict, tuple[type[Refusal], str]] = {
     Verdict.WITHDRAWN: (RevokedRefusal, "use another release"),
     Verdict.FORKED: (
         ForkedRefusal,
-        "wait until its publisher has signed a new delegation, or ask them what happened",
+        "wait until its publisher has settled it (`p2phub key rotate`, or `key recover`), or ask"
+        " them what happened",
     ),
     Verdict.ROLLED_BACK: (RolledBackRefusal, "ask another peer; this one is behind"),
     Verdict.CORRUPT: (WrongBytesRefusal, "ask another peer"),
