@@ -7,62 +7,18 @@ import trio
 import trio.testing
 
 from p2phub.errors import NoSourceError, RemoteError, TooSlowError, UsageError
-from p2phub.network.libp2p_host import Libp2pNetwork, NetworkSettings
 from p2phub.protocol.ports import PeerAddress
-from p2phub.testing.networks import MemoryNetwork, MemoryWorld
 from tests.network.loopback import (
-    AT_LEISURE,
     KEY,
-    LISTEN,
     address_of,
     echo,
-    kill,
     running,
-    seed,
-    select,
     talk,
     until,
-    validate,
 )
 
 DIGEST = b"d" * 32
 MIB = 1024 * 1024
-RULES = {"validate": validate, "select": select}
-
-
-class Real:
-    """Networks on 127.0.0.1."""
-
-    def network(self, name: str, **options) -> Libp2pNetwork:
-        usual = {"listen": LISTEN, "agent": name} | AT_LEISURE
-        return Libp2pNetwork(seed(name), NetworkSettings(**usual | options), **RULES)
-
-    def kill(self, network) -> None:
-        kill(network)
-
-
-class InMemory:
-    """Networks in one world and in virtual time."""
-
-    def __init__(self) -> None:
-        self.world = MemoryWorld()
-
-    def network(self, name: str, **options) -> MemoryNetwork:
-        return MemoryNetwork(self.world, seed(name), agent=name, **RULES, **options)
-
-    def kill(self, network) -> None:
-        network.die()
-
-
-@pytest.fixture(params=[Real, InMemory], ids=["real", "memory"])
-def place(request):
-    return request.param()
-
-
-@pytest.fixture
-def clock(place):
-    """Virtual time where there are no sockets."""
-    return trio.testing.MockClock(autojump_threshold=0) if isinstance(place, InMemory) else None
 
 
 async def everything(stream) -> bytes:
