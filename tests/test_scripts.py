@@ -119,6 +119,21 @@ def test_before_setup_it_names_setup(machine, script):
     assert "scripts/setup" in run.stderr
 
 
+@pytest.mark.parametrize("since", ["the same", "changed"])
+def test_a_check_after_pyproject_changed_says_to_set_up_again(machine, since):
+    python = machine.folder / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 0\n")
+    python.chmod(0o755)
+    texts = [(machine.folder / name).read_bytes() for name in ("pyproject.toml", "scripts/setup")]
+    summed = subprocess.run(["cksum"], input=b"".join(texts), capture_output=True, check=True)
+    stamp = summed.stdout.decode().strip() if since == "the same" else "1 2"
+    (machine.folder / ".venv" / "setup.stamp").write_text(f"{stamp} inference,dev\n")
+    run = machine.run("check")
+    assert run.returncode == 0
+    assert ("run it again" in run.stderr) == (since == "changed")
+
+
 @pytest.mark.parametrize(
     "benchmark",
     sorted(path.stem for path in ROOT.glob("scripts/benchmarks/*.py") if is_benchmark(path)),
