@@ -14,7 +14,7 @@ Rules it keeps:
  * so many of each kind: a stolen key must not fill our memory. What does not count any more makes
    room for what does, so that a thief who filled it once does not keep it full.
 
-That a notice was signed by who may is checked by `catalog` with `require_in_force`.
+That a notice was signed by who may is checked by `noticing`.
 
 >>> notices = Notices()
 >>> notices.withdraw(b"release", b"key", "wrong licence")
