@@ -16,8 +16,8 @@ from p2phub.errors import UsageError
 
 if TYPE_CHECKING:
     from p2phub.formats.parcel import Parcel
-    from p2phub.node.changing import Keep
     from p2phub.node.desk import LocalDesk
+    from p2phub.node.rotating import Keep
     from p2phub.trust.secrets import RootSecret
 
 NAMES = {
@@ -134,7 +134,8 @@ def moment_of(text: str, now: int) -> int:
 
 def keep_of(words: Sequence[str]) -> "Keep | None":
     """What `--keep` names; None if it was not given. Raises `UsageError`."""
-    from p2phub.node.changing import MIN_PREFIX, Keep
+    from p2phub.node.changing import MIN_PREFIX
+    from p2phub.node.rotating import Keep
 
     if not words:
         return None

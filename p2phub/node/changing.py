@@ -10,16 +10,14 @@ Rules it keeps:
 """
 
 import secrets
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
-from p2phub.errors import NotFoundError, RefusedError, UsageError
+from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.digest import from_hexadecimal
 from p2phub.formats.ids import COMMIT_ID_LENGTH, Reference, commit_id
-from p2phub.formats.notices import Revocation, Revoked, RevokedKey
+from p2phub.formats.notices import Revoked, RevokedKey
 from p2phub.formats.parcel import Parcel
-from p2phub.formats.publisher import Delegation, Index, KeySet, ReleaseKey
+from p2phub.formats.publisher import Delegation, Index, ReleaseKey
 from p2phub.node.desk import (
     Desk,
     free_key_name,
@@ -30,31 +28,16 @@ from p2phub.node.desk import (
 )
 from p2phub.node.locate import locate
 from p2phub.node.reissue import Listing, newest_listing, read_listing
-from p2phub.store.keyring import OMS
 from p2phub.trust import changes
-from p2phub.trust.envelope import Envelope, sign, unpack
+from p2phub.trust.envelope import unpack
 from p2phub.trust.hidden import SecretBytes
-from p2phub.trust.identity import verify_chain
 from p2phub.trust.keys import SEED_SIZE, SigningKey
-from p2phub.trust.model_keys import ModelKey
-from p2phub.trust.notices import Signed, in_force
 from p2phub.trust.papers import Papers
 from p2phub.trust.parcels import packed
 from p2phub.trust.secrets import RootSecret
 
 MIN_PREFIX: Final = 8
 """Hex digits that are enough to name a key or a notice, if only one begins with them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Keep:
-    """What stays of what a stolen root has signed: everything, or what begins with one of these."""
-
-    all: bool = False
-    prefixes: tuple[str, ...] = ()
-
-    def __contains__(self, name: bytes) -> bool:
-        return self.all or any(name.hex().startswith(each) for each in self.prefixes)
 
 
 def root_signer(papers: Papers, secret: RootSecret) -> SigningKey:
@@ -100,7 +83,7 @@ def revoke_key(
     signer, key = root_signer(papers, secret), find_key(papers, prefix)
     last = last_good_index(desk, papers, last_good)
     made = _without(desk, papers, key, None)
-    after = changes.changed(papers, _unforked(desk, papers, made), [signer])
+    after = changes.changed(papers, unforked(desk, papers, made), [signer])
     revoked = RevokedKey(key) if last is None else RevokedKey(key, last.index.seq, last.digest)
     notice = changes.revoke(after.identity, revoked, reason, desk.now(), [signer])
     return packed([*after.envelopes, notice])
@@ -133,7 +116,7 @@ def _without(desk: Desk, papers: Papers, key: bytes, threshold: int | None) -> D
     others = [
         each
         for each in papers.identity.delegation.keys
-        if each.key != key and _is_here(desk, each.key)
+        if each.key != key and is_here(desk, each.key)
     ]
     if others:
         return changes.remove(papers.identity, key, threshold=threshold)
@@ -144,22 +127,17 @@ def _without(desk: Desk, papers: Papers, key: bytes, threshold: int | None) -> D
     return made
 
 
-def _is_here(desk: Desk, key: bytes) -> bool:
+def is_here(desk: Desk, key: bytes) -> bool:
+    """Whether a release key is on this machine."""
     return any(held.public == key for _, held in release_keys(desk.keyring))
 
 
-def _model_key(desk: Desk) -> bytes | None:
-    """The public half of the key of model signatures that is here."""
-    seed = desk.keyring.load(OMS) if OMS in desk.keyring.names() else None
-    return None if seed is None else ModelKey(seed).public
-
-
 def _delegated(desk: Desk, papers: Papers, made: Delegation, signer: SigningKey) -> Parcel:
-    after = changes.changed(papers, _unforked(desk, papers, made), [signer])
+    after = changes.changed(papers, unforked(desk, papers, made), [signer])
     return packed(after.envelopes)
 
 
-def _unforked(desk: Desk, papers: Papers, made: Delegation) -> Delegation:
+def unforked(desk: Desk, papers: Papers, made: Delegation) -> Delegation:
     """A new delegation settles a fork: its writers count from beyond what was seen of them."""
     state = desk.knowledge.state(papers.publisher)
     if state is None or not state.forked:
@@ -262,86 +240,6 @@ def withdraw(desk: Desk, release: bytes, reason: str) -> Parcel:
     return packed([*papers.envelopes, *made])
 
 
-# ---------------------------------------------------------------- roots
-
-
-def rotate(
-    desk: Desk,
-    steps: Sequence[SigningKey],
-    following: bytes,
-    wanted: KeySet | None,
-    keep: Keep | None,
-) -> Parcel:
-    """The next roots, one for each key in `steps`, and a delegation that the last one has signed.
-
-    Each reveals one of the keys and commits to the one after it, the last one to the public key
-    `following`. `wanted`: the recovery keys from now on; `keep`: only after a theft.
-    """
-    papers = require_own_papers(desk.store.documents)
-    roots, chain = papers.roots, papers.identity.chain
-    for key, after in zip(steps, [*(each.public for each in steps[1:]), following], strict=True):
-        root = changes.rotation(chain, KeySet((key.public,)), KeySet((after,)), wanted)
-        roots = (*roots, sign(root, [key]))
-        chain = verify_chain(roots)
-    return redelegated(desk, papers, roots, steps[-1], keep)
-
-
-def redelegated(
-    desk: Desk,
-    papers: Papers,
-    roots: Sequence[Envelope],
-    signer: SigningKey,
-    keep: Keep | None,
-    extra: Sequence[ReleaseKey] = (),
-    signed: Sequence[Envelope] = (),
-) -> Parcel:
-    """The papers of a chain with a new root, which goes on with the delegation of `papers`.
-
-    After a theft (`keep`) only what is named stays of it, and the key of this machine; `signed`:
-    notices that came with the papers, beside those on this disk.
-    """
-    version = papers.identity.delegation.version + 1
-    keys = {made.key: made for made in (*extra, *papers.identity.delegation.keys)}
-    made = replace(papers.identity.delegation, version=version, keys=tuple(keys.values()))
-    notices: tuple[Envelope, ...] = ()
-    if keep is not None:
-        mine = {each.key for each in extra} | {key for key in keys if _is_here(desk, key)}
-        kept = [key for key in keys if key in mine or key in keep]
-        if not kept:
-            raise RefusedError(
-                "no release key would be left", remedy="name those that stay with --keep"
-            )
-        made = changes.after_theft(made, len(roots), kept)
-        oms = [key for key in made.oms_keys if key in keep or key == _model_key(desk)]
-        made = replace(made, oms_keys=tuple(oms))
-    after = changes.rooted(roots, _unforked(desk, papers, made), [signer])
-    if keep is not None:
-        known = {**dict(revocations(desk, papers)), **dict(_in_force(signed, papers))}
-        honest = [notice for digest, notice in known.items() if digest in keep]
-        notices = changes.revoke_again(after.identity, honest, [signer])
-    return packed([*after.envelopes, *notices])
-
-
-def revocations(desk: Desk, papers: Papers) -> list[tuple[bytes, Revocation]]:
-    """The revocations that count now, with their digests."""
-    return _in_force(map(unpack, desk.knowledge.notices(papers.publisher)), papers)
-
-
-def _in_force(envelopes: Iterable[Envelope], papers: Papers) -> list[tuple[bytes, Revocation]]:
-    found = []
-    for envelope in envelopes:
-        if envelope.type == Revocation.TYPE:
-            notice = Revocation.from_payload(envelope.payload)
-            if in_force(Signed(notice, envelope.signed_by()), papers.identity):
-                found.append((envelope.digest, notice))
-    return found
-
-
-def others_keys(desk: Desk, papers: Papers) -> list[bytes]:
-    """The release keys that are not on this machine."""
-    return [each.key for each in papers.identity.delegation.keys if not _is_here(desk, each.key)]
-
-
 def own_release(desk: Desk, reference: str) -> bytes:
     """The digest of a release of our own that somebody named, by a reference or in hex.
 
@@ -358,13 +256,3 @@ def own_release(desk: Desk, reference: str) -> bytes:
             remedy="only its publisher can take it back; you can drop it with `p2phub rm`",
         )
     return found.digest
-
-
-def require_committed(papers: Papers, revealed: SigningKey) -> None:
-    """The newest root has committed to `revealed`. Raises `UsageError`."""
-    root = papers.identity.root
-    if KeySet((revealed.public,)).digest != root.next:
-        raise UsageError(
-            f"this does not make the key that root {root.v} committed to",
-            remedy="give the recovery phrase that was made last for this publisher",
-        )

@@ -17,8 +17,8 @@ from p2phub.errors import RefusedError, UntrustedError, UsageError
 from p2phub.formats.notices import Revocation, Withdrawal
 from p2phub.formats.parcel import Parcel
 from p2phub.formats.publisher import Head, KeySet, ReleaseKey, Root
-from p2phub.node.changing import Keep, redelegated
 from p2phub.node.desk import Desk, free_key_name, heard_papers, is_newer, release_keys
+from p2phub.node.rotating import Keep, redelegated
 from p2phub.trust import changes
 from p2phub.trust.envelope import Envelope, sign
 from p2phub.trust.hidden import SecretBytes

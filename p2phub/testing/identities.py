@@ -30,6 +30,7 @@ from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import Papers
+from p2phub.trust.secrets import RootSecret
 
 
 @contextmanager
@@ -58,6 +59,11 @@ def become(desk: LocalDesk, lab: FakePublisher) -> None:
     documents.put_many((each.digest, each.type, each.pack()) for each in papers_of(lab).envelopes)
     roots = [root.digest for root in lab.roots]
     documents.set_own_publisher(lab.publisher, roots, lab.delegation.digest)
+
+
+def lone_secret(lab: FakePublisher) -> RootSecret:
+    """What makes the first three root keys of a fake publisher, which come from no master."""
+    return RootSecret(lone=tuple((v, lab.root_signers(v)[0].seed) for v in (1, 2, 3)))
 
 
 def told_by(desk: LocalDesk, publisher: PublisherId) -> dict[str, str | UntrustedError]:

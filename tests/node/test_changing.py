@@ -2,24 +2,17 @@
 
 import pytest
 
-from p2phub.errors import ForkedError, NotFoundError, RefusedError, UsageError
+from p2phub.errors import ForkedError, NotFoundError, UsageError
 from p2phub.formats.publisher import Index, ReleaseKey
 from p2phub.node import changing
 from p2phub.node.desk import own_papers
 from p2phub.node.identity import adopt
-from p2phub.testing.identities import learn, own_desk, publish, publish_here, told_by
+from p2phub.testing.identities import learn, lone_secret, own_desk, publish, publish_here, told_by
 from p2phub.testing.publishers import CREATED, FakePublisher, Publication
 from p2phub.trust.envelope import unpack
-from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import find_papers
 from p2phub.trust.parcels import envelopes
 from p2phub.trust.secrets import Master, RootSecret
-
-
-def secret_of(lab, *more):
-    """What makes the root keys of a fake publisher, which come from no master."""
-    keys = (lab.root_signers(v)[0] for v in (1, 2, 3, *more))
-    return RootSecret(lone=tuple((v, key.seed) for v, key in enumerate(keys, 1)))
 
 
 @pytest.fixture
@@ -48,7 +41,7 @@ def fork(desk, lab, writer="release"):
 
 def test_a_new_delegation_settles_a_fork_and_its_writers_count_afresh(desk, lab):
     number = fork(desk, lab)
-    parcel = changing.allow(desk, secret_of(lab), ReleaseKey(lab.key("bob").public))
+    parcel = changing.allow(desk, lone_secret(lab), ReleaseKey(lab.key("bob").public))
     adopt(desk, parcel)
     identity = own_papers(desk.store.documents).identity
     assert identity.release_key(lab.key("release").public).numbers_from == number + 1
@@ -63,7 +56,7 @@ def test_a_new_delegation_settles_a_fork_and_its_writers_count_afresh(desk, lab)
 
 def test_without_a_fork_the_numbers_stay(desk, lab):
     publish(desk, lab, "demo")
-    parcel = changing.allow(desk, secret_of(lab), ReleaseKey(lab.key("bob").public))
+    parcel = changing.allow(desk, lone_secret(lab), ReleaseKey(lab.key("bob").public))
     papers = find_papers(envelopes(parcel))
     assert {made.numbers_from for made in papers.identity.delegation.keys} == {1}
 
@@ -72,48 +65,15 @@ def test_a_fork_by_a_stolen_key_ends_with_that_key(desk, lab):
     publish(desk, lab, "good")
     fork(desk, lab)
     stolen = lab.key("release").public.hex()
-    adopt(desk, changing.revoke_key(desk, secret_of(lab), stolen, "stolen", "1"))
+    adopt(desk, changing.revoke_key(desk, lone_secret(lab), stolen, "stolen", "1"))
     assert not desk.knowledge.state(lab.publisher).forked
     assert told_by(desk, lab.publisher) == {"good@main": "verified"}
 
 
 def test_another_secret_makes_no_change(desk, lab):
-    for secret in (RootSecret(Master(bytes(32))), secret_of(FakePublisher(2))):
+    for secret in (RootSecret(Master(bytes(32))), lone_secret(FakePublisher(2))):
         with pytest.raises(UsageError, match="does not make the key of root 1"):
             changing.allow(desk, secret, ReleaseKey(lab.key("bob").public))
-
-
-def test_a_secret_that_lacks_the_next_key_says_where_it_is(desk, lab):
-    secret = RootSecret(lone=((1, lab.root_signers(1)[0].seed),))
-    with pytest.raises(NotFoundError):
-        secret.root_key(2)
-    with pytest.raises(UsageError, match="committed to"):
-        changing.require_committed(own_papers(desk.store.documents), SigningKey(b"x" * 32))
-
-
-def test_an_old_home_rotates_to_a_master_and_the_phrase_alone_makes_the_newest_root(desk, lab):
-    publish(desk, lab, "demo")
-    old, master = secret_of(lab), Master(b"m" * 32)
-    steps = [old.root_key(2), master.root_key(3)]
-    parcel = changing.rotate(desk, steps, master.root_key(4).public, lab.recovery, None)
-    made = adopt(desk, parcel)
-    assert (made.root_v, made.delegation_version) == (3, 2)
-    papers = own_papers(desk.store.documents)
-    assert changing.root_signer(papers, RootSecret(master)).public == master.root_key(3).public
-    assert told_by(desk, lab.publisher) == {"demo@main": "verified"}
-
-
-def test_after_a_theft_somebody_must_be_left_to_publish(tmp_path, lab):
-    with own_desk(tmp_path, lab, "stranger") as desk:
-        old, master = secret_of(lab), Master(b"m" * 32)
-        with pytest.raises(RefusedError, match="no release key would be left"):
-            changing.rotate(
-                desk,
-                [old.root_key(2)],
-                master.root_key(3).public,
-                None,
-                changing.Keep(),
-            )
 
 
 def test_another_key_of_this_machine_takes_over_before_a_new_one_is_made(tmp_path):
@@ -121,7 +81,7 @@ def test_another_key_of_this_machine_takes_over_before_a_new_one_is_made(tmp_pat
     with own_desk(tmp_path, lab, "release", "spare") as desk:
         publish(desk, lab, "demo")
         key = lab.key("spare").public.hex()
-        made = adopt(desk, changing.remove(desk, secret_of(lab), key))
+        made = adopt(desk, changing.remove(desk, lone_secret(lab), key))
         assert made.release_key == lab.key("release").public.hex()
         assert desk.keyring.names() == ("release", "release-2")
 
@@ -185,4 +145,4 @@ def test_an_index_before_the_first_is_not_here(desk, lab):
 def test_what_expires_is_as_long_as_somebody_said(desk, lab):
     key = ReleaseKey(lab.key("bob").public, (), CREATED)
     with pytest.raises(UsageError, match="expired"):
-        changing.allow(desk, secret_of(lab), key)
+        changing.allow(desk, lone_secret(lab), key)

@@ -8,7 +8,7 @@ from p2phub.errors import P2PHubError, UntrustedError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import KeySet, ReleaseKey
-from p2phub.node import changing, recovering
+from p2phub.node import changing, recovering, rotating
 from p2phub.node.cosigning import Cosigning
 from p2phub.node.desk import heard_papers, open_desk
 from p2phub.node.initialise import Wishes, initialise
@@ -62,7 +62,7 @@ def rotate(desk, secret):
     papers = changing.require_own_papers(desk.store.documents)
     v = papers.identity.root.v
     following = secret.root_key(v + 2).public
-    return changing.rotate(desk, [secret.root_key(v + 1)], following, None, None)
+    return rotating.rotate(desk, [secret.root_key(v + 1)], following, None, None)
 
 
 def known_of(running, lab):
@@ -199,7 +199,7 @@ async def test_a_thief_with_the_next_keys_loses_to_recovery_at_every_node(tmp_pa
                 await pull(rescued, "lab/good")
                 file = signed_by_helpers(heir, lab, fresh, helpers[:2])
                 with open_desk(settings(), heir, read_only=True) as desk:
-                    keep = changing.Keep(prefixes=(good.hex(),))
+                    keep = rotating.Keep(prefixes=(good.hex(),))
                     parcel = recovering.finish(desk, [file], fresh, keep)
                 done = await adopt(rescued, parcel)
                 assert (done.publisher_id, done.root_v) == (lab, 2)

@@ -22,8 +22,8 @@ from p2phub.errors import UsageError
 
 if TYPE_CHECKING:
     from p2phub.formats.publisher import KeySet
-    from p2phub.node.changing import Keep
     from p2phub.node.desk import LocalDesk
+    from p2phub.node.rotating import Keep
     from p2phub.trust.papers import Papers
     from p2phub.trust.secrets import RootSecret
 
@@ -62,7 +62,7 @@ def add_recovery_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    from p2phub.node import changing
+    from p2phub.node import rotating
     from p2phub.node.desk import open_desk, require_own_papers
 
     if arguments.keep and not arguments.stolen:
@@ -74,12 +74,12 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         secret = _secret(arguments, session, desk, papers)
         v = papers.identity.root.v
         steps = [secret.root_key(v + 1)]
-        changing.require_committed(papers, steps[0])
+        rotating.require_committed(papers, steps[0])
         renewed = _renewed(arguments, session, secret)
         if renewed is not secret:  # one root of the old phrase, and one that the new one makes
             steps.append(renewed.root_key(v + 2))
         following = renewed.root_key(v + 1 + len(steps)).public
-        parcel = changing.rotate(desk, steps, following, recovery, keep)
+        parcel = rotating.rotate(desk, steps, following, recovery, keep)
         if renewed is not secret:
             _lock_again(arguments, session, desk, renewed)
     made = hand_over(session, parcel)
@@ -143,12 +143,12 @@ def _keep(
 
 def ask_what_to_keep(session: Session, desk: "LocalDesk", papers: "Papers") -> "Keep":
     """What a person says is honest. Raises `UsageError` where nobody can be asked."""
-    from p2phub.node import changing
+    from p2phub.node import rotating
 
     doubted = {
-        key.hex(): f"release key {key.hex()[:16]}" for key in changing.others_keys(desk, papers)
+        key.hex(): f"release key {key.hex()[:16]}" for key in rotating.others_keys(desk, papers)
     }
-    for digest, notice in changing.revocations(desk, papers):
+    for digest, notice in rotating.revocations(desk, papers):
         doubted[digest.hex()] = f"revocation {digest.hex()[:16]} ({notice.reason})"
     if doubted and not at_terminal(session.output):
         raise UsageError(
@@ -157,7 +157,7 @@ def ask_what_to_keep(session: Session, desk: "LocalDesk", papers: "Papers") -> "
             remedy="name what stays with --keep, or say --keep all or --keep none",
         )
     kept = [each for each, what in doubted.items() if confirm(session, f"Keep {what}?")]
-    return changing.Keep(prefixes=tuple(kept))
+    return rotating.Keep(prefixes=tuple(kept))
 
 
 def _lock_again(
