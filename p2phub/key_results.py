@@ -56,6 +56,8 @@ class KeyList:
     publisher_id: str | None = None
     root_v: int | None = None
     delegation_version: int | None = None
+    root_threshold: int | None = None
+    """Keys of the root that must sign what it says."""
     threshold: int | None = None
     """Release keys that must sign a release."""
     recovery_threshold: int | None = None

@@ -15,7 +15,9 @@ from p2phub.cli.session import Session
 from p2phub.errors import UsageError
 
 if TYPE_CHECKING:
+    from p2phub.formats.ids import PublisherId
     from p2phub.formats.parcel import Parcel
+    from p2phub.formats.publisher import Root
     from p2phub.node.desk import LocalDesk
     from p2phub.node.rotating import Keep
     from p2phub.trust.secrets import RootSecret
@@ -40,22 +42,75 @@ def add_root_options(parser: argparse.ArgumentParser) -> None:
     add_passphrase_file(parser)
 
 
+def add_change_options(parser: argparse.ArgumentParser) -> None:
+    """The same, and where a change goes that others are to sign."""
+    add_root_options(parser)
+    add_prepare(parser)
+
+
+def add_prepare(parser: argparse.ArgumentParser) -> None:
+    """The option `--prepare`, as `arguments.prepare`."""
+    parser.add_argument(
+        "--prepare",
+        metavar="FILE",
+        type=Path,
+        help="sign nothing here: write it to FILE, for whoever holds the root (`p2phub key sign`)",
+    )
+
+
 def change(
     arguments: argparse.Namespace,
     session: Session,
-    make: "Callable[[LocalDesk, RootSecret], Parcel]",
+    make: "Callable[[LocalDesk, RootSecret | None], Parcel]",
 ) -> int:
-    """Ask for the root, make a change with it, and let it be adopted."""
+    """Ask for the root, make a change with it, and let it be adopted; with `--prepare` write it to
+    a file instead, which the holders of the root are to sign.
+    """
     from p2phub.node.desk import open_desk, require_own_papers
+    from p2phub.node.parcel_files import require_new
 
+    if arguments.prepare is not None:
+        require_new(arguments.prepare)
     with open_desk(session.config(), session.home, read_only=True) as desk:
-        newest = require_own_papers(desk.store.documents).identity.root
-        secret = ask_root(
-            session, desk.keyring, arguments.passphrase_file, arguments.phrase_file, newest
-        )
+        papers = require_own_papers(desk.store.documents)
+        newest, secret = papers.identity.root, None
+        if arguments.prepare is None:
+            require_alone(newest)
+            secret = ask_root(
+                session, desk.keyring, arguments.passphrase_file, arguments.phrase_file, newest
+            )
         parcel = make(desk, secret)
-    tell(session, hand_over(session, parcel))
+    if arguments.prepare is not None:
+        write_prepared(session, arguments.prepare, papers.publisher, parcel, newest.keys.threshold)
+    else:
+        tell(session, hand_over(session, parcel))
     return 0
+
+
+def require_alone(root: "Root") -> None:
+    """One key is enough to sign for `root`. Raises `UsageError`."""
+    if root.keys.threshold > 1:
+        raise UsageError(
+            f"root {root.v} is signed by {root.keys.threshold} of {len(root.keys.keys)} holders",
+            remedy="write the change to a file with --prepare FILE; each of them runs `p2phub key"
+            " sign FILE`, and you `p2phub key adopt FILE`",
+        )
+
+
+def write_prepared(
+    session: Session, file: Path, publisher: "PublisherId", parcel: "Parcel", needed: int
+) -> None:
+    """Write what others are to sign, and say how it goes on."""
+    from p2phub.node.parcel_files import write_parcel_file
+
+    write_parcel_file(file, parcel)
+    made = {"publisher_id": str(publisher), "file": str(file), "needed": needed}
+    names = {"publisher_id": "publisher id", "file": "file", "needed": "signatures needed"}
+    session.output.pairs(made, names)
+    session.output.say(
+        f"Let whoever holds the root run `p2phub key sign {file.name}`, then run `p2phub key adopt"
+        f" {file.name}` here."
+    )
 
 
 def hand_over(session: Session, parcel: "Parcel") -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Changes of our own publisher, made and signed beside the node that will adopt them.
 
-Reads a store (one that a node runs on, too) and gives a parcel of public documents. Keys of the
-root are handed in for the moment of signing; nothing of them stays here.
+Reads a store (one that a node runs on, too) and gives a parcel of public documents. What makes the
+keys of the root is handed in for the moment of signing, and nothing of it stays here; without it
+the documents wait for whoever holds the root, in a file for `key sign`.
 
 Rules it keeps:
  * a change begins with the newest papers that this disk knows;
@@ -10,6 +11,7 @@ Rules it keeps:
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Final
 
 from p2phub.errors import NotFoundError, UsageError
@@ -29,7 +31,7 @@ from p2phub.node.desk import (
 from p2phub.node.locate import locate
 from p2phub.node.reissue import Listing, newest_listing, read_listing
 from p2phub.trust import changes
-from p2phub.trust.envelope import unpack
+from p2phub.trust.envelope import Envelope, unpack
 from p2phub.trust.hidden import SecretBytes
 from p2phub.trust.keys import SEED_SIZE, SigningKey
 from p2phub.trust.papers import Papers
@@ -40,8 +42,13 @@ MIN_PREFIX: Final = 8
 """Hex digits that are enough to name a key or a notice, if only one begins with them."""
 
 
-def root_signer(papers: Papers, secret: RootSecret) -> SigningKey:
-    """The key of the newest root. Raises `UsageError` if this secret does not make it."""
+def root_signers(papers: Papers, secret: RootSecret | None) -> tuple[SigningKey, ...]:
+    """The key of the newest root that `secret` makes; none without a secret, when others will sign.
+
+    Raises `UsageError` if this secret makes no key of that root.
+    """
+    if secret is None:
+        return ()
     root = papers.identity.root
     key = secret.root_key(root.v)
     if key.public not in root.keys.keys:
@@ -49,29 +56,47 @@ def root_signer(papers: Papers, secret: RootSecret) -> SigningKey:
             f"this does not make the key of root {root.v} of {papers.publisher.short}",
             remedy="give the recovery phrase that was made last for this publisher",
         )
-    return key
+    return (key,)
+
+
+def delegated(
+    desk: Desk,
+    papers: Papers,
+    made: Delegation,
+    signers: Sequence[SigningKey],
+    notices: Sequence[Envelope] = (),
+) -> Parcel:
+    """The papers with another delegation; without signers they wait for others to sign."""
+    wanted = unforked(desk, papers, made)
+    if not signers:
+        return packed(changes.drafted(papers, papers.roots, wanted, notices))
+    return packed([*changes.changed(papers, wanted, signers).envelopes, *notices])
 
 
 # ---------------------------------------------------------------- release keys
 
 
-def allow(desk: Desk, secret: RootSecret, key: ReleaseKey, threshold: int | None = None) -> Parcel:
+def allow(
+    desk: Desk, secret: RootSecret | None, key: ReleaseKey, threshold: int | None = None
+) -> Parcel:
     """Let a release key in, or change its limits. Raises as `changes.allow`."""
     papers = require_own_papers(desk.store.documents)
     made = changes.allow(papers.identity, key, now=desk.now(), threshold=threshold)
-    return _delegated(desk, papers, made, root_signer(papers, secret))
+    return delegated(desk, papers, made, root_signers(papers, secret))
 
 
-def remove(desk: Desk, secret: RootSecret, prefix: str, threshold: int | None = None) -> Parcel:
+def remove(
+    desk: Desk, secret: RootSecret | None, prefix: str, threshold: int | None = None
+) -> Parcel:
     """Take a release key out; what it signed is signed by the key of this machine."""
     papers = require_own_papers(desk.store.documents)
-    signer = root_signer(papers, secret)
+    signers = root_signers(papers, secret)
     made = _without(desk, papers, find_key(papers, prefix), threshold)
-    return _delegated(desk, papers, made, signer)
+    return delegated(desk, papers, made, signers)
 
 
 def revoke_key(
-    desk: Desk, secret: RootSecret, prefix: str, reason: str, last_good: str | None
+    desk: Desk, secret: RootSecret | None, prefix: str, reason: str, last_good: str | None
 ) -> Parcel:
     """Take a release key back: nothing that it signs after its last good index counts.
 
@@ -80,13 +105,12 @@ def revoke_key(
     """
     changes.check_reason(reason)
     papers = require_own_papers(desk.store.documents)
-    signer, key = root_signer(papers, secret), find_key(papers, prefix)
+    signers, key = root_signers(papers, secret), find_key(papers, prefix)
     last = last_good_index(desk, papers, last_good)
     made = _without(desk, papers, key, None)
-    after = changes.changed(papers, unforked(desk, papers, made), [signer])
     revoked = RevokedKey(key) if last is None else RevokedKey(key, last.index.seq, last.digest)
-    notice = changes.revoke(after.identity, revoked, reason, desk.now(), [signer])
-    return packed([*after.envelopes, notice])
+    notice = changes.revoke(papers.identity, revoked, reason, desk.now(), signers)
+    return delegated(desk, papers, made, signers, [notice])
 
 
 def find_key(papers: Papers, prefix: str) -> bytes:
@@ -130,11 +154,6 @@ def _without(desk: Desk, papers: Papers, key: bytes, threshold: int | None) -> D
 def is_here(desk: Desk, key: bytes) -> bool:
     """Whether a release key is on this machine."""
     return any(held.public == key for _, held in release_keys(desk.keyring))
-
-
-def _delegated(desk: Desk, papers: Papers, made: Delegation, signer: SigningKey) -> Parcel:
-    after = changes.changed(papers, unforked(desk, papers, made), [signer])
-    return packed(after.envelopes)
 
 
 def unforked(desk: Desk, papers: Papers, made: Delegation) -> Delegation:
@@ -216,11 +235,11 @@ def _back_to(desk: Desk, newest: Listing, seq: int) -> Listing:
 # ---------------------------------------------------------------- taking back
 
 
-def revoke(desk: Desk, secret: RootSecret, revoked: Revoked, reason: str) -> Parcel:
+def revoke(desk: Desk, secret: RootSecret | None, revoked: Revoked, reason: str) -> Parcel:
     """Take a release or a file back, by the root."""
     papers = require_own_papers(desk.store.documents)
-    signer = root_signer(papers, secret)
-    notice = changes.revoke(papers.identity, revoked, reason, desk.now(), [signer])
+    signers = root_signers(papers, secret)
+    notice = changes.revoke(papers.identity, revoked, reason, desk.now(), signers)
     return packed([*papers.envelopes, notice])
 
 

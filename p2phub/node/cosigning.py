@@ -7,6 +7,9 @@ this disk.
 
 Rules it keeps:
  * before a key is used, everything that it would sign is told in plain words (`describing`);
+ * a root says no more of the keys it commits to than their digest: it is `unchecked` unless the
+   files of holders tell whose those are. Else who prepared it could have put keys of its own there,
+   and take the publisher with the next root;
  * signatures are only ever added.
 """
 
@@ -19,10 +22,12 @@ from p2phub.formats.manifest import Release
 from p2phub.formats.notices import Revocation
 from p2phub.formats.parcel import Parcel
 from p2phub.formats.publisher import Delegation, KeySet, Root
-from p2phub.key_results import DocumentInFile
+from p2phub.key_results import DocumentInFile, Told
 from p2phub.node.describing import Known, describe, publisher_of, read_document
 from p2phub.node.desk import Desk, heard_papers, own_papers
 from p2phub.trust.envelope import Envelope, sign_payload
+from p2phub.trust.holders import Holder, recognise
+from p2phub.trust.identity import reached
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import Papers, find_papers
 from p2phub.trust.parcels import envelopes, merged, packed
@@ -38,13 +43,18 @@ class Item:
     says: DocumentInFile
     counting: frozenset[bytes]
     """Every key whose signature on it would count."""
+    unchecked: bool = False
+    """Whether it is a root, by no recovery, that commits to the keys of nobody knows whom."""
 
 
 class Cosigning:
-    """The documents of one file, and who could sign them. Raises `MalformedError` for a bad one."""
+    """The documents of one file, and who could sign them. Raises `MalformedError` for a bad one.
 
-    def __init__(self, desk: Desk, parcel: Parcel) -> None:
-        self._parcel = parcel
+    `holders`: the people whose files tell whose the keys of a root are.
+    """
+
+    def __init__(self, desk: Desk, parcel: Parcel, holders: Sequence[Holder] = ()) -> None:
+        self._parcel, self._holders = parcel, holders
         found = envelopes(parcel)
         self._roots = {each.digest: each for each in found if each.type == Root.TYPE}
         self._papers = _papers(desk, found)
@@ -86,21 +96,25 @@ class Cosigning:
             return None
         publisher = publisher_of(document, self._first_root(document))
         papers = self._papers.get(publisher) if publisher is not None else None
-        sets = self._who_counts(document, papers)
         signers = envelope.signed_by()
+        sets = self._who_counts(document, papers, signers)
         counting = frozenset(key for each in sets for key in each.keys)
         needed = min((_missing(each, signers) for each in sets), default=None)
+        committed, told = self._committed(document)
         says = DocumentInFile(
             envelope.type,
             envelope.digest.hex(),
             str(publisher) if publisher is not None else "",
-            describe(document),
+            (*describe(document), *told),
             tuple(sorted(key.hex() for key in signers & counting)),
             needed=needed,
         )
-        return Item(envelope, publisher, says, counting)
+        unchecked = isinstance(document, Root) and not committed and self._reveals(document)
+        return Item(envelope, publisher, says, counting, unchecked)
 
-    def _who_counts(self, document: Known, papers: Papers | None) -> list[KeySet]:
+    def _who_counts(
+        self, document: Known, papers: Papers | None, signers: frozenset[bytes]
+    ) -> list[KeySet]:
         """The sets of keys of which one must sign, each with its threshold."""
         match document:
             case Root():
@@ -109,8 +123,9 @@ class Cosigning:
                 if known is not None and known.next != document.keys.digest:
                     return [known.recovery] if known.recovery is not None else []
                 return [document.keys]
-            case Delegation() | Revocation() if papers is not None:
-                return [papers.identity.root.keys]
+            case Delegation() | Revocation():
+                root = self._root_of(document, papers, signers)
+                return [root.keys] if root is not None else []
             case Release() if papers is not None:
                 delegation = papers.identity.delegation
                 may = tuple(
@@ -120,6 +135,56 @@ class Cosigning:
                 )
                 return [KeySet(may, delegation.threshold)] if may else []
         return []
+
+    def _root_of(
+        self, document: Delegation | Revocation, papers: Papers | None, signers: frozenset[bytes]
+    ) -> Root | None:
+        """The root whose keys sign a document; it may wait for signatures itself. None for what is
+        in force already, or was.
+        """
+        here = papers.identity.root if papers is not None else self._first(document.publisher)
+        known = papers.identity.delegation.version if papers is not None else 0
+        if isinstance(document, Delegation) and document.version <= known:
+            return None
+        while here is not None:
+            match document:
+                case Delegation():
+                    done = reached(here.keys, signers).enough
+                case Revocation():
+                    done = document.root_v == here.v
+            after = self._after(here)
+            if done or after is None:
+                return here
+            here = after
+        return None
+
+    def _first(self, publisher: bytes) -> Root | None:
+        envelope = self._roots.get(publisher)
+        return Root.from_payload(envelope.payload) if envelope is not None else None
+
+    def _after(self, root: Root) -> Root | None:
+        """The root in this file that reveals what `root` committed to."""
+        for each in self._roots.values():
+            found = Root.from_payload(each.payload)
+            if found.previous == root.digest and found.keys.digest == root.next:
+                return found
+        return None
+
+    def _reveals(self, root: Root) -> bool:
+        """Whether a root is the first one, or was committed to: no recovery."""
+        before = self._roots.get(root.previous)
+        return before is None or Root.from_payload(before.payload).next == root.keys.digest
+
+    def _committed(self, document: Known) -> tuple[bool, tuple[Told, ...]]:
+        """Whether it is known whose keys a root commits to, and who holds it now and next."""
+        if not isinstance(document, Root):
+            return True, ()
+        now = recognise(document.keys.digest, self._holders, document.v)
+        after = recognise(document.next, self._holders, document.v + 1)
+        told = [Told("holders", str(now))] if now is not None else []
+        if after is not None:
+            told.append(Told("next holders", str(after)))
+        return after is not None, tuple(told)
 
     def _first_root(self, document: Known) -> bytes | None:
         """The first root of the chain that a root in this file belongs to."""
@@ -158,3 +223,19 @@ def _papers(desk: Desk, found: Sequence[Envelope]) -> dict[PublisherId, Papers]:
         if here is not None:
             papers[publisher] = here
     return papers
+
+
+def require_signed(desk: Desk, parcel: Parcel) -> None:
+    """No root, delegation or revocation in `parcel` waits for signatures. Raises `UntrustedError`
+    that names those that do.
+    """
+    open = [
+        f"{item.says.says[0].label} {item.says.says[0].text} needs {item.says.needed} more"
+        for item in Cosigning(desk, parcel).items
+        if item.envelope.type in (Root.TYPE, Delegation.TYPE, Revocation.TYPE)
+    ]
+    if open:
+        raise UntrustedError(
+            f"this file is not signed by enough keys yet: {'; '.join(open)}",
+            remedy="let whoever holds them run `p2phub key sign` on it",
+        )

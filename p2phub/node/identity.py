@@ -26,6 +26,7 @@ from p2phub.formats.notices import NOTICES
 from p2phub.formats.parcel import Parcel
 from p2phub.formats.publisher import Head, Index, Page, Root
 from p2phub.key_results import Adopted
+from p2phub.node.cosigning import require_signed
 from p2phub.node.desk import Desk, heard_papers, key_in_force, own_papers
 from p2phub.node.reissue import Change, Reissued, primed_gate, rehearse, reissue
 from p2phub.store.tips import MAX_TIPS
@@ -46,6 +47,14 @@ def adopt(desk: Desk, parcel: Parcel) -> Adopted:
     do not hold or are not newer, `RefusedError` for those of somebody else or where no key here may
     tell of it.
     """
+    try:
+        return _adopt(desk, parcel)
+    except (UntrustedError, UsageError):
+        require_signed(desk, parcel)
+        raise
+
+
+def _adopt(desk: Desk, parcel: Parcel) -> Adopted:
     found = envelopes(parcel)
     before = own_papers(desk.store.documents)
     if before is not None and not any(each.type in (Root.TYPE, Head.TYPE) for each in found):

@@ -12,17 +12,15 @@ from pathlib import Path
 
 from p2phub.errors import NotFoundError, RefusedError, UsageError
 from p2phub.formats.parcel import Parcel
-from p2phub.node.changing import root_signer
+from p2phub.node.changing import delegated, root_signers
 from p2phub.node.desk import Desk, require_own_papers
 from p2phub.node.publics import papers_of
 from p2phub.store.disk import disk_errors
 from p2phub.store.keyring import OMS, Keyring
-from p2phub.trust import changes
 from p2phub.trust.hidden import SecretBytes
 from p2phub.trust.keys import SEED_SIZE
 from p2phub.trust.model_keys import ModelKey, hint, to_pem
 from p2phub.trust.model_signatures import certified
-from p2phub.trust.parcels import packed
 from p2phub.trust.secrets import RootSecret
 
 
@@ -37,14 +35,16 @@ class Exported:
     """Whether the newest delegation known here names it."""
 
 
-def certify(desk: Desk, secret: RootSecret, key: bytes | None = None, *, alone: bool) -> Parcel:
+def certify(
+    desk: Desk, secret: RootSecret | None, key: bytes | None = None, *, alone: bool
+) -> Parcel:
     """Let the root certify `key`, or the one of this machine, which is made if there is none.
 
     `alone`: in the place of the others. Raises `UsageError` if it is certified already or `secret`
     does not make the root, `RefusedError` if there is no room for it or the publisher has forked.
     """
     papers = require_own_papers(desk.store.documents)
-    signer = root_signer(papers, secret)
+    signers = root_signers(papers, secret)
     state = desk.knowledge.state(papers.publisher)
     if state is not None and state.forked:
         raise RefusedError(
@@ -53,7 +53,7 @@ def certify(desk: Desk, secret: RootSecret, key: bytes | None = None, *, alone: 
         )
     new = key or held(desk.keyring, make=True).public
     made = certified(papers.identity.delegation, new, alone=alone)
-    return packed(changes.changed(papers, made, [signer]).envelopes)
+    return delegated(desk, papers, made, signers)
 
 
 def held(keyring: Keyring, *, make: bool = False) -> ModelKey:

@@ -21,6 +21,7 @@ from p2phub.trust.identity import Identity
 from p2phub.trust.keys import SEED_SIZE, SigningKey
 from p2phub.trust.model_keys import ModelKey
 from p2phub.trust.notices import Notices
+from p2phub.trust.secrets import Master
 from p2phub.trust.verdict import moment
 
 NODE: Final = "node"
@@ -53,12 +54,14 @@ class _Here:
 
     name: str
     public: bytes | None
+    root: bytes | None = None
+    """The key that it makes for the newest root, as the share of a holder."""
 
 
 def list_keys(desk: Desk) -> KeyList:
     """Who we are and with which keys; before `init`, the keys of this machine alone."""
-    here = _keys_here(desk.keyring)
     papers = own_papers(desk.store.documents)
+    here = _keys_here(desk.keyring, papers.identity.root.v if papers is not None else 1)
     if papers is None:
         return KeyList(keys=tuple(_row_of_file(each) for each in here))
     identity, publisher = papers.identity, papers.publisher
@@ -72,6 +75,7 @@ def list_keys(desk: Desk) -> KeyList:
         publisher_id=str(publisher),
         root_v=root.v,
         delegation_version=identity.delegation.version,
+        root_threshold=root.keys.threshold,
         threshold=identity.delegation.threshold,
         recovery_threshold=root.recovery.threshold if root.recovery else None,
         next_committed=any(root.next),
@@ -82,7 +86,7 @@ def list_keys(desk: Desk) -> KeyList:
     )
 
 
-def _keys_here(keyring: Keyring) -> list[_Here]:
+def _keys_here(keyring: Keyring, root_v: int) -> list[_Here]:
     found = []
     for name in keyring.names():
         seed = None if keyring.is_locked(name) else keyring.load(name)
@@ -91,7 +95,8 @@ def _keys_here(keyring: Keyring) -> list[_Here]:
         elif name == OMS:
             found.append(_Here(name, ModelKey(seed).public))
         else:
-            found.append(_Here(name, SigningKey(seed).public))
+            root = Master(seed).root_key(root_v)
+            found.append(_Here(name, SigningKey(seed).public, root.public))
     return found
 
 
@@ -99,10 +104,11 @@ def _rows_of_identity(identity: Identity, here: Sequence[_Here], notices: Notice
     """Every key that our papers name, in the order of its role."""
     root, delegation = identity.root, identity.delegation
     names = {each.public: each.name for each in here if each.public is not None}
+    shares = {each.root: each.name for each in here if each.root is not None}
     locked_root = any(each.name == ROOT and each.public is None for each in here)
     rows = []
     for key in root.keys.keys:
-        row = KeyRow(key.hex(), ("root",), names.get(key))
+        row = KeyRow(key.hex(), ("root",), names.get(key) or shares.get(key))
         if locked_root and len(root.keys.keys) == 1:
             row = replace(row, name=ROOT, locked=True)
         rows.append(row)

@@ -28,16 +28,22 @@ def read_parcel_file(path: Path) -> Parcel:
     return Parcel.from_bytes(data)
 
 
+def require_new(path: Path) -> None:
+    """There is no such file yet. Raises `RefusedError`."""
+    if path.exists():
+        raise RefusedError(
+            f"{path} exists and is never overwritten", remedy="give another file name"
+        )
+
+
 def write_parcel_file(path: Path, parcel: Parcel, *, replace: bool = False) -> None:
     """A new file with this parcel; with `replace`, in place of the one that is there.
 
     Raises `RefusedError` if there is a file already.
     """
     data = parcel.to_bytes()
-    if path.exists() and not replace:
-        raise RefusedError(
-            f"{path} exists and is never overwritten", remedy="give another file name"
-        )
+    if not replace:
+        require_new(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     with disk_errors(path):
         try:

@@ -68,7 +68,7 @@ def finish(desk: Desk, files: Sequence[Parcel], master: Master, keep: Keep | Non
     extra = () if old.identity.release_key(key) is not None else (ReleaseKey(key),)
     signer = master.root_key(link.root.v)
     notices = [each for each in found if each.type in (Revocation.TYPE, Withdrawal.TYPE)]
-    parcel = redelegated(desk, old, roots, signer, keep, extra, notices)
+    parcel = redelegated(desk, old, roots, [signer], keep, extra, notices)
     after = find_papers(envelopes(parcel))
     heads = [each for each in found if each.type == Head.TYPE]
     valid = [each for each in notices if _counts(each, after.identity)]

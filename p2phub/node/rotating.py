@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from p2phub.errors import RefusedError, UsageError
 from p2phub.formats.notices import Revocation
 from p2phub.formats.parcel import Parcel
-from p2phub.formats.publisher import KeySet, ReleaseKey
+from p2phub.formats.publisher import KeySet, ReleaseKey, Root
 from p2phub.node.changing import is_here, unforked
 from p2phub.node.desk import Desk, require_own_papers
 from p2phub.store.keyring import OMS
 from p2phub.trust import changes
 from p2phub.trust.envelope import Envelope, sign, unpack
-from p2phub.trust.identity import verify_chain
+from p2phub.trust.identity import Link
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.model_keys import ModelKey
 from p2phub.trust.notices import Signed, in_force
@@ -40,37 +40,52 @@ class Keep:
         return self.all or any(name.hex().startswith(each) for each in self.prefixes)
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The keys of one new root, and those of them that sign here; none where others will."""
+
+    keys: KeySet
+    signers: tuple[SigningKey, ...] = ()
+
+    @classmethod
+    def of(cls, key: SigningKey) -> "Step":
+        """A root of one key, which is here."""
+        return cls(KeySet((key.public,)), (key,))
+
+
 def rotate(
     desk: Desk,
-    steps: Sequence[SigningKey],
-    following: bytes,
+    steps: Sequence[Step],
+    following: KeySet,
     wanted: KeySet | None,
     keep: Keep | None,
 ) -> Parcel:
-    """The next roots, one for each key in `steps`, and a delegation that the last one has signed.
+    """The next roots, one for each of `steps`, and a delegation by the last one.
 
-    Each reveals one of the keys and commits to the one after it, the last one to the public key
-    `following`. `wanted`: the recovery keys from now on; `keep`: only after a theft.
+    Each reveals the keys of its step and commits to those of the one after it, the last one to
+    `following`. `wanted`: the recovery keys from now on; `keep`: only after a theft. What no key
+    here signs waits for others.
     """
     papers = require_own_papers(desk.store.documents)
     roots, chain = papers.roots, papers.identity.chain
-    for key, after in zip(steps, [*(each.public for each in steps[1:]), following], strict=True):
-        root = changes.rotation(chain, KeySet((key.public,)), KeySet((after,)), wanted)
-        roots = (*roots, sign(root, [key]))
-        chain = verify_chain(roots)
-    return redelegated(desk, papers, roots, steps[-1], keep)
+    for step, after in zip(steps, [*(each.keys for each in steps[1:]), following], strict=True):
+        root = changes.rotation(chain, step.keys, after, wanted)
+        roots = (*roots, sign(root, step.signers))
+        chain = (*chain, Link(root, roots[-1].digest, "rotation"))
+    return redelegated(desk, papers, roots, steps[-1].signers, keep)
 
 
 def redelegated(
     desk: Desk,
     papers: Papers,
     roots: Sequence[Envelope],
-    signer: SigningKey,
+    signers: Sequence[SigningKey],
     keep: Keep | None,
     extra: Sequence[ReleaseKey] = (),
     signed: Sequence[Envelope] = (),
 ) -> Parcel:
-    """The papers of a chain with a new root, which goes on with the delegation of `papers`.
+    """The papers of a chain with a new root, which goes on with the delegation of `papers`; without
+    `signers` it waits for others to sign it.
 
     After a theft (`keep`) only what is named stays of it, and the key of this machine; `signed`:
     notices that came with the papers, beside those on this disk.
@@ -89,12 +104,14 @@ def redelegated(
         made = changes.after_theft(made, len(roots), kept)
         oms = [key for key in made.oms_keys if key in keep or key == _model_key(desk)]
         made = replace(made, oms_keys=tuple(oms))
-    after = changes.rooted(roots, unforked(desk, papers, made), [signer])
+    made = unforked(desk, papers, made)
     if keep is not None:
         known = {**dict(revocations(desk, papers)), **dict(_in_force(signed, papers))}
         honest = [notice for digest, notice in known.items() if digest in keep]
-        notices = changes.revoke_again(after.identity, honest, [signer])
-    return packed([*after.envelopes, *notices])
+        notices = changes.revoke_again(Root.from_payload(roots[-1].payload), honest, signers)
+    if not signers:
+        return packed(changes.drafted(papers, roots, made, notices))
+    return packed([*changes.rooted(roots, made, signers).envelopes, *notices])
 
 
 def revocations(desk: Desk, papers: Papers) -> list[tuple[bytes, Revocation]]:

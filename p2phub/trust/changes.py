@@ -11,7 +11,7 @@ Rules it keeps:
  * no clock, no randomness: keys and `now` (unix seconds) are arguments.
 
 >>> from p2phub.testing.publishers import FakePublisher
->>> from p2phub.trust.papers import Papers
+>>> from p2phub.trust.papers import Papers, as_if_signed, require_room
 >>> lab = FakePublisher(1)
 >>> papers = Papers.of(lab.roots, lab.delegation)
 >>> bob = lab.key("bob").public
@@ -31,7 +31,7 @@ from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.trust.envelope import Envelope, sign
 from p2phub.trust.identity import Chain, Identity, reached
 from p2phub.trust.keys import SigningKey
-from p2phub.trust.papers import Papers
+from p2phub.trust.papers import Papers, as_if_signed, require_room
 
 # ---------------------------------------------------------------- roots
 
@@ -219,6 +219,28 @@ def changed(papers: Papers, delegation: Delegation, signers: Iterable[SigningKey
     return Papers.of(papers.roots, sign(delegation, keys))
 
 
+def drafted(
+    papers: Papers,
+    roots: Sequence[Envelope],
+    delegation: Delegation,
+    notices: Iterable[Envelope] = (),
+) -> tuple[Envelope, ...]:
+    """A change that others will sign: the papers as they are, and what is to become of them.
+
+    `roots`: all of them, of which the last may wait for signatures, as the delegation and the
+    notices do. Raises `UsageError` for a delegation that nobody would read, `RefusedError` if no
+    head has room for all of it once it is signed.
+    """
+    _require_sound(delegation)
+    waiting = sign(delegation, ())
+    keys = [Root.from_payload(each.payload).keys for each in roots]
+    require_room(
+        [as_if_signed(each, set) for each, set in zip(roots, keys, strict=True)],
+        as_if_signed(waiting, keys[-1]),
+    )
+    return (*papers.envelopes, *roots[len(papers.roots) :], waiting, *notices)
+
+
 def rooted(
     roots: Sequence[Envelope], delegation: Delegation, signers: Iterable[SigningKey]
 ) -> Papers:
@@ -230,7 +252,7 @@ def rooted(
 def revoke(
     identity: Identity, revoked: Revoked, reason: str, now: int, signers: Iterable[SigningKey]
 ) -> Envelope:
-    """A revocation by the newest root.
+    """A revocation by the newest root; without `signers` it waits for others to sign it.
 
     Raises `UntrustedError` if too few of `signers` are keys of it, `UsageError` for a reason that
     is empty or too long.
@@ -238,22 +260,23 @@ def revoke(
     notice = Revocation(
         identity.publisher.digest, identity.root.v, revoked, now, check_reason(reason)
     )
-    return _signed_by_root(identity, notice, signers)
+    return _signed_by_root(identity.root, notice, signers)
 
 
 def revoke_again(
-    identity: Identity, honest: Iterable[Revocation], signers: Iterable[SigningKey]
+    root: Root, honest: Iterable[Revocation], signers: Iterable[SigningKey]
 ) -> tuple[Envelope, ...]:
-    """Revocations of roots before, signed by the newest, which is new: after a theft the old ones
-    do not count, nor those of a root with its number or a later one that it has overruled.
+    """Revocations of roots before, signed by `root`, which is new: after a theft the old ones do
+    not count, nor those of a root with its number or a later one that it has overruled. Without
+    `signers` they wait for others to sign them.
 
     One of the same number is dated a second later: with the same digest it would be no news to
     whoever has the other, which nobody counts any more.
     """
-    keys, v = tuple(signers), identity.root.v
+    keys, v = tuple(signers), root.v
     return tuple(
         _signed_by_root(
-            identity,
+            root,
             replace(
                 notice,
                 root_v=v,
@@ -296,13 +319,14 @@ def check_reason(text: str) -> str:
     return reason
 
 
-def _signed_by_root(
-    identity: Identity, notice: Revocation, signers: Iterable[SigningKey]
-) -> Envelope:
-    keys = _of_root(identity.root, signers)
-    signed = reached(identity.root.keys, frozenset(key.public for key in keys))
+def _signed_by_root(root: Root, notice: Revocation, signers: Iterable[SigningKey]) -> Envelope:
+    chosen = tuple(signers)
+    if not chosen:
+        return sign(notice, ())
+    keys = _of_root(root, chosen)
+    signed = reached(root.keys, frozenset(key.public for key in keys))
     if not signed.enough:
-        raise UntrustedError(f"a revocation is signed by {signed} keys of root {identity.root.v}")
+        raise UntrustedError(f"a revocation is signed by {signed} keys of root {root.v}")
     return sign(notice, keys)
 
 

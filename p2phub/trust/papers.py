@@ -22,7 +22,7 @@ from typing import Self
 from p2phub.errors import MalformedError, RefusedError, UntrustedError
 from p2phub.formats import limits
 from p2phub.formats.ids import PublisherId
-from p2phub.formats.publisher import Delegation, Head, Root
+from p2phub.formats.publisher import Delegation, Head, KeySet, Root
 from p2phub.trust.envelope import Envelope, Signature, merge, unpack
 from p2phub.trust.identity import Chain, Identity, reached, verify_chain, verify_identity
 from p2phub.trust.records import HeadRecord
@@ -110,6 +110,15 @@ def require_room(roots: Sequence[Envelope], delegation: Envelope) -> None:
             f"{len(roots)} roots and their delegation do not fit into a head: {error.message}",
             remedy="use fewer release keys, recovery keys or repos that keys are limited to",
         ) from error
+
+
+def as_if_signed(envelope: Envelope, keys: KeySet) -> Envelope:
+    """An envelope as large as this one will be once enough of `keys` have signed it."""
+    if reached(keys, envelope.signed_by()).enough:
+        return envelope
+    needed = keys.keys[: keys.threshold]
+    made = tuple(Signature(key, bytes(limits.SIGNATURE)) for key in needed)
+    return Envelope(envelope.type, envelope.payload, made)
 
 
 def find_papers(envelopes: Iterable[Envelope], publisher: PublisherId | None = None) -> Papers:

@@ -12,6 +12,8 @@ import pytest
 from p2phub.cli.main import main
 from p2phub.testing.gateways import gateway_in_a_thread
 from p2phub.testing.nodes import FakeNode
+from p2phub.trust import sealing
+from tests.cli.homes import Home, secrets_in
 
 PROGRAM = Path(__file__).parent / "fake_p2phub.py"
 
@@ -101,3 +103,13 @@ def processes(home):
     processes = Processes(home)
     yield processes
     processes.end()
+
+
+@pytest.fixture
+def homes(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("P2PHUB_HOME", raising=False)
+    monkeypatch.setattr(sealing, "N", 2)
+    told = []
+    yield lambda name: Home(tmp_path / name, capsys, told)
+    for secret in secrets_in(tmp_path):
+        assert not any(secret in each for each in told)

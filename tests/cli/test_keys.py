@@ -3,94 +3,26 @@ them but files.
 """
 
 import json
-from contextlib import contextmanager
 
 import pytest
 
 from p2phub.cli.identity import keep_of
 from p2phub.cli.keys.revoke import SHOWN
 from p2phub.cli.main import main
-from p2phub.config import load
 from p2phub.errors import UntrustedError, UsageError
 from p2phub.formats import limits
 from p2phub.formats.digest import sha256
 from p2phub.formats.parcel import Parcel
 from p2phub.node.changing import MIN_PREFIX
-from p2phub.node.desk import open_desk, own_papers
-from p2phub.store.keyring import Keyring
-from p2phub.store.layout import Layout
-from p2phub.testing.identities import publish_here, told_by, unlisted_release
-from p2phub.trust import sealing
+from p2phub.node.desk import own_papers
+from p2phub.testing.identities import unlisted_release
 from p2phub.trust.envelope import sign
-from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import find_papers
 from p2phub.trust.parcels import envelopes, packed
 from p2phub.trust.secrets import Master
+from tests.cli.homes import error
 
 PASSPHRASE = "correct horse battery"
-
-
-class Home:
-    """One machine. Commands run in this process; nobody listens, so the store is changed itself."""
-
-    def __init__(self, folder, capsys, told):
-        self.folder, self._capsys, self._told = folder, capsys, told
-        self.phrase = folder / "p2phub-backup.json.phrase"
-
-    def run(self, *words, code=0):
-        """The objects that a command prints; it must end with `code`."""
-        self._capsys.readouterr()
-        got = main(["--home", str(self.folder), "--json", "key", *map(str, words)])
-        self.out, self.err = self._capsys.readouterr()
-        self._told.append(self.out + self.err)
-        assert got == code, self.out + self.err
-        return [json.loads(line) for line in self.out.splitlines()]
-
-    def init(self, *words):
-        main(["--home", str(self.folder), "--json", "init", *map(str, words)])
-        return json.loads(self._capsys.readouterr().out)["publisher_id"]
-
-    def root(self, *words, code=0, phrase=None):
-        """The same for a command that needs the root."""
-        return self.run(*words, "--phrase-file", phrase or self.phrase, code=code)
-
-    @contextmanager
-    def desk(self):
-        with open_desk(load("", {}), self.folder) as desk:
-            yield desk
-
-    def publish(self, name, text=b"hello"):
-        with self.desk() as desk:
-            return publish_here(desk, name, text).digest.hex()
-
-    def told(self):
-        """What strangers get from here."""
-        with self.desk() as desk:
-            found = told_by(desk, own_papers(desk.store.documents).publisher)
-        return {name: each if isinstance(each, str) else "refused" for name, each in found.items()}
-
-    def papers(self):
-        with self.desk() as desk:
-            return own_papers(desk.store.documents)
-
-    def key(self, name):
-        return SigningKey(Keyring(Layout.of(self.folder)).load(name))
-
-
-@pytest.fixture
-def homes(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("P2PHUB_HOME", raising=False)
-    monkeypatch.setattr(sealing, "N", 2)
-    told = []
-    yield lambda name: Home(tmp_path / name, capsys, told)
-    for secret in secrets_in(tmp_path):
-        assert not any(secret in each for each in told)
-
-
-def secrets_in(folder):
-    """Every phrase and every plain key that was made, as somebody might print it."""
-    phrases = [path for path in folder.rglob("*phrase") if path.is_file()]
-    return {path.read_text().strip() for path in [*phrases, *folder.rglob("*.key")]}
 
 
 @pytest.fixture
@@ -98,10 +30,6 @@ def owner(homes):
     made = homes("owner")
     made.init()
     return made
-
-
-def error(answer):
-    return answer[0]["error"]
 
 
 # ---------------------------------------------------------------- release keys

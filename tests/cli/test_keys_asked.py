@@ -16,6 +16,7 @@ from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.testing.identities import publish_here
 from p2phub.testing.terminals import Terminal
+from p2phub.trust.holders import Holder, read_holder
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.papers import find_papers
 from p2phub.trust.parcels import envelopes
@@ -157,6 +158,26 @@ def test_a_key_may_be_made_with_a_passphrase_that_is_asked_for(person, home):
     new.type("again", "correct horse battery")
     assert new.end() == 0
     assert Keyring(Layout.of(home)).is_locked("recovery")
+
+
+def test_the_words_of_a_share_are_shown_once_and_it_is_locked_if_a_passphrase_is_typed(
+    person, home, tmp_path
+):
+    file = tmp_path / "ann.holder"
+    no = person("key", "holder", file)
+    no.type("Did you write all of them down?", "no")
+    assert no.end() == 2
+    assert not file.exists()
+    yes = person("key", "holder", file)
+    yes.type("Did you write all of them down?", "yes")
+    yes.type("New passphrase for the share", "correct horse battery")
+    yes.type("again", "correct horse battery")
+    assert yes.end() == 0, yes.screen
+    holder, words = read_holder(file.read_text()), words_on(yes.screen)
+    assert holder == Holder.of("ann", Master.from_phrase(words))
+    assert holder.fingerprint in yes.screen
+    assert Keyring(Layout.of(home)).is_locked("holder")
+    assert words not in file.read_text()
 
 
 # ---------------------------------------------------------------- a node that runs

@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from p2phub.formats.publisher import PublisherId
 from p2phub.node.initialise import first_documents
 from p2phub.store.backup import Backup, backup_text
+from p2phub.trust.holders import Holder, write_holder
 from p2phub.trust.keys import SigningKey
 from p2phub.trust.sealing import lock
 from p2phub.trust.secrets import Master, RootSecret
@@ -51,6 +52,7 @@ def files() -> dict[str, bytes]:
         "root.key": lock(ROOT.pack(), PASSPHRASE, salt=bytes(range(16)), nonce=bytes(12)),
         "backup-2.json": backup_text(made, bytes(range(12))),
         "backup-1.json": _first_backup(),
+        "ann.holder": write_holder(Holder.of("ann", MASTER)).encode(),
     }
 
 

@@ -2,14 +2,19 @@
 
 import pytest
 
-from p2phub.formats.publisher import KeySet, ReleaseKey
-from p2phub.node.cosigning import Cosigning
+from p2phub.errors import UntrustedError
+from p2phub.formats.publisher import KeySet, ReleaseKey, Root
+from p2phub.node.cosigning import Cosigning, require_signed
+from p2phub.node.rotating import Step, rotate
 from p2phub.testing.identities import learn, open_home, own_desk, papers_of, unlisted_release
 from p2phub.testing.publishers import CREATED, FakePublisher
 from p2phub.trust import changes
 from p2phub.trust.envelope import sign
+from p2phub.trust.holders import Holder, key_set
 from p2phub.trust.keys import SigningKey
-from p2phub.trust.parcels import envelopes, packed
+from p2phub.trust.papers import find_papers
+from p2phub.trust.parcels import envelopes, merged, packed
+from p2phub.trust.secrets import Master
 
 EVE = SigningKey(b"e" * 32)
 
@@ -105,3 +110,80 @@ def test_a_release_that_says_it_is_younger_than_its_key_is_not_signed_with_it(de
     lab.delegate(ReleaseKey(lab.key("release").public, not_after=CREATED - 1), "bob")
     release = unlisted_release(desk, lab.publisher, "demo", b"x")
     assert signers_of(desk, lab, release)[0] == public(lab, "bob")
+
+
+# ---------------------------------------------------------------- roots of several holders
+
+
+ANN, BEN = (Master(name.encode() * 8) for name in ("anna", "benn"))
+BOTH = [Holder.of("ann", ANN), Holder.of("ben", BEN)]
+
+
+@pytest.fixture
+def prepared(tmp_path, lab):
+    """Root 2, which the lab has signed, and root 3 of two holders, who have not."""
+    steps = [Step(lab.root_key_set(2), tuple(lab.root_signers(2))), Step(key_set(BOTH, 3, 2))]
+    with own_desk(tmp_path / "own", lab) as own:
+        return rotate(own, steps, key_set(BOTH, 4, 2), lab.recovery, None)
+
+
+def keys_of(v):
+    return [ANN.root_key(v), BEN.root_key(v)]
+
+
+def test_a_delegation_of_a_root_that_waits_is_signed_by_its_keys_and_not_the_old_ones(
+    desk, lab, prepared
+):
+    work = Cosigning(desk, prepared, BOTH)
+    assert {item.envelope.type for item in work.items} == {"root", "delegation"}
+    assert work.counting() == {key.public for key in keys_of(3)}
+    made, told = work.signed([*every_key(lab), *keys_of(3), *keys_of(2), *keys_of(4)])
+    assert [each.needed for each in told] == [0, 0]
+    assert Cosigning(desk, made, BOTH).items == []
+    papers = find_papers(envelopes(made))
+    assert (papers.identity.root.v, papers.identity.delegation.version) == (3, 2)
+
+
+def test_once_the_root_is_signed_the_old_delegation_is_not_asked_for_again(desk, lab, prepared):
+    """The root has both signatures, the delegation has one: as after two people on two copies."""
+    signed, _ = Cosigning(desk, prepared, BOTH).signed(keys_of(3))
+    roots = packed(envelopes(signed, "root"))
+    delegations = [each for each in envelopes(prepared) if each.type == "delegation"]
+    half = merged([roots, packed(delegations)])
+    (item,) = Cosigning(desk, half, BOTH).items
+    assert (item.envelope.type, item.says.needed) == ("delegation", 2)
+    assert item.counting == {key.public for key in keys_of(3)}
+
+
+def test_whose_the_next_keys_are_is_told_by_the_files_of_the_holders(desk, prepared):
+    def root(holders):
+        return next(each for each in Cosigning(desk, prepared, holders).items)
+
+    assert not root(BOTH).unchecked
+    told = {each.label: each.text for each in root(BOTH).says.says}
+    assert told["next holders"].startswith("2 of 2: ann (")
+    for few in ([], BOTH[:1], [BOTH[0], Holder.of("ben", Master(b"e" * 32))]):
+        assert root(few).unchecked
+        assert "next holders" not in {each.label for each in root(few).says.says}
+
+
+def test_a_root_that_nobody_committed_to_gives_its_keys_no_say(desk, lab):
+    """Else who prepares a file could let anybody sign a delegation."""
+    papers = papers_of(lab)
+    mine = KeySet((EVE.public,))
+    root = Root(2, papers.roots[-1].digest, mine, mine.digest, lab.recovery)
+    made = changes.allow(papers.identity, ReleaseKey(EVE.public), now=CREATED)
+    work = Cosigning(desk, packed([*papers.envelopes, sign(root, []), sign(made, [])]))
+    (delegation,) = [each for each in work.items if each.envelope.type == "delegation"]
+    assert delegation.counting == {lab.root_signers(1)[0].public}
+    (recovery,) = [each for each in work.items if each.envelope.type == "root"]
+    assert recovery.counting == public(lab, "recovery")
+
+
+def test_what_waits_is_named_with_how_much_is_missing(desk, prepared):
+    one, _ = Cosigning(desk, prepared, BOTH).signed(keys_of(3)[:1])
+    for parcel, missing in ((prepared, 2), (one, 1)):
+        with pytest.raises(UntrustedError, match=f"root number 3.*needs {missing} more"):
+            require_signed(desk, parcel)
+    whole, _ = Cosigning(desk, one, BOTH).signed(keys_of(3)[1:])
+    require_signed(desk, whole)

@@ -61,8 +61,8 @@ def release_key(home, name="release"):
 def rotate(desk, secret):
     papers = changing.require_own_papers(desk.store.documents)
     v = papers.identity.root.v
-    following = secret.root_key(v + 2).public
-    return rotating.rotate(desk, [secret.root_key(v + 1)], following, None, None)
+    following = KeySet((secret.root_key(v + 2).public,))
+    return rotating.rotate(desk, [rotating.Step.of(secret.root_key(v + 1))], following, None, None)
 
 
 def known_of(running, lab):

@@ -207,7 +207,7 @@ class World:
         fresh = changes.after_fork(changes.after_theft(delegation, v, keep), self.numbers)
         self._delegate(fresh)
         identity = verify_identity(verify_chain(self.lab.roots), self.lab.delegation)
-        again = changes.revoke_again(identity, honest, self.lab._signers)
+        again = changes.revoke_again(identity.root, honest, self.lab._signers)
         self.reissue(notices=again)
 
     def revoke_key(self, name: str, last: Made | None = None) -> None:

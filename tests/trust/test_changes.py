@@ -311,7 +311,13 @@ def test_a_revocation_is_by_the_newest_root(revoked):
     assert made.signed_by() == {key("root 2").public}
 
 
-@pytest.mark.parametrize("names", [[], ["root 1"], ["release"], ["root 3"]])
+def test_a_revocation_without_signers_is_left_unsigned_for_others():
+    identity = rotated(make(), 2).identity
+    made = changes.revoke(identity, RevokedFile(bytes(32)), "x", NOW, [])
+    assert made.signed_by() == frozenset()
+
+
+@pytest.mark.parametrize("names", [["root 1"], ["release"], ["root 3"]])
 def test_nobody_else_revokes(names):
     identity = rotated(make(), 2).identity
     with pytest.raises(UntrustedError, match="0 of 1"):
@@ -327,7 +333,7 @@ def test_after_a_theft_honest_revocations_are_signed_again_and_the_others_are_no
         for n in range(2)
     ]
     new = rotated(make(), 2).identity
-    (again,) = changes.revoke_again(new, notices[:1], [key("root 2")])
+    (again,) = changes.revoke_again(new.root, notices[:1], [key("root 2")])
     kept = Revocation.from_payload(again.payload)
     assert kept == replace(notices[0], root_v=2)
 
@@ -337,7 +343,7 @@ def test_honest_revocations_by_a_root_that_a_recovery_overruled_are_signed_again
     new = rotated(make(), 2).identity
     for v in (2, 3):
         overruled = Revocation(new.publisher.digest, v, RevokedFile(bytes(32)), NOW, "bad")
-        (again,) = changes.revoke_again(new, [overruled], [key("root 2")])
+        (again,) = changes.revoke_again(new.root, [overruled], [key("root 2")])
         kept = Revocation.from_payload(again.payload)
         assert again.digest != overruled.digest
         assert (kept.root_v, kept.revoked) == (2, overruled.revoked)

@@ -9,6 +9,10 @@ this machine can publish, and only the phrase can change who may.
 --recovery names keys of people you trust, or of your own in other places (`p2phub key new` makes
 them): enough of them together can replace a root that was lost or stolen.
 
+--holder names people who hold the root together, so that nobody alone can change who publishes:
+there is no phrase here then, each has a share (`p2phub key holder`). What they are to sign is
+written to the file of --prepare.
+
 --restore FILE makes this machine the publisher of that backup again, with its phrase. If the backup
 is lost, give the file that `p2phub key export FILE --publisher ID` writes on any machine that knows
 the publisher.
@@ -22,7 +26,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2phub.cli.identity import public_key
+from p2phub.cli.holders import add_holder_options, begin, require_holders
+from p2phub.cli.identity import add_prepare, public_key
 from p2phub.cli.secrets import (
     add_passphrase_file,
     add_phrase_file,
@@ -37,6 +42,7 @@ from p2phub.errors import P2PHubError, UsageError
 from p2phub.trust.hidden import SecretText
 
 if TYPE_CHECKING:
+    from p2phub.formats.publisher import KeySet
     from p2phub.node.initialise import Initialised
     from p2phub.store.keyring import Keyring
 
@@ -70,6 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="how many of the recovery keys it takes (more than half of them)",
     )
+    add_holder_options(parser)
+    add_prepare(parser)
     parser.add_argument(
         "--restore", metavar="FILE", type=Path, help="be the publisher of this backup again"
     )
@@ -78,6 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, session: Session) -> int:
     from p2phub.node.values import as_json
 
+    if require_holders(arguments, ("--restore", "--backup", "--phrase-file", "--passphrase-file")):
+        return begin(arguments, session, _recovery(arguments))
     made = _restore(arguments, session) if arguments.restore else _make(arguments, session)
     told = as_json(made)
     session.output.pairs(told, _NAMES)
@@ -87,10 +97,9 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 def _make(arguments: argparse.Namespace, session: Session) -> "Initialised":
     from p2phub.node.initialise import Wishes, initialise
-    from p2phub.trust.changes import recovery_set
 
     shown = at_terminal(session.output) and arguments.phrase_file is None
-    recovery = recovery_set(map(public_key, arguments.recovery), arguments.recovery_threshold)
+    recovery = _recovery(arguments)
     passphrase = None
     if arguments.passphrase_file is not None:
         passphrase = ask_new_passphrase(session, arguments.passphrase_file)
@@ -119,6 +128,12 @@ def _make(arguments: argparse.Namespace, session: Session) -> "Initialised":
         int(time.time()),
         wishes,
     )
+
+
+def _recovery(arguments: argparse.Namespace) -> "KeySet | None":
+    from p2phub.trust.changes import recovery_set
+
+    return recovery_set(map(public_key, arguments.recovery), arguments.recovery_threshold)
 
 
 def _hand_over(session: Session, phrase: SecretText) -> None:

@@ -14,6 +14,7 @@ VERBS: Final = {
     "allow": "let a release key publish in your name",
     "remove": "let a release key publish no more; what it signed is signed again",
     "rotate": "replace the root by the next one",
+    "holder": "hold a share of a root that several people sign together",
     "recover": "replace a lost or stolen root with the recovery keys",
     "sign": "sign what somebody prepared, after a look at what it says",
     "revoke": "take back a key, a release or a file",

@@ -12,9 +12,17 @@ from p2phub.cli.session import Session
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", type=Path, help="the file with the documents")
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        type=Path,
+        nargs="+",
+        help="the file with the documents, or copies that several people have signed",
+    )
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    tell(session, hand_over(session, read_parcel(arguments.file)))
+    from p2phub.trust.parcels import merged
+
+    tell(session, hand_over(session, merged(read_parcel(path) for path in arguments.files)))
     return 0

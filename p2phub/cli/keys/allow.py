@@ -7,7 +7,7 @@ release keys must sign a release before it counts.
 
 import argparse
 
-from p2phub.cli.identity import add_root_options, change, moment_of, public_key
+from p2phub.cli.identity import add_change_options, change, moment_of, public_key
 from p2phub.cli.session import Session
 
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=int, metavar="N", help="release keys that must sign a release"
     )
-    add_root_options(parser)
+    add_change_options(parser)
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:

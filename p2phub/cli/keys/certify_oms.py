@@ -8,7 +8,7 @@ that; what the old key signed is not trusted any longer.
 import argparse
 from pathlib import Path
 
-from p2phub.cli.identity import add_root_options, change
+from p2phub.cli.identity import add_change_options, change
 from p2phub.cli.model_signature import read_key
 from p2phub.cli.session import Session
 
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the public key of another machine, as `p2phub key export-oms --new` writes it there",
     )
     parser.add_argument("--alone", action="store_true", help="in the place of the others")
-    add_root_options(parser)
+    add_change_options(parser)
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:

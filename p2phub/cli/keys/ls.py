@@ -53,8 +53,12 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 def _summary(found: dict[str, Any]) -> dict[str, Any]:
     helpers = sum("recovery" in row["roles"] for row in found["keys"])
-    needed = found["recovery_threshold"]
+    holders = sum("root" in row["roles"] for row in found["keys"])
+    needed, root = found["recovery_threshold"], str(found["root_v"])
+    if holders > 1:
+        root += f", signed by {found['root_threshold']} of {holders} holders"
     return found | {
+        "root_v": root,
         "needed": f"{found['threshold']}",
         "recovery": f"{needed} of {helpers} keys" if needed else "none",
         "next": "committed" if found["next_committed"] else "not committed",

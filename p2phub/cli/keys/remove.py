@@ -7,7 +7,7 @@ stolen, use `p2phub key revoke --key`.
 
 import argparse
 
-from p2phub.cli.identity import add_root_options, change
+from p2phub.cli.identity import add_change_options, change
 from p2phub.cli.session import Session
 
 
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=int, metavar="N", help="release keys that must sign a release"
     )
-    add_root_options(parser)
+    add_change_options(parser)
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:

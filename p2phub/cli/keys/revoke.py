@@ -11,7 +11,7 @@ signature back (a withdrawal), which ends the release unless enough others have 
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from p2phub.cli.identity import add_root_options, change, hand_over, tell
+from p2phub.cli.identity import add_change_options, change, hand_over, tell
 from p2phub.cli.secrets import at_terminal, confirm
 from p2phub.cli.session import Session
 from p2phub.errors import RefusedError, UsageError
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--withdraw", action="store_true", help="with --release: as the release key, not the root"
     )
-    add_root_options(parser)
+    add_change_options(parser)
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
@@ -49,9 +49,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         raise UsageError("--last-good belongs to --key", remedy="See `p2phub key revoke --help`.")
     if arguments.withdraw and arguments.release is None:
         raise UsageError("--withdraw belongs to --release", remedy="a key or file needs the root")
+    if arguments.withdraw and arguments.prepare is not None:
+        raise UsageError("--withdraw needs no root", remedy="leave --prepare away")
     if arguments.key is not None:
 
-        def revoked(desk: "LocalDesk", secret: "RootSecret") -> "Parcel":
+        def revoked(desk: "LocalDesk", secret: "RootSecret | None") -> "Parcel":
             _say_what_is_good(arguments, session, desk)
             return changing.revoke_key(
                 desk, secret, arguments.key, arguments.reason, arguments.last_good
@@ -113,7 +115,8 @@ def _release(arguments: argparse.Namespace, session: Session) -> int:
 
     with open_desk(session.config(), session.home, read_only=True) as desk:
         digest = changing.own_release(desk, arguments.release)
-        root_is_here = ROOT in desk.keyring.names() or arguments.phrase_file is not None
+        given = arguments.phrase_file or arguments.prepare
+        root_is_here = ROOT in desk.keyring.names() or given is not None
         if arguments.withdraw or not root_is_here:
             parcel = changing.withdraw(desk, digest, arguments.reason)
     if not arguments.withdraw and root_is_here:
@@ -127,7 +130,7 @@ def _release(arguments: argparse.Namespace, session: Session) -> int:
     if not arguments.withdraw:
         session.output.say(
             "The root is not on this machine: the release key takes its own signature back. To"
-            " revoke the release for all keys, give --phrase-file."
+            " revoke the release for all keys, give --phrase-file or --prepare."
         )
     tell(session, hand_over(session, parcel))
     return 0

@@ -8,6 +8,11 @@ then there are two new roots at once, so that the new phrase alone makes the new
 unasked: --keep names the release keys and the revocations that are honest (`all`, `none`, or how
 they begin), and revocations by it count no more. If the thief has the recovery phrase as well,
 rotating does not help: see `p2phub key recover`.
+
+--holder gives the root to several people, of whom --root-threshold must sign, or to others than
+before (--old-holder names those). What they are to sign is written to the file of --prepare: each
+runs `p2phub key sign` on it, and you `p2phub key adopt`. The root that a single person had then
+counts no more.
 """
 
 import argparse
@@ -15,7 +20,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from p2phub.cli.handover import add_new_phrase_file, new_master
-from p2phub.cli.identity import add_root_options, hand_over, keep_of, public_key, tell
+from p2phub.cli.holders import add_holder_options, next_steps, require_holders
+from p2phub.cli.identity import (
+    add_change_options,
+    hand_over,
+    keep_of,
+    public_key,
+    require_alone,
+    tell,
+    write_prepared,
+)
 from p2phub.cli.secrets import ask_passphrase, ask_phrase, ask_root, at_terminal, confirm
 from p2phub.cli.session import Session
 from p2phub.errors import UsageError
@@ -24,6 +38,7 @@ if TYPE_CHECKING:
     from p2phub.formats.publisher import KeySet
     from p2phub.node.desk import LocalDesk
     from p2phub.node.rotating import Keep
+    from p2phub.trust.keys import SigningKey
     from p2phub.trust.papers import Papers
     from p2phub.trust.secrets import RootSecret
 
@@ -43,7 +58,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--old-backup", metavar="FILE", type=Path, help="the backup that an older p2phub wrote"
     )
-    add_root_options(parser)
+    add_holder_options(parser)
+    parser.add_argument(
+        "--old-holder",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="with --holder: somebody who held the root so far, if others do from now on",
+    )
+    add_change_options(parser)
 
 
 def add_recovery_options(parser: argparse.ArgumentParser) -> None:
@@ -62,26 +86,70 @@ def add_recovery_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    from p2phub.node import rotating
     from p2phub.node.desk import open_desk, require_own_papers
 
     if arguments.keep and not arguments.stolen:
         raise UsageError("--keep belongs to --stolen", remedy="See `p2phub key rotate --help`.")
+    shared = require_holders(arguments, ("--new-phrase", "--new-phrase-file"))
+    if arguments.old_holder and not shared:
+        raise UsageError("--old-holder belongs to --holder", remedy="name who holds it from now on")
     with open_desk(session.config(), session.home, read_only=True) as desk:
         papers = require_own_papers(desk.store.documents)
         recovery = recovery_of(arguments, papers.identity.root.recovery)
         keep = _keep(arguments, session, desk, papers)
-        secret = _secret(arguments, session, desk, papers)
-        v = papers.identity.root.v
-        steps = [secret.root_key(v + 1)]
-        rotating.require_committed(papers, steps[0])
-        renewed = _renewed(arguments, session, secret)
-        if renewed is not secret:  # one root of the old phrase, and one that the new one makes
-            steps.append(renewed.root_key(v + 2))
-        following = renewed.root_key(v + 1 + len(steps)).public
-        parcel = rotating.rotate(desk, steps, following, recovery, keep)
-        if renewed is not secret:
-            _lock_again(arguments, session, desk, renewed)
+        make = _shared if shared else _alone
+        return make(arguments, session, desk, papers, recovery, keep)
+
+
+def _shared(
+    arguments: argparse.Namespace,
+    session: Session,
+    desk: "LocalDesk",
+    papers: "Papers",
+    recovery: "KeySet | None",
+    keep: "Keep | None",
+) -> int:
+    """Prepare roots that several people hold."""
+    from p2phub.node import rotating
+    from p2phub.node.parcel_files import require_new
+
+    require_new(arguments.prepare)
+    v = papers.identity.root.v
+
+    def own() -> "SigningKey":
+        return _secret(arguments, session, desk, papers).root_key(v + 1)
+
+    steps, following = next_steps(arguments, papers, own)
+    parcel = rotating.rotate(desk, steps, following, recovery, keep)
+    needed = max(step.keys.threshold for step in steps)
+    write_prepared(session, arguments.prepare, papers.publisher, parcel, needed)
+    return 0
+
+
+def _alone(
+    arguments: argparse.Namespace,
+    session: Session,
+    desk: "LocalDesk",
+    papers: "Papers",
+    recovery: "KeySet | None",
+    keep: "Keep | None",
+) -> int:
+    """The next root of one owner, signed and handed over."""
+    from p2phub.formats.publisher import KeySet
+    from p2phub.node import rotating
+
+    require_alone(papers.identity.root)
+    secret, v = _secret(arguments, session, desk, papers), papers.identity.root.v
+    revealed = secret.root_key(v + 1)
+    rotating.require_committed(papers, revealed)
+    steps = [rotating.Step.of(revealed)]
+    renewed = _renewed(arguments, session, secret)
+    if renewed is not secret:  # one root of the old phrase, and one that the new one makes
+        steps.append(rotating.Step.of(renewed.root_key(v + 2)))
+    following = KeySet((renewed.root_key(v + 1 + len(steps)).public,))
+    parcel = rotating.rotate(desk, steps, following, recovery, keep)
+    if renewed is not secret:
+        _lock_again(arguments, session, desk, renewed)
     made = hand_over(session, parcel)
     if renewed is not secret:
         made["backup"] = str(back_up(session, renewed))

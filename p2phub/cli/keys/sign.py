@@ -18,11 +18,20 @@ if TYPE_CHECKING:
     from p2phub.node.cosigning import Cosigning
     from p2phub.node.desk import LocalDesk
     from p2phub.trust.keys import SigningKey
+    from p2phub.trust.secrets import RootSecret
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", metavar="FILE", type=Path, nargs="+", help="what was prepared")
     parser.add_argument("--key", metavar="NAME", help="sign with this key only")
+    parser.add_argument(
+        "--holder",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="who holds the root, now and next: the file of each, to check a new root by",
+    )
     parser.add_argument("--yes", action="store_true", help="sign without asking")
     add_root_options(parser)
 
@@ -41,11 +50,13 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 def _sign(arguments: argparse.Namespace, session: Session, path: Path) -> None:
     from p2phub.node.cosigning import Cosigning
     from p2phub.node.desk import open_desk
+    from p2phub.node.holders import read_holder_file
     from p2phub.node.parcel_files import write_parcel_file
     from p2phub.node.values import as_json
 
+    holders = [read_holder_file(each) for each in arguments.holder]
     with open_desk(session.config(), session.home, read_only=True) as desk:
-        work = Cosigning(desk, read_parcel(path))
+        work = Cosigning(desk, read_parcel(path), holders)
         if not work.items:
             raise UsageError(
                 f"nothing in {path} needs a signature",
@@ -53,6 +64,7 @@ def _sign(arguments: argparse.Namespace, session: Session, path: Path) -> None:
             )
         for item in work.items:
             _show(session, as_json(item.says))
+        _require_checked(work)
         if not arguments.yes and not confirm(session, "Sign this?"):
             raise RefusedError("nothing was signed", remedy="run it again when you have decided")
         keys = _keys(arguments, session, desk, work)
@@ -65,6 +77,18 @@ def _sign(arguments: argparse.Namespace, session: Session, path: Path) -> None:
     write_parcel_file(path, parcel, replace=True)
     for document in told:
         _tell(session, path, as_json(document))
+
+
+def _require_checked(work: "Cosigning") -> None:
+    """Whose keys a root commits to is known. Raises `RefusedError`."""
+    for item in work.items:
+        if item.unchecked:
+            raise RefusedError(
+                f"{item.says.says[0].text}: this root commits to keys, and nothing here tells whose"
+                " they are",
+                remedy="give the file of everybody who holds the root from now on, --holder FILE"
+                " for each; whoever is not among them could take the publisher",
+            )
 
 
 def _show(session: Session, document: Any) -> None:
@@ -91,6 +115,7 @@ def _keys(
     """The keys here that may count; those that are locked are asked for."""
     from p2phub.store.keyring import OMS, ROOT
     from p2phub.trust.keys import SigningKey
+    from p2phub.trust.secrets import Master, RootSecret
 
     skipped = {OMS, ROOT, "node"}
     names = [name for name in desk.keyring.names() if name not in skipped]
@@ -98,27 +123,25 @@ def _keys(
         if arguments.key not in desk.keyring.names():
             raise NotFoundError(f"there is no key {arguments.key} here", remedy="`p2phub key ls`")
         names = [arguments.key] if arguments.key not in skipped else []
-    found = []
+    found: list[SigningKey] = []
     for name in names:
         seed = None if desk.keyring.is_locked(name) else desk.keyring.load(name)
         if seed is None and (arguments.passphrase_file or at_terminal(session.output)):
             passphrase = ask_passphrase(session, arguments.passphrase_file, what=f"the key {name}")
             seed = desk.keyring.load_locked(name, passphrase)
         if seed is not None:
-            found.append(SigningKey(seed))
+            found += (SigningKey(seed), *_root_keys(RootSecret(Master(seed)), work))
     if arguments.phrase_file is not None or arguments.key == ROOT:
-        found += _root_keys(arguments, session, desk, work)
+        secret = ask_root(session, desk.keyring, arguments.passphrase_file, arguments.phrase_file)
+        found += _root_keys(secret, work)
     return found
 
 
-def _root_keys(
-    arguments: argparse.Namespace, session: Session, desk: "LocalDesk", work: "Cosigning"
-) -> "list[SigningKey]":
-    """The keys of the roots in the file that the secret here makes."""
-    from p2phub.formats.limits import MAX_ROOTS
+def _root_keys(secret: "RootSecret", work: "Cosigning") -> "list[SigningKey]":
+    """The keys of the roots in the file that a secret makes."""
+    from p2phub.trust.holders import KEYS
 
-    secret = ask_root(session, desk.keyring, arguments.passphrase_file, arguments.phrase_file)
     wanted = work.counting()
-    last = MAX_ROOTS if secret.master is not None else max(v for v, _ in secret.lone)
+    last = KEYS if secret.master is not None else max(v for v, _ in secret.lone)
     keys = [secret.root_key(v) for v in range(1, last + 1)]
     return [key for key in keys if key.public in wanted]
