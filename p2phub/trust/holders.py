@@ -25,7 +25,7 @@ True
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Final
 
 from p2phub.errors import UsageError
@@ -117,12 +117,12 @@ def recognise(digest: bytes, holders: Sequence[Holder], v: int) -> Recognised | 
     if v > KEYS:
         return None
     different = sorted({each.keys: each for each in holders}.values(), key=_name)[:MAX_HOLDERS]
-    for count in range(1, min(len(different), limits.MAX_ROLE_KEYS) + 1):
-        for chosen in combinations(different, count):
-            for threshold in range(1, count + 1):
-                keys = key_set(chosen, v, threshold)
-                if keys.digest == digest:
-                    return Recognised(keys, chosen)
+    counts = range(1, min(len(different), limits.MAX_ROLE_KEYS) + 1)
+    for chosen in chain.from_iterable(combinations(different, count) for count in counts):
+        for threshold in range(1, len(chosen) + 1):
+            keys = key_set(chosen, v, threshold)
+            if keys.digest == digest:
+                return Recognised(keys, chosen)
     return None
 
 
