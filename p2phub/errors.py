@@ -3,7 +3,9 @@
     P2PHubError                   exit  http  wire  code
     ├── UsageError                   2   400     -  usage          asked for something meaningless
     │   ├── UnsafePathError          2   400     -  unsafe_path    a name that must not reach a disk
-    │   └── ConfigError              2   400     -  config         node.toml cannot be read
+    │   ├── ConfigError              2   400     -  config         node.toml cannot be read
+    │   ├── ContextError             2   400     -  context        more tokens than the model takes
+    │   └── UnsupportedError         2   400     -  unsupported    this model cannot do that
     ├── NotFoundError                3   404     1  not_found      there is no such thing
     ├── UntrustedError               4   403     2  untrusted      we refuse to believe these bytes
     │   ├── MalformedError           4   502     2  malformed      does not parse, or breaks a limit
@@ -21,7 +23,10 @@
     │   ├── TooSlowError             6   504     3  too_slow       no progress in the time allowed
     │   └── NoSourceError            6   503     3  no_source      nobody we can reach has it
     ├── RefusedError                 7   403     5  refused        no permission, or a full queue
-    │   └── StoreLockedError         7   423     -  store_locked   another process holds this store
+    │   ├── StoreLockedError         7   423     -  store_locked   another process holds this store
+    │   └── BusyError                7   429     -  busy           the queue is full; come again
+    ├── EngineError                  1   503     -  engine         what ran the model broke
+    │   └── NoMemoryError            1   507     -  no_memory      it does not fit into memory
     ├── FileChangedError             1   409     -  file_changed   a file changed while it was read
     └── PortInUseError               1   500     -  port_in_use    somebody else listens there
 
@@ -60,6 +65,14 @@ class UnsafePathError(UsageError):
 
 class ConfigError(UsageError):
     code = "config"
+
+
+class ContextError(UsageError):
+    code = "context"
+
+
+class UnsupportedError(UsageError):
+    code = "unsupported"
 
 
 class NotFoundError(P2PHubError):
@@ -132,6 +145,24 @@ class RefusedError(P2PHubError):
 
 class StoreLockedError(RefusedError):
     http, wire, code = 423, 0, "store_locked"
+
+
+class BusyError(RefusedError):
+    """`retry_after`: seconds after which to come again."""
+
+    http, wire, code = 429, 0, "busy"
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float = 1.0) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class EngineError(P2PHubError):
+    http, code = 503, "engine"
+
+
+class NoMemoryError(EngineError):
+    http, code = 507, "no_memory"
 
 
 class FileChangedError(P2PHubError):
