@@ -5,11 +5,14 @@ may be called from any thread, any number of times, until the call it was given 
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
+from p2phub.node.served import Served
 from p2phub.node.values import (
     FileRow,
     FinishRequest,
@@ -88,6 +91,37 @@ class ProposalsApi(Protocol):
     async def finish(self, request: FinishRequest, report: Report) -> Published: ...
 
 
+class InferenceApi(Protocol):
+    """The models that a node runs.
+
+    A model is named as a request names it: `ModelRow.id`, or any reference to the release.
+    """
+
+    def serve(self, model: str, task: str) -> AbstractAsyncContextManager[Served]:
+        """Hold a model that can do `task` for the length of the block; loads it if need be.
+
+        Raises `NotFoundError` (its remedy names the nearest ones), `UnsupportedError` for a task
+        it cannot do, `UntrustedError`, `BusyError`, `NoMemoryError`, `EngineError`.
+        """
+        ...
+
+    async def models(self) -> Sequence[ModelRow]:
+        """All that may be asked for without anything being fetched, the loaded ones first."""
+        ...
+
+    async def loaded(self) -> Sequence[LoadedRow]: ...
+
+    async def fit(self, reference: str) -> FitReport: ...
+
+    async def load(self, reference: str, keep_alive: float | None, report: Report) -> LoadedRow:
+        """Load it now; `keep_alive` is seconds after the last request, None: for ever."""
+        ...
+
+    async def unload(self, reference: str) -> LoadedRow:
+        """Take it out of memory: what it was. Raises `NotFoundError`."""
+        ...
+
+
 class NodeApi(Protocol):
     """One method per use case."""
 
@@ -136,3 +170,6 @@ class NodeApi(Protocol):
 
     @property
     def own_identity(self) -> OwnIdentityApi: ...
+
+    @property
+    def inference(self) -> InferenceApi: ...

@@ -37,6 +37,7 @@ from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.library import Library, head_record
 from p2phub.node.neighbours import Neighbours
+from p2phub.node.no_inference import NoInference
 from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.node.own_identity import OwnIdentity
 from p2phub.node.parts import Named, PartHere, PartRequest
@@ -245,6 +246,7 @@ class Node:
         self.trust = Trust(services)
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
+        self.inference = NoInference()
         self._started = trio.current_time()
 
     @property

@@ -41,6 +41,7 @@ from p2phub.node.values import (
     Verification,
     Verifying,
 )
+from p2phub.testing.inference import FakeInference
 from p2phub.testing.trusting import FakeTrust
 
 PUBLISHER = "b" * 52
@@ -83,6 +84,7 @@ class FakeNode:
         self.trust = FakeTrust(self._ask, self.pins)
         self.proposals = FakeProposals(self._ask, self._work)
         self.own_identity = FakeOwnIdentity(self._ask)
+        self.inference = FakeInference()
 
     async def _ask(self, request: object) -> None:
         await trio.lowlevel.checkpoint()
