@@ -21,6 +21,9 @@ LEAST_RATE = 16 * 1024
 Log = Literal["debug", "info", "warning", "error"]
 Policy = Literal["off", "warn", "enforce"]
 Stale = Literal["warn", "refuse"]
+Code = Literal["refuse", "allow"]
+EngineName = Literal["auto", "transformers", "llamacpp"]
+Quantize = Literal["none", "int8", "int4"]
 Addresses = tuple[str, ...]
 
 
@@ -148,3 +151,6 @@ SEEDS = _addresses(
 LEVEL = _choice(get_args(Log))
 POLICY = _choice(get_args(Policy))
 STALE = _choice(get_args(Stale))
+ENGINE = _choice(get_args(EngineName))
+QUANTIZE = _choice(get_args(Quantize))
+DEVICE = _pattern('"auto", or a device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?")

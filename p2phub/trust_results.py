@@ -20,6 +20,8 @@ class Trusted:
     """Whether what is stale is used with a warning, or refused."""
     own_rule: bool = False
     """Whether policy and stale were laid down for this publisher, not for everybody."""
+    code: str = "refuse"
+    """Whether Python files of its models may run: allow or refuse."""
     root_v: int = 0
     """The number of its newest root; 0 before anything of it was seen."""
     delegation_version: int = 0
@@ -67,6 +69,8 @@ class RuleSet:
     policy: str
     stale: str
     own_rule: bool
+    code: str = "refuse"
+    """Whether Python files of its models may run: allow or refuse."""
 
 
 @dataclass(frozen=True, slots=True)

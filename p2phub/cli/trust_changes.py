@@ -85,7 +85,15 @@ def remove(session: Session, alias: str, *, yes: bool) -> None:
     tell(session, found, "no longer means")
 
 
-def policy(session: Session, who: str, wanted: str | None, stale: str | None, *, yes: bool) -> None:
+def policy(
+    session: Session,
+    who: str,
+    wanted: str | None,
+    stale: str | None,
+    code: str | None = None,
+    *,
+    yes: bool,
+) -> None:
     """Tell the rule for a publisher, or lay one down; a weaker one after a yes."""
     from p2phub.client import calls
 
@@ -93,16 +101,17 @@ def policy(session: Session, who: str, wanted: str | None, stale: str | None, *,
     if before is None:
         with session.offline() as offline:
             before = as_objects([offline.rule_of(who)])[0]
-    if wanted is not None or stale is not None:
-        if is_weaker(before, wanted, stale):
-            after = " ".join(filter(None, [wanted, f"--stale {stale}" if stale else ""]))
+    if wanted is not None or stale is not None or code is not None:
+        if is_weaker(before, wanted, stale, code):
+            options = [f"--stale {stale}" if stale else "", f"--code {code}" if code else ""]
+            after = " ".join(filter(None, [wanted, *options]))
             called = before["alias"] or before["publisher_id"]
             lines = [f"now: {called} {rule_of(before)}", f"after this: {after}"]
             confirm(session, lines, f"lay down a weaker rule for {called}?", yes=yes)
         before = change(
             session,
-            calls.trust_policy(who, wanted, stale),
-            lambda trust: trust.set_policy(who, wanted, stale),
+            calls.trust_policy(who, wanted, stale, code),
+            lambda trust: trust.set_policy(who, wanted, stale, code),
         )
     if session.output.json:
         session.output.record(before)
@@ -111,12 +120,18 @@ def policy(session: Session, who: str, wanted: str | None, stale: str | None, *,
         session.output.line(f"{called} {rule_of(before)}")
 
 
-def is_weaker(before: Object, wanted: str | None, stale: str | None) -> bool:
+def is_weaker(
+    before: Object, wanted: str | None, stale: str | None, code: str | None = None
+) -> bool:
     """Whether a rule that is asked for may let through what would be held back without it, today
     or when the rule for everybody is changed.
     """
     from p2phub.trust.policy import Rule, check_policy, check_stale
 
+    if code == "allow" and before.get("code") != "allow":
+        return True
+    if wanted is None and stale is None:
+        return False
     if wanted == DEFAULT:
         if stale is not None:
             raise UsageError("the default rule has no --stale of its own", remedy="Leave it out.")

@@ -52,7 +52,8 @@ def rule_of(row: Row) -> str:
     'warn, stale refused (own)'
     """
     stale = ", stale refused" if row["stale"] == "refuse" else ""
-    return f"{row['policy']}{stale}{' (own)' if row['own_rule'] else ''}"
+    code = ", code allowed" if row.get("code") == "allow" else ""
+    return f"{row['policy']}{stale}{code}{' (own)' if row['own_rule'] else ''}"
 
 
 def state_of(row: Row) -> str:

@@ -222,9 +222,9 @@ def trust_remove(alias: str) -> Call[Pin]:
 
 
 def trust_policy(
-    publisher: str, policy: str | None = None, stale: str | None = None
+    publisher: str, policy: str | None = None, stale: str | None = None, code: str | None = None
 ) -> Call[RuleSet]:
-    body = {"publisher": publisher} | _given(policy=policy, stale=stale)
+    body = {"publisher": publisher} | _given(policy=policy, stale=stale, code=code)
     return Call("trust/policy", _one(RuleSet), body=body)
 
 

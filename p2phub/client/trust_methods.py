@@ -39,7 +39,12 @@ class TrustMethods(ABC):
         return self._run(calls.trust_remove(alias))
 
     def trust_policy(
-        self, publisher: str, policy: str | None = None, *, stale: str | None = None
+        self,
+        publisher: str,
+        policy: str | None = None,
+        *,
+        stale: str | None = None,
+        code: str | None = None,
     ) -> RuleSet:
         """Lay down a rule for one publisher; tells the one that holds now.
 
@@ -47,10 +52,12 @@ class TrustMethods(ABC):
             publisher: an alias or a full publisher id.
             policy: `off`, `warn` or `enforce`; `default` drops the rule; None leaves it.
             stale: `warn` or `refuse`, for what its publisher has not renewed; None leaves it.
+            code: `allow` or `refuse`: whether Python files of its models may run when one is
+                loaded; None leaves it.
 
         Raises `NotFoundError`, `UsageError`.
         """
-        return self._run(calls.trust_policy(publisher, policy, stale))
+        return self._run(calls.trust_policy(publisher, policy, stale, code))
 
     def trust_export(self) -> TrustList:
         """A list of every alias and every rule, as text for another machine."""
@@ -111,9 +118,14 @@ class AsyncTrustMethods(ABC):
         return await self._run(calls.trust_remove(alias))
 
     async def trust_policy(
-        self, publisher: str, policy: str | None = None, *, stale: str | None = None
+        self,
+        publisher: str,
+        policy: str | None = None,
+        *,
+        stale: str | None = None,
+        code: str | None = None,
     ) -> RuleSet:
-        return await self._run(calls.trust_policy(publisher, policy, stale))
+        return await self._run(calls.trust_policy(publisher, policy, stale, code))
 
     async def trust_export(self) -> TrustList:
         return await self._run(calls.trust_export())

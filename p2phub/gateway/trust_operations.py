@@ -41,6 +41,8 @@ class SetPolicy:
     """`off`, `warn` or `enforce`; `default` drops the rule; null leaves it as it is."""
     stale: str | None = None
     """`warn` or `refuse`; null leaves it as it is."""
+    code: str | None = None
+    """`allow` lets Python files of its models run, `refuse` does not; null leaves it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ TRUST: Final = (
         SetPolicy,
         RuleSet,
         lambda node, request, report: node.trust.set_policy(
-            request.publisher, request.policy, request.stale
+            request.publisher, request.policy, request.stale, request.code
         ),
         example={"publisher": "lab", "policy": "enforce", "stale": "refuse"},
     ),

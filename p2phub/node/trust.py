@@ -47,12 +47,14 @@ class Trust:
         """Unpin an alias. Raises `NotFoundError`."""
         return await self._services.on_disk(self._editor.remove, alias)
 
-    async def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet:
+    async def set_policy(
+        self, who: str, policy: str | None, stale: str | None, code: str | None = None
+    ) -> RuleSet:
         """Lay down a rule for an alias or an id; what it refuses is served no more.
 
         Raises `NotFoundError`, `UsageError`.
         """
-        told = await self._services.on_disk(self._editor.set_policy, who, policy, stale)
+        told = await self._services.on_disk(self._editor.set_policy, who, policy, stale, code)
         if policy is not None or stale is not None:
             await self._services.withdrawals.check(PublisherId.parse(told.publisher_id))
         return told

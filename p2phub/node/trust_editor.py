@@ -12,7 +12,7 @@ from p2phub.formats.ids import PublisherId
 from p2phub.results import Pin
 from p2phub.store.store import Store
 from p2phub.trust.lab_list import Entry, compare, read_list
-from p2phub.trust.policy import Rule, check_policy, check_stale
+from p2phub.trust.policy import Rule, check_code, check_policy, check_stale
 from p2phub.trust_results import Imported, ListConflict, ListEntry, RuleSet
 
 DEFAULT = "default"
@@ -47,26 +47,33 @@ class TrustEditor:
         self._store.documents.drop_alias(alias)
         return Pin(alias, str(aliases.pins[alias]))
 
-    def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet:
+    def set_policy(
+        self, who: str, policy: str | None, stale: str | None, code: str | None = None
+    ) -> RuleSet:
         """Lay down a rule for an alias or an id; what is None stays. `default` drops it.
 
         Raises `NotFoundError`, `UsageError`.
         """
+        allowed = check_code(code) == "allow" if code is not None else None
         aliases, rules = self._store.documents.aliases(), self._store.rules
         publisher = aliases.resolve(who)
         before = rules.rule(publisher) or self._everybody
         if policy == DEFAULT and stale is None:
             rules.drop_rule(publisher)
+            rules.set_code(publisher, allowed=False)
         elif policy is not None or stale is not None:
             rule = Rule(
                 check_policy(policy) if policy is not None else before.policy,
                 check_stale(stale) if stale is not None else before.stale,
             )
             rules.set_rule(publisher, rule)
+        if allowed is not None:
+            rules.set_code(publisher, allowed=allowed)
         own = rules.rule(publisher)
         now = own or self._everybody
         alias = aliases.alias_of(publisher) or ""
-        return RuleSet(alias, str(publisher), now.policy, now.stale, own is not None)
+        runs = "allow" if rules.allows_code(publisher) else "refuse"
+        return RuleSet(alias, str(publisher), now.policy, now.stale, own is not None, runs)
 
     def import_list(self, text: str, *, confirmed: bool) -> Imported:
         """What a list adds; done only if a person `confirmed` it after having seen that.

@@ -54,7 +54,8 @@ def export_list(store: Store) -> TrustList:
 
 def _named(store: Store) -> list[tuple[str, PublisherId]]:
     pins = store.documents.aliases().pins
-    nameless = sorted(set(store.rules.all()) - set(pins.values()))
+    ruled = store.rules.all().keys() | store.rules.all_that_allow_code()
+    nameless = sorted(ruled - set(pins.values()))
     return [*sorted(pins.items()), *(("", publisher) for publisher in nameless)]
 
 
@@ -78,6 +79,7 @@ def _row(
         policy=rule.policy,
         stale=rule.stale,
         own_rule=own is not None,
+        code="allow" if store.rules.allows_code(publisher) else "refuse",
         root_v=root_v,
         delegation_version=delegation_version,
         seq=seq,

@@ -43,6 +43,24 @@ class Rules:
         with self._index.write() as statements:
             return statements.run("rules.drop", str(publisher)) > 0
 
+    def allows_code(self, publisher: PublisherId) -> bool:
+        """Whether Python files of `publisher` may run; a list of trust never brings that."""
+        with self._index.read() as statements:
+            return statements.one("rules.code_allowed", str(publisher)) is not None
+
+    def all_that_allow_code(self) -> set[PublisherId]:
+        """Every publisher whose Python files may run."""
+        with self._index.read() as statements:
+            rows = statements.all("rules.all_code_allowed")
+            with statements.decoding():
+                return {PublisherId.parse(row[0]) for row in rows}
+
+    def set_code(self, publisher: PublisherId, *, allowed: bool) -> None:
+        """Let Python files of `publisher` run from now on, or not any more."""
+        with self._index.write() as statements:
+            name = "rules.allow_code" if allowed else "rules.refuse_code"
+            statements.run(name, str(publisher))
+
     def adopt(self, entries: Iterable[Entry], now: int) -> None:
         """Pin the aliases and lay down the rules of a list: all of them or none.
 

@@ -30,6 +30,8 @@ class FakeTrust:
         self._ask, self.pins = ask, pins
         self.rules: dict[str, tuple[str, str]] = {}
         """Policy and stale by alias or id."""
+        self.code: dict[str, str] = {}
+        """Whether their Python files may run, by alias or id."""
         self.claimed: dict[str, Sequence[Candidate]] = {}
         """Who claims an alias."""
 
@@ -45,6 +47,7 @@ class FakeTrust:
             policy,
             stale,
             alias in self.rules,
+            self.code.get(alias, "refuse"),
             root_v=1,
             delegation_version=1,
             seq=3,
@@ -67,15 +70,20 @@ class FakeTrust:
             raise NotFoundError(f'no publisher is pinned as "{alias}"')
         return Pin(alias, self.pins.pop(alias))
 
-    async def set_policy(self, who: str, policy: str | None, stale: str | None) -> RuleSet:
-        await self._ask((who, policy, stale))
+    async def set_policy(
+        self, who: str, policy: str | None, stale: str | None, code: str | None = None
+    ) -> RuleSet:
+        await self._ask((who, policy, stale) if code is None else (who, policy, stale, code))
+        if code is not None:
+            self.code[who] = code
         before = self.rules.get(who, ("enforce", "warn"))
         if policy == "default":
             self.rules.pop(who, None)
         elif policy or stale:
             self.rules[who] = (policy or before[0], stale or before[1])
         now = self.rules.get(who, ("enforce", "warn"))
-        return RuleSet(who, self.pins.get(who, who), *now, who in self.rules)
+        runs = self.code.get(who, "refuse")
+        return RuleSet(who, self.pins.get(who, who), *now, who in self.rules, runs)
 
     async def export_list(self) -> TrustList:
         await self._ask("export")

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from p2phub.errors import UsageError
-from p2phub.kinds import Policy, Stale
+from p2phub.kinds import Code, Policy, Stale
 from p2phub.trust.verdict import Verdict
 
-__all__ = ["DEFAULT", "Decision", "Policy", "Rule", "Stale", "check_policy", "check_stale"]
+__all__ = ["DEFAULT", "Decision", "Policy", "Rule", "Stale", "check_code", "check_policy", "check_stale"]
 
 Decision = Literal["allow", "warn", "refuse"]
 
@@ -79,6 +79,14 @@ def check_policy(text: str) -> Policy:
         if text == policy:
             return text  # type: ignore[return-value]
     raise UsageError(f"there is no trust policy {text!r}", remedy="use off, warn or enforce")
+
+
+def check_code(text: str) -> Code:
+    """`text` as whether Python files of a publisher may run. Raises `UsageError`."""
+    for code in get_args(Code):
+        if text == code:
+            return text  # type: ignore[return-value]
+    raise UsageError(f"code cannot be met with {text!r}", remedy="use refuse or allow")
 
 
 def check_stale(text: str) -> Stale:

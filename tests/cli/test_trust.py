@@ -143,6 +143,17 @@ class TestARule:
     def test_is_told(self, cli, lab):
         assert cli("trust", "policy", "lab").out == "lab enforce\n"
 
+    def test_that_lets_python_run_needs_a_yes_and_is_shown(self, cli, lab):
+        assert cli("trust", "policy", "lab", "--code", "allow").code == 7
+        assert "code" not in cli("trust", "policy", "lab").out
+        assert cli("trust", "policy", "lab", "--code", "allow", "--yes").code == 0
+        assert cli("trust", "policy", "lab").out == "lab enforce, code allowed\n"
+        (row,) = cli("--json", "trust", "ls").objects
+        assert row["code"] == "allow"
+        assert cli("trust", "policy", "lab", "--code", "refuse").code == 0
+        assert cli("trust", "policy", "lab").out == "lab enforce\n"
+        assert cli("trust", "ls", "--code", "allow").code == 2
+
     def test_that_is_none_is_a_mistake(self, cli, lab):
         assert cli("trust", "policy", "lab", "strict", "--yes").code == 2
         assert cli("trust", "policy", "lab", "default", "--stale", "warn", "--yes").code == 2

@@ -74,6 +74,28 @@ class TestARule:
                 editor.set_policy(who, policy, stale)
         assert store.rules.all() == {}
 
+    def test_lets_no_python_of_anybody_run_unless_it_says_so(self, editor, store):
+        assert editor.set_policy(str(LAB), "off", "warn").code == "refuse"
+        assert not store.rules.allows_code(LAB)
+        assert editor.set_policy(str(LAB), None, None, "allow").code == "allow"
+        assert editor.set_policy(str(LAB), "enforce", None).code == "allow"
+        assert (store.rules.allows_code(LAB), store.rules.allows_code(OTHER)) == (True, False)
+        with pytest.raises(UsageError):
+            editor.set_policy(str(LAB), None, None, "yes")
+
+    @pytest.mark.parametrize("words", [("default", None), (None, None, "refuse")])
+    def test_that_let_python_run_is_given_up(self, editor, store, words):
+        editor.set_policy(str(LAB), None, None, "allow")
+        assert editor.set_policy(str(LAB), *words[:1], None, *words[2:]).code == "refuse"
+        assert store.rules.all_that_allow_code() == set()
+
+    def test_that_lets_python_run_travels_in_no_list(self, editor, store):
+        editor.set_policy(str(LAB), "enforce", "warn", "allow")
+        assert "allow" not in export_list(store).text
+        text = listed(entry(OTHER, policy="off", stale="warn"))
+        editor.import_list(text, confirmed=True)
+        assert store.rules.all_that_allow_code() == {LAB}
+
     def test_outlives_the_alias(self, editor, store):
         editor.add("lab", str(LAB))
         editor.set_policy("lab", "enforce", "refuse")

@@ -3,9 +3,11 @@
 `trust add lab ID` pins the name lab to the publisher with that id, which its owner tells you by a
 way you trust. From then on lab/… means releases that this publisher signed, and nobody else's.
 `trust policy lab off|warn|enforce` lays down what is done with what is not signed as it should be;
-`default` meets it like everybody. `trust export FILE` writes what is pinned here, `trust import
-FILE` adds what is new in such a file. `trust check` asks the domains that publishers claim whether
-they vouch for them, and `trust proof` prints what your own domain has to say for that.
+`default` meets it like everybody. `trust policy lab --code allow` lets Python files of its models
+run when one is loaded, which is refused otherwise. `trust export FILE` writes what is pinned here,
+`trust import FILE` adds what is new in such a file. `trust check` asks the domains that publishers
+claim whether they vouch for them, and `trust proof` prints what your own domain has to say for
+that.
 
 What weakens trust, and what a list would pin, is asked on a terminal and refused in a pipe.
 """
@@ -50,6 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stale", choices=("warn", "refuse"), help="what to do when a publisher is silent"
     )
+    parser.add_argument(
+        "--code", choices=("refuse", "allow"), help="whether Python files of its models may run"
+    )
     parser.add_argument("--yes", action="store_true", help="do it without asking")
 
 
@@ -65,7 +70,9 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
             trust_changes.remove(session, words[0], yes=arguments.yes)
         case "policy":
             wanted = words[1] if len(words) > 1 else None
-            trust_changes.policy(session, words[0], wanted, arguments.stale, yes=arguments.yes)
+            trust_changes.policy(
+                session, words[0], wanted, arguments.stale, arguments.code, yes=arguments.yes
+            )
         case "export":
             trust_lists.export_to(session, words[0])
         case "import":
@@ -88,6 +95,8 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.stale is not None and arguments.verb != "policy":
         raise UsageError("--stale belongs to a policy", remedy=f"See {_FORMS['policy']}.")
+    if arguments.code is not None and arguments.verb != "policy":
+        raise UsageError("--code belongs to a policy", remedy=f"See {_FORMS['policy']}.")
 
 
 def _list(session: Session) -> None:

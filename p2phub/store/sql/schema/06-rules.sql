@@ -15,3 +15,8 @@ CREATE TABLE domains (
     checked INTEGER NOT NULL,
     proved INTEGER
 ) STRICT, WITHOUT ROWID;
+
+-- Publishers whose Python files may run when a model of theirs is loaded.
+CREATE TABLE code_allowed (
+    publisher TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
