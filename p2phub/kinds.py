@@ -153,4 +153,6 @@ POLICY = _choice(get_args(Policy))
 STALE = _choice(get_args(Stale))
 ENGINE = _choice(get_args(EngineName))
 QUANTIZE = _choice(get_args(Quantize))
-DEVICE = _pattern('"auto", or a device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?")
+DEVICE = _pattern(
+    '"auto", or a device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?"
+)

@@ -43,7 +43,10 @@ def _said() -> Iterator[None]:
 
 
 async def hash_in_background(services: Services) -> None:
-    """Hash every blob that was only verified by pieces, as they come, for ever."""
+    """Hash every blob that was only verified by pieces, as they come, for ever.
+
+    While models answer it goes on slowly: a moment of rest before each piece.
+    """
     while True:
         for content in await services.on_disk(services.store.blobs.unhashed):
             await _hash(services, content)
@@ -52,7 +55,8 @@ async def hash_in_background(services: Services) -> None:
 
 async def _hash(services: Services, content: ContentId) -> None:
     with _said():
-        sha256 = await services.on_disk(services.store.blobs.hash_whole, content)
+        yields = services.pressure.wait_a_moment
+        sha256 = await services.on_disk(services.store.blobs.hash_whole, content, yields)
         if content.size > limits.MIN_BIG_FILE:
             services.announcer.file(sha256)
 

@@ -71,6 +71,7 @@ from p2phub.node.values import (
 )
 from p2phub.node.web_seeds import WebSeeds
 from p2phub.node.withdrawals import Withdrawals
+from p2phub.node.yielding import Yielding
 from p2phub.store.keyring import Keyring
 from p2phub.store.store import Store
 from p2phub.trust.records import best, check_head
@@ -212,6 +213,7 @@ def _background(
         services.announcer.run,
         services.spreading.run,
         services.traffic.paces.obey_schedule,
+        Yielding(services.pressure, services.traffic.paces, services.traffic.up).run,
         services.domains.run,
         partial(housekeeping.announce_what_is_here, services),
         partial(housekeeping.look_for_withdrawn, services),

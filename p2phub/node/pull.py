@@ -32,6 +32,17 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     if request.to is not None:
         await services.on_disk(check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
+    return await pull_resolved(services, resolved, request, report, started)
+
+
+async def pull_resolved(
+    services: Services,
+    resolved: ResolvedRelease,
+    request: PullRequest,
+    report: Report,
+    started: float,
+) -> Pulled:
+    """The same for a release that is resolved already; `started`: when, by trio's clock."""
     await obey_policy(services, resolved, report)
     report(_told(resolved))
     for refusal in resolved.refused:

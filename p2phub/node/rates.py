@@ -24,6 +24,7 @@ class Paces:
         self._usual = Rates(swarm.up, swarm.down, swarm.up_per_peer, swarm.down_per_peer)
         self.in_force = rates_at(wall_clock(), self._usual, self._schedule)
         """The rates that hold now."""
+        self._held = 0
         self.up = Throttle(self.in_force.up, self.in_force.up_per_peer)
         self.down = Throttle(self.in_force.down, self.in_force.down_per_peer)
 
@@ -38,13 +39,22 @@ class Paces:
         waits = ((_AT_ONCE, rates.down), (_AT_ONCE_OF_ONE, rates.down_per_peer))
         return max([usual, *(pieces * MAX_PIECE / rate for pieces, rate in waits if rate)])
 
+    def hold_up_to(self, rate: int) -> None:
+        """Send no more than `rate` bytes a second from now on, whatever is set; 0: as is set."""
+        self._held = rate
+        self._send()
+
+    def _send(self) -> None:
+        rates = (self.in_force.up, self._held)
+        self.up.set(min(filter(None, rates), default=0), self.in_force.up_per_peer)
+
     async def obey_schedule(self) -> None:
         """Look at the clock on the wall once a minute, for ever."""
         while True:
             now = self._wall_clock()
             rates = rates_at(now, self._usual, self._schedule)
             if rates != self.in_force:
-                self.up.set(rates.up, rates.up_per_peer)
-                self.down.set(rates.down, rates.down_per_peer)
                 self.in_force = rates
+                self._send()
+                self.down.set(rates.down, rates.down_per_peer)
             await trio.sleep(60 - now.second)

@@ -4,6 +4,7 @@ itself.
 `open_node` in `node.py` fills this in the order of its lines. Use cases take a `Services` instead
 of a node, so that a test can hand them fakes of just the parts they touch."""
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from p2phub.node.announce import Announcer
 from p2phub.node.domains import Domains
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
+from p2phub.node.pressure import Pressure
 from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Traffic
 from p2phub.node.web_seeds import WebSeeds
@@ -140,5 +142,7 @@ class Services:
     """Whose turn it is to bring a file: who waited for it finds it here."""
     signing: trio.Lock
     """Held while our own index is read, changed and signed."""
+    pressure: Pressure = field(default_factory=lambda: Pressure(time.monotonic))
+    """What models that answer need of this machine: others yield to it."""
     liars: Liars = field(default_factory=Liars)
     """Who sent wrong bytes lately, to any pull."""

@@ -22,7 +22,16 @@ from p2phub.errors import UsageError
 from p2phub.kinds import Code, Policy, Stale
 from p2phub.trust.verdict import Verdict
 
-__all__ = ["DEFAULT", "Decision", "Policy", "Rule", "Stale", "check_code", "check_policy", "check_stale"]
+__all__ = [
+    "DEFAULT",
+    "Decision",
+    "Policy",
+    "Rule",
+    "Stale",
+    "check_code",
+    "check_policy",
+    "check_stale",
+]
 
 Decision = Literal["allow", "warn", "refuse"]
 

@@ -19,6 +19,7 @@ from p2phub.node import housekeeping, listing, own_index
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.library import Library
+from p2phub.node.pressure import Pressure
 from p2phub.node.services import Bell
 from p2phub.node.values import SearchQuery
 from p2phub.store.layout import Layout
@@ -93,6 +94,7 @@ async def offered_by_sha256(tmp_path, case: Case, rule) -> Outcome:
         on_disk=trio.to_thread.run_sync,
         announcer=SimpleNamespace(file=told.append),
         hashing_waits=Bell(),
+        pressure=Pressure(trio.current_time),
     )
     files = Release.from_payload(case.made.release.payload).files
     try:
