@@ -42,18 +42,24 @@ class LoadedRow:
     dtype: str
     attention: str = ""
     threads: int = 0
+    """Of the processor; 0: not known."""
     compiled: bool = False
     quantization: str = ""
     adapters: tuple[str, ...] = ()
     context: int = 0
+    """Tokens of prompt and answer together, at most; 0: it has no such limit."""
     slots: int = 1
+    """Requests that it works at together."""
     busy: int = 0
     """Requests that it works at now."""
     waiting: int = 0
     """Requests that wait for a slot."""
     weight_bytes: int = 0
+    """Memory of the weights."""
     cache_bytes: int = 0
+    """Memory of keys and values."""
     load_seconds: float = 0.0
+    """Seconds that loading took."""
     keep_seconds: float | None = None
     """Seconds after which it is unloaded if nobody asks; None: never."""
     pid: int = 0
@@ -89,7 +95,9 @@ class FitReport:
     engine: str = ""
     dtype: str = ""
     context: int = 0
+    """Tokens of prompt and answer that the cache was counted for."""
     slots: int = 1
+    """Requests at once that it was counted for."""
     variants: tuple[Variant, ...] = ()
     """All that the repo has, the largest first."""
     chosen: str = ""

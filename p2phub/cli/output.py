@@ -106,6 +106,11 @@ class Output:
         """One line of a result, for people."""
         print(shown(text), file=self._out, flush=True)
 
+    def text(self, text: str) -> None:
+        """A part of a result that comes bit by bit: lines and tabs stay, nothing is added."""
+        plain = "".join(each if each in "\n\t" else shown(each) for each in text)
+        print(plain, end="", file=self._out, flush=True)
+
     def say(self, text: object) -> None:
         """One line beside the results, for people; nothing with `--quiet` or `--json`."""
         if not self.quiet and not self.json:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
-from p2phub.cli.output import Output, size
+from p2phub.cli.output import Output, shown, size
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -75,6 +75,8 @@ def _tell(event: Event, output: Output) -> None:
             output.say(f"{event['path']}: {size(event['size'])}")
         case "verifying":
             output.say(f"verifying {event['ref']} {event.get('path', '')}".rstrip())
+        case "loading" if not event["bytes_done"]:
+            output.say(f"{event['ref']}: {event['step']}")
 
 
 class _Bar:
@@ -127,3 +129,10 @@ class _Bar:
                 self._bar.update(self._task, total=total, completed=done)
             case "verifying":
                 self._bar.update(self._task, description=f"verifying {event['ref']}")
+            case "loading":
+                self._bar.update(
+                    self._task,
+                    description=shown(event["step"]),
+                    total=event["bytes_total"] or None,
+                    completed=event["bytes_done"],
+                )

@@ -15,6 +15,7 @@ from p2phub.client.calls import Call
 from p2phub.client.connection import AsyncConnection
 from p2phub.client.hub import OnProgress, heard
 from p2phub.client.lease import Lease
+from p2phub.client.model_methods import AsyncModelMethods
 from p2phub.client.publish_methods import AsyncPublishMethods
 from p2phub.client.results import (
     FileRow,
@@ -34,7 +35,7 @@ from p2phub.client.trust_methods import AsyncTrustMethods
 T = TypeVar("T")
 
 
-class AsyncHub(AsyncTrustMethods, AsyncPublishMethods):
+class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
     """Like `Hub`, whose methods tell arguments, results and errors; every one is awaited here.
 
     `async with AsyncHub() as hub:` closes it, and stops a node that was started for it. Cancelling

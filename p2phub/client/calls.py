@@ -32,6 +32,7 @@ from p2phub.client.results import (
     read,
     read_list,
 )
+from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
 from p2phub.trust_results import (
     Candidate,
@@ -207,6 +208,29 @@ def verify(reference: str | None = None) -> Call[list[Verification]]:
 
 def remove(reference: str) -> Call[Removed]:
     return Call("rm", _one(Removed), body={"reference": reference})
+
+
+def models() -> Call[list[ModelRow]]:
+    return Call("models", _many("models", ModelRow))
+
+
+def loaded() -> Call[list[LoadedRow]]:
+    return Call("models/loaded", _many("models", LoadedRow))
+
+
+def load_model(
+    reference: str, *, keep_alive: int | None = None, keep: bool = False
+) -> Call[LoadedRow]:
+    body = {"reference": reference} | _given(keep_alive=keep_alive, keep=keep or None)
+    return Call("models/load", _one(LoadedRow), body=body, streams=True)
+
+
+def unload(reference: str) -> Call[LoadedRow]:
+    return Call("models/unload", _one(LoadedRow), body={"reference": reference})
+
+
+def fit(reference: str) -> Call[FitReport]:
+    return Call("models/fit", _one(FitReport), body={"reference": reference})
 
 
 def trust_list() -> Call[list[Trusted]]:

@@ -5,10 +5,12 @@ events and then its last line, and one that ends without it was cut off. Streams
 end, not to their last line, so that the connection can be used again.
 """
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from p2phub.client.calls import Call
+from p2phub.client.chat import api_error
 from p2phub.client.http import httpx
 from p2phub.client.running import RunningNode
 from p2phub.client.wire import answer_of, as_ours, content_of, ended, is_last, parsed
@@ -19,6 +21,19 @@ ANSWER_PATIENCE: Final = 300.0
 """Seconds to wait for an answer that is no stream; it may need the network."""
 _STREAM: Final = httpx.Timeout(None, connect=CONNECT_PATIENCE)
 _ANSWER: Final = httpx.Timeout(ANSWER_PATIENCE, connect=CONNECT_PATIENCE)
+
+HTTP_ERROR: Final = 400
+
+
+def _told(response: httpx.Response) -> Any:
+    """The JSON of an answer of a model. Raises the error it tells of."""
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    if response.status_code >= HTTP_ERROR:
+        raise api_error(body)
+    return body
 
 
 def _how(node: RunningNode) -> dict[str, Any]:
@@ -73,6 +88,29 @@ class Connection:
                     yield event
         yield ended(self._url, last)
 
+    def ask(self, path: str, body: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        """What a model answers, and its headers. Raises the error it tells of."""
+        with as_ours(self._url):
+            response = self.http.post(path, json=body, timeout=_STREAM)
+            return _told(response), response.headers
+
+    @contextmanager
+    def asking(
+        self, path: str, body: Mapping[str, Any]
+    ) -> Iterator[tuple[Mapping[str, str], Iterator[str]]]:
+        """The headers of an answer that comes as a stream, and its lines.
+
+        The end of the block ends the answer, also in the node.
+        """
+        with (
+            as_ours(self._url),
+            self.http.stream("POST", path, json=body, timeout=_STREAM) as response,
+        ):
+            if response.status_code >= HTTP_ERROR:
+                response.read()
+                _told(response)
+            yield response.headers, response.iter_lines()
+
     def close(self) -> None:
         self.http.close()
 
@@ -112,6 +150,24 @@ class AsyncConnection:
                     else:
                         yield event
         yield ended(self._url, last)
+
+    async def ask(self, path: str, body: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        """Like `Connection.ask`."""
+        with as_ours(self._url):
+            response = await self.http.post(path, json=body, timeout=_STREAM)
+            return _told(response), response.headers
+
+    @asynccontextmanager
+    async def asking(
+        self, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[tuple[Mapping[str, str], AsyncIterator[str]]]:
+        """Like `Connection.asking`."""
+        with as_ours(self._url):
+            async with self.http.stream("POST", path, json=body, timeout=_STREAM) as response:
+                if response.status_code >= HTTP_ERROR:
+                    await response.aread()
+                    _told(response)
+                yield response.headers, response.aiter_lines()
 
     async def aclose(self) -> None:
         await self.http.aclose()

@@ -13,6 +13,7 @@ from p2phub.client import calls
 from p2phub.client.calls import Call
 from p2phub.client.connection import Connection
 from p2phub.client.lease import Lease
+from p2phub.client.model_methods import ModelMethods
 from p2phub.client.publish_methods import PublishMethods
 from p2phub.client.results import (
     FileRow,
@@ -36,7 +37,7 @@ OnProgress = Callable[[Progress], None]
 log = logging.getLogger("p2phub")
 
 
-class Hub(TrustMethods, PublishMethods):
+class Hub(TrustMethods, PublishMethods, ModelMethods):
     """A hub for models: the node that runs on this machine, or one of its own.
 
     The first call looks for the node that runs for `home`. If none does, a node is started as a

@@ -14,10 +14,12 @@ from typing import Final
 
 from p2phub.errors import UsageError
 from p2phub.gateway.identity_operations import IDENTITY
+from p2phub.gateway.model_operations import MODELS
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.publish_operations import PUBLISHING
 from p2phub.gateway.trust_operations import TRUST
+from p2phub.node.events import Loading
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     FileDone,
@@ -52,6 +54,7 @@ EVENTS: Final = (
     Warned,
     Verifying,
     ReleaseWithdrawn,
+    Loading,
 )
 
 
@@ -232,6 +235,7 @@ OPERATIONS: Final = (
         lambda node, request, report: node.remove(request.reference),
         example={"reference": "lab/minilm@0123456789abcdef"},
     ),
+    *MODELS,
     *TRUST,
     *IDENTITY,
 )

@@ -116,7 +116,11 @@ class InferenceApi(Protocol):
     async def fit(self, reference: str) -> FitReport: ...
 
     async def load(self, reference: str, keep_alive: float | None, report: Report) -> LoadedRow:
-        """Load it now; `keep_alive` is seconds after the last request, None: for ever."""
+        """Bring what is missing of it, and load it.
+
+        `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None:
+        as node.toml says. `report` is handed what a pull reports, and `Loading`.
+        """
         ...
 
     async def unload(self, reference: str) -> LoadedRow:

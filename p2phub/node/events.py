@@ -90,5 +90,28 @@ class ReleaseWithdrawn:
     reason: str
 
 
-Event = Resolved | Planned | Progress | FileDone | FilesDone | Warned | Verifying | ReleaseWithdrawn
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """A model is being loaded; sent a few times a second at most."""
+
+    event: ClassVar[str] = "loading"
+    ref: str
+    step: str
+    """What is done now."""
+    bytes_done: int = 0
+    bytes_total: int = 0
+    """0: it is not known."""
+
+
+Event = (
+    Resolved
+    | Planned
+    | Progress
+    | FileDone
+    | FilesDone
+    | Warned
+    | Verifying
+    | ReleaseWithdrawn
+    | Loading
+)
 Report = Callable[[Event], None]

@@ -1,0 +1,59 @@
+"""Tell how much memory a model needs on this machine, before any weights are fetched.
+
+Only the headers of its files are read. Where a repo has the weights in several forms, the largest
+one that fits is named. The exit code is 1 if none fits.
+"""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from p2phub.cli.output import Column, size
+from p2phub.cli.session import Session
+
+VARIANTS = (
+    Column("variant", "name"),
+    Column("type", "dtype"),
+    Column("memory", "bytes_needed", bytes=True),
+    Column("fits", "fits"),
+)
+TOO_LARGE = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    from p2phub.client import calls
+
+    with session.node() as node:
+        report = node.answer(calls.fit(arguments.reference))
+    needed = needed_by(report)
+    fits = needed <= report["available_bytes"]
+    if session.output.json:
+        session.output.record({**report, "bytes_needed": needed, "fits": fits})
+        return 0 if fits else TOO_LARGE
+    for line in _lines(report, needed, fits=fits):
+        session.output.line(line)
+    if report["variants"]:
+        session.output.table(list(report["variants"]), VARIANTS)
+    return 0 if fits else TOO_LARGE
+
+
+def needed_by(report: Mapping[str, Any]) -> int:
+    """Bytes of weights, cache and all the rest."""
+    return int(report["weight_bytes"] + report["cache_bytes"] + report["other_bytes"])
+
+
+def _lines(report: Mapping[str, Any], needed: int, *, fits: bool) -> list[str]:
+    verdict = "fits" if fits else "does not fit"
+    chosen = f" ({report['chosen']})" if report["chosen"] else ""
+    return [
+        f"{report['ref']}{chosen} {verdict} on {report['device']}: {size(needed)} of"
+        f" {size(report['available_bytes'])} free",
+        f"weights  {size(report['weight_bytes'])} {report['dtype']}",
+        f"cache    {size(report['cache_bytes'])} for {report['context']} tokens"
+        f" in {report['slots']} requests at once",
+        f"rest     {size(report['other_bytes'])}",
+    ]

@@ -1,0 +1,89 @@
+"""Load models and answer requests to them until Ctrl-C.
+
+What is not on this disk is fetched and verified first. The models answer at the OpenAI API of the
+node that runs, or of one that is started for this; any program that speaks it can ask them. After
+Ctrl-C they are unloaded.
+"""
+
+import argparse
+import shlex
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from p2phub.cli.models import Row, load, summary
+from p2phub.cli.session import Session
+from p2phub.errors import P2PHubError
+
+if TYPE_CHECKING:
+    from p2phub.client.connection import Connection
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "references", metavar="REF", nargs="+", help="[publisher/]name[@revision] or p2p://…"
+    )
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    with session.node() as node:
+        rows: list[Row] = []
+        try:
+            for reference in arguments.references:
+                rows.append(load(session, node, reference, keep=True))
+                session.output.say(summary(rows[-1]))
+            _tell(session, node, rows)
+            _wait()
+        finally:
+            _unload(node, rows)
+    return 0
+
+
+def _tell(session: Session, node: "Connection", rows: Sequence[Row]) -> None:
+    url = f"{node.node.url}/v1"
+    if session.output.json:
+        session.output.record({"event": "ready", "url": url, "models": list(rows)})
+        return
+    session.output.line(f"answering at {url} until Ctrl-C; for example:")
+    for row in rows:
+        session.output.line(example(url, row))
+
+
+def example(url: str, row: Row) -> str:
+    """A request to a model, for a shell.
+
+    >>> example("http://127.0.0.1:8642/v1", {"id": "lab/x", "task": "feature-extraction"})
+    'curl http://127.0.0.1:8642/v1/embeddings --json \\'{"model": "lab/x", "input": "Hello"}\\''
+    """
+    import json
+
+    path, body = "chat/completions", dict[str, Any](model=row["id"])
+    if row["task"] == "text-generation":
+        body["messages"] = [{"role": "user", "content": "Hello"}]
+    else:
+        path, body["input"] = "embeddings", "Hello"
+    return f"curl {url}/{path} --json {shlex.quote(json.dumps(body))}"
+
+
+def _wait() -> None:
+    """Return at Ctrl-C, or when this process is asked to end."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        with suppress(KeyboardInterrupt):
+            while True:
+                signal.pause()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _unload(node: "Connection", rows: Sequence[Row]) -> None:
+    from p2phub.client import calls
+
+    for row in rows:
+        with suppress(P2PHubError):  # the node may be gone, and the model with it
+            node.answer(calls.unload(row["id"]))
