@@ -26,7 +26,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2phub.config import Endpoint
-from p2phub.errors import P2PHubError, RefusedError, UsageError
+from p2phub.errors import BusyError, P2PHubError, RefusedError, UsageError
 from p2phub.formats.limits import MAX_TRUST_LIST
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
@@ -34,6 +34,9 @@ MAX_BODY: Final = 1 << 20
 """Bytes of a request body; control requests are small."""
 LARGER_BODIES: Final = {"/control/v1/trust/import": 2 * MAX_TRUST_LIST + MAX_BODY}
 """But for these paths, which ask for the token first: a list of whom to trust stands in quotes."""
+LARGER_BELOW: Final = {"/v1/": 16 << 20, "/models/": 32 << 20}
+"""And below these, where prompts, images and sounds are sent: few large ones at once, see
+`inference_clients`."""
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
@@ -146,7 +149,7 @@ class Guard:
         self._gate.check_host(headers)
         if not self._gate.local:
             self._gate.check_token(headers)
-        most = LARGER_BODIES.get(scope["path"], MAX_BODY)
+        most = most_bytes(scope["path"])
         _check_length(headers.get("content-length", "0"), most)
         if self._open >= MAX_REQUESTS:
             raise _too_many()
@@ -155,6 +158,16 @@ class Guard:
             await self._app(scope, _counted(receive, most), send)
         finally:
             self._open -= 1
+
+
+def most_bytes(path: str) -> int:
+    """How many bytes the body of a request to a path may have.
+
+    >>> most_bytes("/v1/embeddings") > most_bytes("/control/v1/pull") == MAX_BODY
+    True
+    """
+    below = (most for start, most in LARGER_BELOW.items() if path.startswith(start))
+    return LARGER_BODIES.get(path) or next(below, MAX_BODY)
 
 
 def _check_length(claimed: str, most: int) -> None:
@@ -177,16 +190,15 @@ def _counted(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _too_many() -> HttpError:
-    error = RefusedError(
+def _too_many() -> BusyError:
+    return BusyError(
         f"{MAX_REQUESTS} requests are being answered already", remedy="Try again in a moment."
     )
-    return HttpError(error, 429)
 
 
 def _too_large(most: int) -> HttpError:
     error = UsageError(
         f"the body of this request may have at most {most} bytes",
-        remedy="Files never travel in a request; name their folder instead.",
+        remedy="Send less, or name the folder of files instead of sending them.",
     )
     return HttpError(error, 413)

@@ -14,7 +14,7 @@ import socket
 from p2phub.config import Endpoint
 from p2phub.errors import ConfigError, P2PHubError, PortInUseError, RefusedError
 
-BACKLOG = 128
+BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
 

@@ -29,11 +29,15 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2phub.config import Config
-from p2phub.errors import NotFoundError, P2PHubError, UsageError, plain_errors
-from p2phub.gateway.answers import error_body, line, refusal, stopped
+from p2phub.errors import P2PHubError, UsageError, plain_errors
+from p2phub.gateway.answers import refusal, stopped
 from p2phub.gateway.control import Control
 from p2phub.gateway.guard import Gate, Guard, HttpError
+from p2phub.gateway.inference_clients import Crowd, InferenceLimits
+from p2phub.gateway.inference_desk import Desk
+from p2phub.gateway.inference_errors import NoSuchPathError, dialect_of
 from p2phub.gateway.listener import endpoint_of, listen_on, url_of
+from p2phub.gateway.openai_routes import openai_routes
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.whereabouts import announced, keep_token
 
@@ -42,6 +46,9 @@ _http_log = logging.getLogger("hypercorn")
 BugHook = Callable[[Exception], None]
 STOP_PATIENCE = 3.0
 """Seconds that answers under way get to end once the gateway stops."""
+IDLE_PATIENCE = 75.0
+"""Seconds that a connection without a request is kept: longer than clients keep theirs, and than a
+thousand that come at once take to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +68,13 @@ async def open_gateway(
     *,
     listener: socket.socket | None = None,
     on_bug: BugHook | None = None,
+    limits: InferenceLimits | None = None,
 ) -> AsyncIterator[Gateway]:
     """Serve for as long as the block runs; streams still under way at its end are told and end.
 
     `listener` is a socket from `listen_on` that somebody took early; without one the configured
-    address is taken here, which raises `PortInUseError` if somebody else has it.
+    address is taken here, which raises `PortInUseError` if somebody else has it. `limits` is how
+    much of the models one client gets.
     """
     with listener or listen_on(config.gateway.listen) as taken:
         endpoint = endpoint_of(taken)
@@ -73,7 +82,9 @@ async def open_gateway(
         tokens = (token, config.gateway.token) if config.gateway.token else (token,)
         gate = Gate(endpoint, tokens, socket.gethostname())
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
-        application = _application(gateway.control, gate, on_bug)
+        crowd = Crowd(limits or InferenceLimits())
+        desk = Desk(node.inference, crowd, gateway.control.stopping)
+        application = _application([*routes(gateway.control), *openai_routes(desk)], gate, on_bug)
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, application, taken, gateway.control.stopping)
@@ -91,21 +102,22 @@ async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.E
     settings.errorlog = _http_log
     settings.include_server_header = False
     settings.graceful_timeout = STOP_PATIENCE
+    settings.keep_alive_timeout = IDLE_PATIENCE
     # The spelling of the ASGI types differs between Starlette and hypercorn.
     framework = cast(Any, application)
     await serve(framework, settings, shutdown_trigger=stopping.wait, mode="asgi")
 
 
-def _application(control: Control, gate: Gate, on_bug: BugHook | None) -> ASGIApp:
+def _application(served: list[BaseRoute], gate: Gate, on_bug: BugHook | None) -> ASGIApp:
     return Starlette(
-        routes=routes(control),
+        routes=served,
         middleware=[Middleware(Boundary, on_bug=on_bug), Middleware(Guard, gate=gate)],
         exception_handlers={HTTPException: _no_such_route},
     )
 
 
 def routes(control: Control) -> list[BaseRoute]:
-    """Everything that is served: two probes, and the control API."""
+    """Everything that is served but the models: two probes, and the control API."""
 
     async def healthy(request: Request) -> Response:
         return JSONResponse({"ok": True})
@@ -121,11 +133,11 @@ def routes(control: Control) -> list[BaseRoute]:
 async def _no_such_route(request: Request, error: Exception) -> Response:
     """What Starlette's router refuses by itself: an unknown path, or a method it does not have."""
     remedy = "The calls there are stand in /control/openapi.json."
-    path = request.url.path[:200]
+    path, dialect = request.url.path[:200], dialect_of(request.url.path)
     if isinstance(error, HTTPException) and error.status_code == 405:
         told = UsageError(f"{path} does not take {request.method}", remedy=remedy)
-        return refusal(told, 405)
-    return refusal(NotFoundError(f"there is no {path} here", remedy=remedy))
+        return dialect.refusal(told, 405)
+    return dialect.refusal(NoSuchPathError(f"there is no {path} here", remedy=remedy))
 
 
 class Boundary:
@@ -153,10 +165,11 @@ class Boundary:
             await self._app(scope, receive, watched)
         except Exception as error:
             told, status = self._told(error)
+            dialect = dialect_of(scope["path"])
             if begun:
-                await send({"type": "http.response.body", "body": line(error_body(told))})
+                await send({"type": "http.response.body", "body": dialect.last(told)})
             else:
-                await refusal(told, status)(scope, receive, send)
+                await dialect.refusal(told, status)(scope, receive, send)
 
     def _told(self, error: Exception) -> tuple[P2PHubError, int]:
         if isinstance(error, HttpError):

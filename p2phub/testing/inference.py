@@ -7,8 +7,8 @@ many requests (`FakeInference.most`); it keeps what it was asked and tells who w
 """
 
 import struct
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 
@@ -100,9 +100,10 @@ class ScriptedEngine:
         self.under_way += 1
         ended = False
         try:
-            async for each in self._pieces(request, words):
-                ended = isinstance(each, Finished)
-                yield each
+            async with aclosing(self._pieces(request, words)) as pieces:
+                async for each in pieces:
+                    ended = isinstance(each, Finished)
+                    yield each
         except P2PHubError:
             ended = True
             raise
@@ -113,7 +114,9 @@ class ScriptedEngine:
                 self.cancelled_at_step.append(self.steps)
                 self.gave_up.set()
 
-    async def _pieces(self, request: Generate, words: int) -> AsyncIterator[Piece | Finished]:
+    async def _pieces(
+        self, request: Generate, words: int
+    ) -> AsyncGenerator[Piece | Finished, None]:
         sampling, said = request.sampling, ""
         if request.echo and isinstance(request.prompt, str):
             yield Piece(request.prompt)

@@ -26,12 +26,12 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(home, node=None, listen="127.0.0.1:0", environ=()):
+async def serving(home, node=None, listen="127.0.0.1:0", environ=(), limits=None):
     """A gateway for the length of the block. Any bug it met is raised at the end."""
     node = node or FakeNode()
     settings = config.load("", {"P2PHUB_GATEWAY_LISTEN": listen, **dict(environ)})
     bugs: list[Exception] = []
-    async with open_gateway(node, settings, home, on_bug=bugs.append) as gateway:
+    async with open_gateway(node, settings, home, on_bug=bugs.append, limits=limits) as gateway:
         token = {"Authorization": f"Bearer {gateway.token}"}
         async with (
             httpx.AsyncClient(base_url=gateway.url, headers=token, trust_env=False) as client,
@@ -72,6 +72,10 @@ class Lines:
 
     async def send(self, event):
         await self._socket.send_all(self._http.send(event))
+
+    async def receive(self):
+        """The next bytes as they come, framing included."""
+        return await self._socket.receive_some()
 
     async def status(self):
         """The status code of the answer."""

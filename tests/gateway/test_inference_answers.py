@@ -1,0 +1,222 @@
+"""Who goes away, asks too much, or sends too much: over bare sockets, against a real gateway."""
+
+import json
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import h11
+import pytest
+import trio
+import trio.testing
+
+from p2phub.gateway import guard
+from p2phub.gateway.inference_answers import MAX_WAITING, Outbox
+from p2phub.gateway.inference_clients import InferenceLimits
+from p2phub.testing.inference import SCRIPT
+from p2phub.testing.nodes import FakeNode
+
+from .conftest import Lines, serving
+
+ASK = {"messages": [{"role": "user", "content": "Hi"}]}
+WHOLE = SCRIPT[-1].encode()
+CHAT = "/v1/chat/completions"
+
+
+async def post(lines, served, path, body, headers=()):
+    content = json.dumps(body).encode() if isinstance(body, dict) else body
+    fields = {"Host": served.gateway.url.removeprefix("http://"), **dict(headers)}
+    if "Transfer-Encoding" not in fields:
+        fields.setdefault("Content-Length", str(len(content)))
+    await lines.send(h11.Request(method="POST", target=path, headers=list(fields.items())))
+    if content:
+        await lines.send(h11.Data(data=content))
+
+
+@asynccontextmanager
+async def posted(served, path, body, headers=()):
+    """A request on a socket of its own, which closes with the block."""
+    host, _, port = served.gateway.url.removeprefix("http://").partition(":")
+    async with await trio.open_tcp_stream(host, int(port)) as socket:
+        lines = Lines(socket)
+        await post(lines, served, path, body, headers)
+        yield lines
+
+
+async def text_until(lines, end):
+    """What is answered, up to some text in it; all of it if that is empty."""
+    text = b""
+    while not end or end not in text:
+        part = await lines.receive()
+        if not part:
+            break
+        text += part
+    return text
+
+
+async def until(fulfilled):
+    """Wait for a condition that no event tells of, for two seconds at most."""
+    with trio.fail_after(2):
+        while not fulfilled():  # noqa: ASYNC110 - the fake tells nobody of its counts
+            await trio.sleep(0.001)
+
+
+class TestAClientThatGoesAway:
+    async def test_costs_a_stream_no_more_steps(self, served):
+        engine = served.node.inference.text
+        engine.script, engine.pause = ("word ",) * 10_000, 0.005
+        async with posted(served, CHAT, ASK | {"stream": True}) as lines:
+            assert await lines.status() == 200
+            await until(lambda: engine.steps >= 5)
+            when = engine.steps
+        with trio.fail_after(2):
+            await engine.gave_up.wait()
+        # The socket closes between two steps, and the gateway may see it in the next one.
+        assert engine.cancelled_at_step[0] - when <= 1
+        assert engine.under_way == 0
+        assert served.node.inference.inside == 0
+
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_frees_a_slot_that_waits_for_its_model(self, served, stream):
+        inference = served.node.inference
+        inference.loading = trio.Event()
+        async with posted(served, CHAT, ASK | {"stream": stream}):
+            await until(lambda: inference.inside)
+        await until(lambda: not inference.inside)
+
+    async def test_ends_all_choices_of_a_whole_answer(self, served):
+        engine = served.node.inference.text
+        engine.hold = trio.Event()
+        async with posted(served, CHAT, ASK | {"n": 4}):
+            await until(lambda: engine.under_way == 4)
+        await until(lambda: not engine.under_way)
+        assert engine.cancelled == 4
+
+    async def test_in_the_middle_of_its_request_is_forgotten(self, served):
+        async with posted(served, CHAT, b"{", {"Content-Length": "1000"}):
+            pass
+        assert (await served.stranger.get("/v1/models")).status_code == 200
+        assert served.node.inference.asked == []
+
+
+class TestTooMuch:
+    @pytest.mark.parametrize("path", ["/v1/embeddings", CHAT, "/models/lab/smol"])
+    async def test_in_one_request_is_refused_unread(self, served, path):
+        size = str(100 << 20)
+        async with posted(served, path, b"", {"Content-Length": size}) as lines:
+            assert await lines.status() == 413
+
+    async def test_in_a_chunked_request_is_refused_at_the_limit(self, served, monkeypatch):
+        monkeypatch.setitem(guard.LARGER_BELOW, "/v1/", 2 * guard.MAX_BODY)
+        async with posted(served, CHAT, b"", {"Transfer-Encoding": "chunked"}) as lines:
+            for _ in range(65):
+                await lines.send(h11.Data(data=b" " * (guard.MAX_BODY // 32)))
+            assert await lines.status() == 413
+        assert served.node.inference.asked == []
+
+    async def test_is_told_in_the_words_of_the_api(self, served):
+        size = str(guard.LARGER_BELOW["/v1/"] + 1)
+        async with posted(served, CHAT, b"", {"Content-Length": size}) as lines:
+            told = await text_until(lines, b"}}")
+        assert b" 413 " in told
+        assert b'"type":"invalid_request_error"' in told
+
+    async def test_of_large_bodies_at_once_is_refused(self, tmp_path):
+        async with serving(tmp_path, limits=InferenceLimits(large_bodies=0)) as served:
+            body = ASK | {"user": "x" * guard.MAX_BODY}
+            answer = await served.stranger.post(CHAT, json=body)
+            assert answer.status_code == 429
+            assert (await served.stranger.post(CHAT, json=ASK)).status_code == 200
+
+    async def test_of_one_client_is_refused_and_others_are_answered(self, tmp_path):
+        async with serving(tmp_path, limits=InferenceLimits(per_client=2, in_all=3)) as served:
+            engine = served.node.inference.text
+            engine.hold = trio.Event()
+            mine, other = {"Authorization": "Bearer a"}, {"Authorization": "Bearer b"}
+            body = ASK | {"n": 2}
+            async with posted(served, CHAT, body, mine):
+                await until(lambda: engine.under_way == 2)
+                answer = await served.stranger.post(CHAT, json=ASK, headers=mine)
+                assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+                assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+                assert (
+                    await served.stranger.post(CHAT, json=body, headers=other)
+                ).status_code == 429
+                engine.hold.set()
+                assert (
+                    await served.stranger.post(CHAT, json=ASK, headers=other)
+                ).status_code == 200
+
+    async def test_at_once_ends_in_answers_and_refusals(self, tmp_path):
+        node, counts = FakeNode(), Counter()
+        node.inference.most = 20
+        node.inference.text.pause = 0.002
+        async with serving(tmp_path, node) as served, trio.open_nursery() as nursery:
+
+            async def one(number):
+                key = {"Authorization": f"Bearer {number % 10}"}
+                body = ASK | {"stream": bool(number % 2)}
+                async with posted(served, CHAT, body, key | {"Connection": "close"}) as lines:
+                    head, _, told = (await text_until(lines, b"")).partition(b"\r\n\r\n")
+                counts[int(head.split()[1])] += 1
+                assert (b"retry-after: " in head) is (b" 429 " in head)
+                assert WHOLE in told or b"rate_limit_error" in told
+
+            for number in range(1000):
+                nursery.start_soon(one, number)
+        assert set(counts) == {200, 429}
+        assert counts.total() == 1000
+        assert node.inference.inside == 0
+        assert node.inference.text.under_way == 0
+
+
+async def test_models_need_the_token_anywhere_but_on_loopback(tmp_path):
+    async with serving(tmp_path, listen="0.0.0.0:0") as served:
+        answer = await served.stranger.post(CHAT, json=ASK)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (401, "permission_error")
+        assert (await served.client.post(CHAT, json=ASK)).status_code == 200
+
+
+async def test_a_page_from_elsewhere_asks_no_model(served):
+    answer = await served.stranger.post(CHAT, json=ASK, headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+    answer = await served.stranger.post(CHAT, json=ASK, headers={"Host": "evil.example"})
+    assert answer.status_code == 403
+    assert served.node.inference.asked == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_gateway_that_stops_says_so(tmp_path, stream):
+    async with serving(tmp_path) as served:
+        engine = served.node.inference.text
+        engine.hold = trio.Event()
+        async with posted(served, CHAT, ASK | {"stream": stream}) as lines:
+            await until(lambda: engine.under_way)
+            served.gateway.control.stopping.set()
+            assert (b" 503 " in await text_until(lines, b"stopping")) is not stream
+
+
+async def test_a_slow_reader_makes_the_work_wait():
+    out, done = Outbox(), []
+
+    async def work():
+        for _ in range(3):
+            await out.put(b"x" * MAX_WAITING)
+            done.append(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(done) == 1
+        assert len(await out.take()) == 2 * MAX_WAITING
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(done) == 3
+        assert len(await out.take()) == MAX_WAITING
+
+
+async def test_what_comes_while_nobody_reads_is_sent_together():
+    out = Outbox()
+    for text in SCRIPT:
+        await out.put(text.encode())
+    out.close()
+    assert await out.take() == "".join(SCRIPT).encode()
+    assert await out.take() == b""
