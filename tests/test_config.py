@@ -273,3 +273,25 @@ def test_no_setting_is_accepted_and_then_ignored(table):
     known_as = {table, *re.findall(rf"(\w+) = config\.{table}\b", code)}
     for key in TABLES[table]:
         assert any(re.search(rf"\b{name}\.{key}\b", code) for name in known_as), key
+
+
+class TestHowModelsRun:
+    def test_nothing_said_leaves_the_choice_to_the_device(self):
+        inference = load("", {}).inference
+        assert (inference.device, inference.engine, inference.quantize) == ("auto", "auto", "none")
+        assert (inference.threads, inference.context) == (0, 0)
+        assert inference.compile is False
+
+    def test_what_is_said_is_what_is_read(self):
+        text = '[inference]\ndevice = "cuda:1"\nengine = "llamacpp"\nthreads = 2'
+        inference = load(text, {"P2PHUB_INFERENCE_QUANTIZE": "int8"}).inference
+        assert (inference.device, inference.engine) == ("cuda:1", "llamacpp")
+        assert inference.threads == 2
+        assert inference.quantize == "int8"
+
+    @pytest.mark.parametrize("device", ["", "cuda:", "cuda:1000", "../x", "CPU", "cuda 1"])
+    def test_what_is_no_device(self, device):
+        assert "[inference] device" in mistake(f'[inference]\ndevice = "{device}"')
+
+    def test_an_engine_that_does_not_exist(self):
+        assert '"llamacpp"' in mistake('[inference]\nengine = "vllm"')

@@ -16,6 +16,7 @@ from p2phub.formats import limits
 from p2phub.formats.manifest import Release
 from p2phub.formats.pieces import PieceTable
 from p2phub.node import housekeeping, listing, own_index
+from p2phub.node.infer import Inference
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.library import Library
@@ -25,12 +26,13 @@ from p2phub.node.values import SearchQuery
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.testing.libraries import MemoryLibrary
+from p2phub.testing.model_pools import FakePool
 from p2phub.testing.samples import Sample
 from p2phub.testing.strangers import Stranger
 from p2phub.testing.web import WebServer
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import unpack
-from tests.scenarios.nodes import consumer, node, pull, snapshots, stock
+from tests.scenarios.nodes import consumer, node, pull, settings, snapshots, stock
 from tests.scenarios.policy_scene import NOW, Disk, brought, named_in, outcome
 from tests.scenarios.policy_table import Case, Outcome
 from tests.scenarios.processes import Home
@@ -114,6 +116,29 @@ async def offered_by_sha256(tmp_path, case: Case, rule) -> Outcome:
         assert all(offered[file.sha256] == file.content for file in files)
         return Outcome("verified", refused=False)
     return Outcome("corrupt", refused=True)
+
+
+async def asked_of_a_model(tmp_path, case: Case, rule) -> Outcome:
+    """A request for an answer: what is refused is never loaded."""
+    disk, pool = Disk(tmp_path, case, rule), FakePool()
+    disk.store.rules.set_rule(case.lab.publisher, rule)
+    services = SimpleNamespace(
+        store=disk.store,
+        knowledge=disk.knowledge,
+        config=settings(),
+        on_disk=trio.to_thread.run_sync,
+        pressure=Pressure(trio.current_time),
+    )
+    try:
+        async with Inference(services, pool).serve(f"{case.lab.publisher}/x", "") as served:
+            assert pool.specs[0].release == served.release == case.made.release.digest.hex()
+            assert served.publisher == str(case.lab.publisher)
+            return Outcome(served.verdict, refused=False)
+    except UntrustedError as error:
+        assert pool.specs == []
+        return outcome(error)
+    finally:
+        disk.close()
 
 
 # ---------------------------------------------------------------- between nodes

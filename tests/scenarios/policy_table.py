@@ -55,7 +55,7 @@ EXPECTED: Final[Mapping[str, tuple[Verdict, tuple[Decision, ...]]]] = {
     "poisoned": (Verdict.CORRUPT, _ALWAYS),
 }
 
-FILES: Final = {"config.json": b"{}", "README.md": b"hello"}
+FILES: Final = {"config.json": b"{}", "README.md": b"hello", "model.safetensors": b"weights"}
 BIG: Final = b"poisoned" * (1 << 18)
 """Two MiB: a file with a piece table, whose SHA-256 is a claim."""
 

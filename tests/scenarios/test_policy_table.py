@@ -21,6 +21,7 @@ from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.refusals import Refusal, verdict_of
 from tests.scenarios.nodes import pull, quiet, settings, snapshots
 from tests.scenarios.policy_paths import (
+    asked_of_a_model,
     offered_by_sha256,
     pulled_after_the_dht,
     pulled_by_a_process,
@@ -258,6 +259,11 @@ PATHS = (
         "offered by SHA-256",
         offered_by_sha256,
         dict.fromkeys(EXPECTED.keys() - {"right", "poisoned"}, BYTES_ARE_RIGHT),
+    ),
+    Path(
+        "asked of a model",
+        asked_of_a_model,
+        {"rolled back": NOTHING_OLDER, "poisoned": ONLY_HASHING},
     ),
     Path("verify, offline", verify_offline, {"rolled back": NOTHING_OLDER}, tells_all=True),
     Path(

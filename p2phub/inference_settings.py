@@ -1,0 +1,53 @@
+"""The table [inference] of node.toml; how tables are read and shown is `config`'s business.
+
+>>> InferenceSettings().device
+'auto'
+"""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from p2phub.kinds import DEVICE, ENGINE, QUANTIZE, SWITCH, EngineName, Quantize, whole
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings:
+    """How models run on this machine."""
+
+    device: Annotated[
+        str, DEVICE, "Where models run. auto: the first GPU that there is, else the processor."
+    ] = "auto"
+    engine: Annotated[
+        EngineName,
+        ENGINE,
+        "What runs them: transformers for safetensors, llamacpp for GGUF. auto: what the files of"
+        " the release ask for.",
+    ] = "auto"
+    threads: Annotated[
+        int,
+        whole(0, 1024),
+        "Processor threads of a model. More than there are idle cores make it slower. 0: chosen for"
+        " this machine.",
+    ] = 0
+    context: Annotated[
+        int,
+        whole(0, 1 << 24),
+        "The most tokens of prompt and answer together. 0: what the model says, as far as there is"
+        " memory.",
+    ] = 0
+    slots: Annotated[
+        int,
+        whole(0, 1024),
+        "Requests that a model works at together; more wait. 0: chosen for the device.",
+    ] = 0
+    quantize: Annotated[
+        Quantize,
+        QUANTIZE,
+        "Make the weights smaller while they are loaded. The answers are no longer those of the"
+        " release as it was signed.",
+    ] = "none"
+    compile: Annotated[
+        bool,
+        SWITCH,
+        "Compile a model with torch.compile: faster answers after a first one that takes minutes.",
+    ] = False
