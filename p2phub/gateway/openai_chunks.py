@@ -156,13 +156,15 @@ class TextChunks(Chunks):
         return told
 
 
-def _number(logprob: float) -> float:
+def logprob_of(token: Chosen) -> float:
+    """How likely it was, as a number that JSON can hold."""
+    logprob = token.logprob
     return max(logprob, LEAST_LOGPROB) if logprob == logprob else LEAST_LOGPROB
 
 
 def _entry(token: Chosen) -> dict[str, Json]:
     spelled = list(token.token or token.text.encode("utf-8", "replace"))
-    return {"token": token.text, "logprob": _number(token.logprob), "bytes": spelled}
+    return {"token": token.text, "logprob": logprob_of(token), "bytes": spelled}
 
 
 def chat_logprobs(tokens: Sequence[Chosen]) -> Json:
@@ -182,9 +184,9 @@ def legacy_logprobs(tokens: Sequence[Chosen], offset: int = 0) -> Json:
         offset += len(token.text)
     return {
         "tokens": [token.text for token in tokens],
-        "token_logprobs": [_number(token.logprob) for token in tokens],
+        "token_logprobs": [logprob_of(token) for token in tokens],
         "top_logprobs": [
-            {other.text: _number(other.logprob) for other in token.others} for token in tokens
+            {other.text: logprob_of(other) for other in token.others} for token in tokens
         ],
         "text_offset": offsets,
     }

@@ -36,6 +36,7 @@ from p2phub.gateway.guard import Gate, Guard, HttpError
 from p2phub.gateway.inference_clients import Crowd, InferenceLimits
 from p2phub.gateway.inference_desk import Desk
 from p2phub.gateway.inference_errors import NoSuchPathError, dialect_of
+from p2phub.gateway.inference_routes import inference_routes
 from p2phub.gateway.listener import endpoint_of, listen_on, url_of
 from p2phub.gateway.openai_routes import openai_routes
 from p2phub.gateway.ports import NodeApi
@@ -84,7 +85,8 @@ async def open_gateway(
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
         crowd = Crowd(limits or InferenceLimits())
         desk = Desk(node.inference, crowd, gateway.control.stopping)
-        application = _application([*routes(gateway.control), *openai_routes(desk)], gate, on_bug)
+        models = [*openai_routes(desk), *inference_routes(desk)]
+        application = _application([*routes(gateway.control), *models], gate, on_bug)
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, application, taken, gateway.control.stopping)
