@@ -7,7 +7,17 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from p2phub.kinds import DEVICE, ENGINE, QUANTIZE, SWITCH, EngineName, Quantize, whole
+from p2phub.kinds import (
+    DEVICE,
+    ENDPOINTS,
+    ENGINE,
+    QUANTIZE,
+    SWITCH,
+    Addresses,
+    EngineName,
+    Quantize,
+    whole,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,12 @@ class InferenceSettings:
         whole(0, 1024),
         "Requests that a model works at together; more wait. 0: chosen for the device.",
     ] = 0
+    endpoints: Annotated[
+        Addresses,
+        ENDPOINTS,
+        "OpenAI-compatible servers whose models are offered here too, such as vLLM or llama-server."
+        " Their answers name no release: nobody here knows what they run.",
+    ] = ()
     quantize: Annotated[
         Quantize,
         QUANTIZE,

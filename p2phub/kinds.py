@@ -145,6 +145,9 @@ NAME = _pattern("1 to 32 lower-case letters, digits or hyphens", "[a-z0-9][a-z0-
 TOKEN = _pattern('"" or 16 to 256 letters, digits, "-" or "_"', "|[A-Za-z0-9_-]{16,256}")
 LISTEN = _addresses("/ip4/0.0.0.0/tcp/4042", _HOST)
 PEERS = _addresses("/ip4/192.0.2.1/tcp/4042/p2p/12D3KooW…", _HOST + _PEER)
+ENDPOINTS = _addresses(
+    "http://127.0.0.1:8000/v1", r"https?://[^/@\s?#]+(?:/[^\s?#]*)?", "web addresses"
+)
 SEEDS = _addresses(
     "https://mirror.example/{name}/{path}", r"https?://[^/@\s]+(?:/\S*)?", "web addresses"
 )

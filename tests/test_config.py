@@ -289,6 +289,12 @@ class TestHowModelsRun:
         assert inference.threads == 2
         assert inference.quantize == "int8"
 
+    def test_servers_are_named_by_their_address(self):
+        text = '[inference]\nendpoints = ["http://127.0.0.1:8000/v1"]'
+        assert load(text, {}).inference.endpoints == ("http://127.0.0.1:8000/v1",)
+        for wrong in ("127.0.0.1:8000", "http://user@host/v1", "http://host/v1?key=x"):
+            assert "endpoints" in mistake(f'[inference]\nendpoints = ["{wrong}"]')
+
     @pytest.mark.parametrize("device", ["", "cuda:", "cuda:1000", "../x", "CPU", "cuda 1"])
     def test_what_is_no_device(self, device):
         assert "[inference] device" in mistake(f'[inference]\ndevice = "{device}"')

@@ -37,6 +37,7 @@ from p2phub.formats.ids import Reference
 from p2phub.inference.engine import Engine
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference_results import LoadedRow, ModelRow
+from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
 from p2phub.node.loaded import InMemory, row_of
 from p2phub.node.models import (
@@ -80,8 +81,9 @@ class Pool(Protocol):
 class Inference:
     """Keeps the port `InferenceApi` of the gateway."""
 
-    def __init__(self, services: Services, pool: Pool) -> None:
+    def __init__(self, services: Services, pool: Pool, endpoints: Endpoints | None = None) -> None:
         self._services, self._pool = services, pool
+        self._endpoints = endpoints or Endpoints(services.config.inference.endpoints)
         self._taken_back: dict[str, tuple[int, ReleaseWithdrawn]] = {}
         """What was taken back, by its digest, and as which of them."""
         self._news = 0
@@ -108,7 +110,15 @@ class Inference:
         `BusyError`, `NoMemoryError`, `EngineError`.
         """
         before = self._news
-        found = await self._find(model)
+        try:
+            found = await self._find(model)
+        except NotFoundError:
+            url = await self._endpoints.find(model)
+            if url is None:
+                raise
+            async with self._endpoints.engine(url, model) as elsewhere:
+                yield _served_elsewhere(elsewhere, model)
+            return
         async with self._leased(found, before, _unheard) as engine:
             _require(engine, task, found)
             yield Served(
@@ -185,6 +195,8 @@ class Inference:
         rows = await self._services.on_disk(models_here, self._services)
         loaded = {row.id for row in await self.loaded()}
         marked = [replace(row, loaded=row.id in loaded) for row in rows]
+        named = {row.id for row in marked}
+        marked += [row for row in await self._endpoints.rows() if row.id not in named]
         return tuple(sorted(marked, key=lambda row: (not row.loaded, row.id)))
 
     async def loaded(self) -> tuple[LoadedRow, ...]:
@@ -237,6 +249,11 @@ class Inference:
         request = PullRequest(str(reference), include=names)
         await pull_resolved(services, resolved, request, report, started)
         return await services.on_disk(model_of, services, resolved)
+
+
+def _served_elsewhere(engine: Engine, model: str) -> Served:
+    """A model of another server: nobody here knows what it is made of."""
+    return Served(engine, release="", publisher="", verdict="unsigned", name=model, policy="off")
 
 
 def _require(engine: Engine, task: str, model: Model) -> None:

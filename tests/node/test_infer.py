@@ -19,12 +19,14 @@ from p2phub.errors import (
 )
 from p2phub.formats.manifest import Release
 from p2phub.inference.requests import Embed, Finished, Generate
+from p2phub.node.endpoints import Endpoints
 from p2phub.node.infer import Inference
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.pressure import Pressure
 from p2phub.node.rules import rule_of
 from p2phub.node.withdrawals import Withdrawals
 from p2phub.store.stamp import stamp_now
+from p2phub.testing.inference import text_engine
 from p2phub.testing.model_pools import FakePool
 from p2phub.testing.notices import revoke_release
 from p2phub.testing.publishers import FakePublisher
@@ -171,6 +173,38 @@ class TestARequest:
                 await anext(pieces)
                 assert scene.services.pressure.under_way == 1
         assert scene.services.pressure.under_way == 0
+
+
+class TestAModelElsewhere:
+    @pytest.fixture
+    def endpoints(self, scene):
+        scripted = text_engine()
+
+        async def names(url):
+            return ["lab/x", "gpt-elsewhere"]
+
+        async def attach(url, model):
+            return scripted
+
+        made = Endpoints(["http://127.0.0.1:1/v1"], names, attach)
+        scene.inference = Inference(scene.services, scene.pool, made)
+
+    async def test_answers_and_names_no_release(self, scene, endpoints):
+        _, served = await ask(scene, "gpt-elsewhere")
+        assert (served.release, served.publisher, served.verdict) == ("", "", "unsigned")
+        assert scene.pool.specs == []
+        rows = {row.id: row.owner for row in await scene.inference.models()}
+        assert rows == {"lab/x": "lab", "gpt-elsewhere": "http://127.0.0.1:1/v1"}
+
+    async def test_of_the_same_name_never_answers_for_one_of_this_node(self, scene, endpoints):
+        _, served = await ask(scene, "lab/x")
+        assert served.release == scene.digest
+
+    async def test_is_not_asked_instead_of_one_that_is_refused(self, scene, endpoints):
+        async with listening(scene):
+            await scene.revoke()
+            with pytest.raises(RevokedError):
+                await ask(scene)
 
 
 class TestCode:
