@@ -97,6 +97,8 @@ class Outbox:
 
     async def put(self, events: bytes) -> None:
         """Send them soon; waits only for a client that reads slowly."""
+        if not events:
+            return
         self._waiting.append(events)
         self._size += len(events)
         self._news.set()

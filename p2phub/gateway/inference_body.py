@@ -90,11 +90,11 @@ class Fields:
 
     def __init__(self, data: Mapping[str, Any], path: str = "") -> None:
         self.data = data
-        self._path = path
+        self.path = path
 
     def name(self, name: str) -> str:
         """What a person calls a parameter, whatever it stands in."""
-        return f"{self._path}.{name}" if self._path else name
+        return f"{self.path}.{name}" if self.path else name
 
     def wrong(self, name: str, why: str, remedy: str = "") -> ParameterError:
         """The error for a parameter; the sentence begins with its name."""
@@ -139,7 +139,8 @@ class Fields:
         if value != value // 1:
             raise self.wrong(name, f"must be a whole number, not {value}")
         if not least <= value <= most:
-            raise self.wrong(name, f"must be between {least} and {most}")
+            room = f"at least {least}" if value < least else f"at most {most}"
+            raise self.wrong(name, f"must be {room}")
         return int(value)
 
     def items(self, name: str) -> list[Any]:

@@ -62,7 +62,7 @@ def asked_of(fields: Fields) -> AskedText:
     given.refuse(("best_of",), "cannot be used")
     details = given.truth("details")
     more: dict[str, Any] = {
-        "max_tokens": given.whole("max_new_tokens") or DEFAULT_TOKENS,
+        "max_tokens": given.whole("max_new_tokens", 1) or DEFAULT_TOKENS,
         "logprobs": 0 if details else None,
         "schema": _grammar(given),
     }

@@ -43,7 +43,7 @@ def chat_of(fields: Fields, model: str | None = None) -> Asked:
         tool_choice_of(fields, tools),
         dict(arguments.data) if arguments else {},
     )
-    most = fields.whole("max_completion_tokens")
+    most = fields.whole("max_completion_tokens", 1)
     sampling = sampling_of(
         fields,
         max_tokens=fields.whole("max_tokens") if most is None else most,

@@ -40,6 +40,7 @@ from p2phub.gateway.inference_routes import inference_routes
 from p2phub.gateway.listener import endpoint_of, listen_on, url_of
 from p2phub.gateway.openai_routes import openai_routes
 from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.responses import Responses
 from p2phub.gateway.whereabouts import announced, keep_token
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ async def open_gateway(
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
         crowd = Crowd(limits or InferenceLimits())
         desk = Desk(node.inference, crowd, gateway.control.stopping)
-        models = [*openai_routes(desk), *inference_routes(desk)]
+        models = [*openai_routes(desk), *Responses(desk).routes(), *inference_routes(desk)]
         application = _application([*routes(gateway.control), *models], gate, on_bug)
         with plain_errors():
             async with trio.open_nursery() as nursery:

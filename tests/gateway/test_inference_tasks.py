@@ -154,6 +154,13 @@ class TestTextGeneration:
         with pytest.raises(ValidationError):
             await ask(lambda client: client.text_generation(prompt))
 
+    @pytest.mark.parametrize("parameters", [{"max_new_tokens": 0}, {"best_of": 2}, {"top_k": -2}])
+    async def test_parameters_that_cannot_be_are_refused(self, served, parameters):
+        body = {"inputs": "Hi", "parameters": parameters}
+        answer = await served.stranger.post(f"/models/{TEXT}", json=body)
+        assert (answer.status_code, answer.json()["error_type"]) == (400, "validation")
+        assert answer.json()["error"].startswith(f"parameters.{next(iter(parameters))} ")
+
 
 class TestChat:
     async def test_is_below_the_model(self, served, ask):

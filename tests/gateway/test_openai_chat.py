@@ -284,6 +284,7 @@ class TestWhatCannotBe:
             ({"top_p": -1}, "top_p"),
             ({"max_tokens": 0}, "max_tokens"),
             ({"max_tokens": 1.5}, "max_tokens"),
+            ({"max_completion_tokens": 0}, "max_completion_tokens"),
             ({"max_completion_tokens": 10**30}, "max_completion_tokens"),
             ({"n": 0}, "n"),
             ({"n": 10**6}, "n"),
