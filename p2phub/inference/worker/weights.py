@@ -1,0 +1,335 @@
+"""The files of one release, as an engine is given them: every byte checked where it is used.
+
+Small files (the configuration, the tokenizer) are written from checked buffers into a private
+folder, which libraries read; weights are never there. Tensors come as a state dict, and a GGUF file
+as memory that nobody can write to any more.
+
+Rules it keeps:
+ * nothing is loaded that may execute code: no pickle ever, Python files only if `RunOptions` allow;
+ * on the first wrong byte nothing is given out, and nobody who waits for more goes on waiting;
+ * a name that comes twice, or that an index promises and no file has, is an error;
+ * tensors are read in the order of their files, so that a model can load while it is fetched;
+ * `close` removes the folder and the memory files. Tensors live on.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from threading import Lock, local
+from types import TracebackType
+from typing import Any, Final, Self
+
+from p2phub.errors import MalformedError, NotFoundError, P2PHubError
+from p2phub.formats import weights as formats
+from p2phub.formats.limits import MIB
+from p2phub.formats.paths import check_path, check_unique, is_pickle
+from p2phub.formats.tensors import Header, More
+from p2phub.inference.spec import ModelFile, ModelSpec
+from p2phub.inference.worker.placing import (
+    InPlace,
+    Place,
+    Staged,
+    Upload,
+    as_dtype,
+    dtype_of,
+    enough_memory,
+    final_dtype,
+)
+from p2phub.inference.worker.shards import SUFFIX, Shards, find_shards
+from p2phub.inference.worker.verified import (
+    Arrivals,
+    Chunk,
+    VerifiedFile,
+    chunks,
+    in_threads,
+    readers,
+)
+
+MAX_SMALL: Final = 256 * MIB
+"""The longest file that is put into the folder."""
+_BIG: Final = (SUFFIX, ".gguf", ".onnx", ".onnx_data", ".h5", ".msgpack", ".tflite", ".ot", ".npz")
+_CODE: Final = (".py",)
+_NEVER: Final = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib")
+_WRITES: Final = 4 * MIB
+"""Bytes of a memory file that are checked and written at a time."""
+_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+
+Tell = Callable[[str, int, int], None]
+
+
+class Weights:
+    """The verified files of one model. `tell` hears how reading goes: (what, bytes, of bytes)."""
+
+    def __init__(
+        self, spec: ModelSpec, arrivals: Arrivals | None = None, tell: Tell | None = None
+    ) -> None:
+        for file in spec.files:
+            check_path(file.path)
+        check_unique(file.path for file in spec.files)
+        self.spec = spec
+        self.read_bytes = 0
+        """Bytes that were read and checked so far."""
+        self._arrivals, self._tell = arrivals, tell
+        self._lock = Lock()
+        self._folder: Path | None = None
+        self._memory: dict[str, int] = {}
+        self._adapters: dict[str, Weights] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove the folder and close the memory files. May be called twice."""
+        for adapter in self._adapters.values():
+            adapter.close()
+        for descriptor in self._memory.values():
+            os.close(descriptor)
+        if self._folder is not None:
+            shutil.rmtree(self._folder)
+        self._folder = None
+        self._memory.clear()
+
+    def adapter(self, name: str) -> "Weights":
+        """The files of the adapter with that name; closed with these. Raises `NotFoundError`."""
+        if name not in self._adapters:
+            found = next((each for each in self.spec.adapters if each.name == name), None)
+            if found is None:
+                raise NotFoundError(f"no adapter {name!r} comes with {self.spec.name}")
+            self._adapters[name] = Weights(replace(self.spec, files=found.files, adapters=()))
+        return self._adapters[name]
+
+    def folder(self) -> Path:
+        """A private folder with the small files of the release."""
+        if self._folder is None:
+            place = Path(tempfile.mkdtemp(prefix="p2phub-model-"))
+            self._folder = place
+            for file in self.spec.files:
+                if self._is_small(file):
+                    self._write(file, place.joinpath(*file.path))
+        return self._folder
+
+    def read(self, name: str) -> bytes:
+        """All bytes of one file. Raises `NotFoundError`."""
+        with self._open(self._named(name)) as source:
+            return bytes(source.prefix(source.table.size)) if source.table.size else b""
+
+    def headers(self, under: str = "") -> tuple[tuple[ModelFile, Header], ...]:
+        """What the weights files say of themselves: safetensors, or GGUF where there is none."""
+        if any(file.name.endswith(SUFFIX) for file in self.spec.files):
+            files = [self._named(name) for name in self._shards(under).names]
+        else:
+            files = [file for file in self.spec.files if file.name.endswith(".gguf")]
+        found = []
+        for file in files:
+            with self._open(file) as source:
+                found.append((file, _header(source)))
+        return tuple(found)
+
+    def state_dict(self, device: str = "cpu", dtype: Any = None, under: str = "") -> dict[str, Any]:
+        """Every tensor by its name, on `device`; floating point as `dtype`, unless that is None.
+
+        `under` is the folder of a part of the model. Raises `WrongBytesError` (for a complete
+        file `DamagedBlobError`), `MalformedError`, `NotFoundError`, `UnsupportedError`,
+        `NoMemoryError`, and what ended the arrivals.
+        """
+        shards = self._shards(under)
+        files = [self._named(name) for name in shards.names]
+        wanted = as_dtype(dtype)
+        upload = Upload(device, wanted)
+        groups = [files] if all(file.complete for file in files) else [[file] for file in files]
+        progress = _Progress(self._tell, sum(file.content.size for file in files))
+        found: dict[str, Any] = {}
+        for group in groups:
+            for tensors in self._load(group, upload, progress, frozenset(found)):
+                found.update(tensors)
+        missing = sorted(shards.expected - found.keys())
+        if missing:
+            raise MalformedError(
+                f"{missing[0]} is in none of the files that the index names, nor are"
+                f" {len(missing) - 1} more",
+                remedy="its publisher has to publish it whole",
+            )
+        return found
+
+    def memory_file(self, name: str) -> int:
+        """A descriptor of memory with the bytes of one file, which nobody can change any more.
+
+        It lives until `close`. Programs open it as `/proc/self/fd/N`.
+        """
+        if name not in self._memory:
+            with self._open(self._named(name)) as source:
+                self._memory[name] = self._into_memory(source)
+        return self._memory[name]
+
+    def _shards(self, under: str) -> Shards:
+        return find_shards([file.name for file in self.spec.files], self.read, under)
+
+    def _named(self, name: str) -> ModelFile:
+        file = self.spec.find(name)
+        if file is None:
+            raise NotFoundError(f"{self.spec.name} has no file {name}")
+        return file
+
+    def _open(self, file: ModelFile) -> VerifiedFile:
+        return VerifiedFile(file, self._arrivals)
+
+    def _is_small(self, file: ModelFile) -> bool:
+        name = file.name.lower()
+        if is_pickle(file.path) or name.endswith(_BIG) or name.endswith(_NEVER):
+            return False
+        if name.endswith(_CODE) and not self.spec.options.allow_remote_code:
+            return False
+        return file.content.size <= MAX_SMALL
+
+    def _write(self, file: ModelFile, place: Path) -> None:
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(self.read(file.name))
+
+    def _load(
+        self,
+        files: Sequence[ModelFile],
+        upload: Upload,
+        progress: "_Progress",
+        names: frozenset[str],
+    ) -> list[dict[str, Any]]:
+        """The tensors of these files. All of them are planned before the first is read."""
+        with ExitStack() as stack:
+            jobs: list[tuple[Place, Chunk]] = []
+            places: list[Place] = []
+            seen = set(names)
+            for file in files:
+                source = stack.enter_context(self._open(file))
+                header = _header(source)
+                _check_new(file, header, seen)
+                place, start = _place(source, header, upload)
+                places.append(place)
+                jobs += [(place, each) for each in chunks(source.table, start, source.table.size)]
+            try:
+                take = self._guarded(lambda job: self._take(job, progress))
+                in_threads(jobs, take, readers())
+            finally:
+                upload.finish()
+            return [place.tensors() for place in places]
+
+    def _take(self, job: tuple[Place, Chunk], progress: "_Progress") -> None:
+        place, chunk = job
+        place.take(chunk)
+        with self._lock:
+            self.read_bytes += chunk.stop - chunk.start
+        progress.add(chunk.stop - chunk.start)
+
+    def _into_memory(self, source: VerifiedFile) -> int:
+        """The file as a sealed memory file, written from buffers in which it was checked."""
+        size = source.table.size
+        progress = _Progress(self._tell, size)
+        scratch = local()
+
+        def write(chunk: Chunk) -> None:
+            if not hasattr(scratch, "view"):
+                scratch.view = memoryview(bytearray(_WRITES))
+            view = scratch.view[: chunk.stop - chunk.start]
+            source.read(chunk, view)
+            _write_all(descriptor, view, chunk.start)
+            with self._lock:
+                self.read_bytes += len(view)
+            progress.add(len(view))
+
+        name = source.file.path[-1].encode()[:200].decode(errors="ignore")
+        descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            os.ftruncate(descriptor, size)
+            in_threads(
+                list(chunks(source.table, 0, size, _WRITES)), self._guarded(write), readers()
+            )
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _guarded(self, work: Callable[[Any], None]) -> Callable[[Any], None]:
+        """`work`, whose error also ends the waiting for what has not come yet."""
+
+        def guarded(item: Any) -> None:
+            try:
+                work(item)
+            except P2PHubError as error:
+                if self._arrivals is not None:
+                    self._arrivals.fail(error)
+                raise
+
+        return guarded
+
+
+class _Progress:
+    """Tells how far reading has come."""
+
+    def __init__(self, tell: Tell | None, total: int) -> None:
+        self._tell, self._total, self._done = tell, total, 0
+        self._lock = Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._tell is not None:
+                self._tell("reading weights", self._done, self._total)
+
+
+def _header(source: VerifiedFile) -> Header:
+    """What a weights file says of itself, from checked pieces. Raises `MalformedError`."""
+    size = source.table.size
+    prefix = source.prefix(formats.SNIFF) if size else memoryview(b"")
+    found = formats.parse(prefix, size)
+    while isinstance(found, More):
+        if found.total <= len(prefix):
+            raise MalformedError(f"the header of {source.file.name} has no end")
+        prefix = source.prefix(found.total)
+        found = formats.parse(prefix, size)
+    return found
+
+
+def _check_new(file: ModelFile, header: Header, seen: set[str]) -> None:
+    """Refuse what is no safetensors file, and a tensor that another file has too."""
+    if header.format != "safetensors":
+        raise MalformedError(f"{file.name} is a {header.format} file by its content")
+    for tensor in header.tensors:
+        if tensor.name in seen:
+            raise MalformedError(
+                f"the tensor {tensor.name} of {file.name} is in another file too",
+                remedy="its publisher has to add an index that says which one counts",
+            )
+        seen.add(tensor.name)
+
+
+def _place(source: VerifiedFile, header: Header, upload: Upload) -> tuple[Place, int]:
+    """Where the tensors of a file go, and the byte from which it is read."""
+    start = header.length
+    if start < source.table.size:
+        first, _ = source.table.pieces_covering(start, source.table.size)
+        start = source.table.offset(first)
+    stays = all(final_dtype(each, upload.dtype) == dtype_of(each) for each in header.tensors)
+    if upload.device.type == "cpu" and stays:
+        return InPlace(source, header, start), header.length
+    return Staged(source, header, upload), header.length
+
+
+def _write_all(descriptor: int, view: memoryview, start: int) -> None:
+    with enough_memory(len(view), "this machine"):
+        done = 0
+        while done < len(view):
+            done += os.pwrite(descriptor, view[done:], start + done)
