@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
+import anyio.to_thread
+
 from p2phub.client import calls
 from p2phub.client.calls import Call
 from p2phub.client.chat import (
@@ -186,6 +188,12 @@ class AsyncModelMethods(ABC):
     async def embed(self, reference: str, texts: Sequence[str]) -> list[list[float]]:
         body = {"model": reference, "input": list(texts), "encoding_format": "base64"}
         return vectors_from((await self._asked(EMBEDDINGS, body))[0])
+
+    async def load(self, reference: str, *, device: str = "cpu", **options: Any) -> Any:
+        from p2phub.client.transformers_model import EXCLUDED, load_model
+
+        pulled = await self._run(calls.pull(reference, exclude=EXCLUDED))
+        return await anyio.to_thread.run_sync(load_model, pulled.path, device, options)
 
     async def _asked(self, path: str, body: dict[str, Any]) -> tuple[Any, Any]:
         try:
