@@ -24,7 +24,7 @@ from p2phub.gateway.inference_body import Fields
 from p2phub.gateway.inference_desk import TEXT, Desk
 from p2phub.gateway.inference_errors import HUGGING_FACE, event
 from p2phub.gateway.inference_texts import Said, cut_off, pieces_of, whole
-from p2phub.gateway.openai_chunks import logprob_of
+from p2phub.gateway.openai_chunks import logprob_of, quoted
 from p2phub.gateway.openai_sampling import check_length, sampling_of
 from p2phub.inference.requests import Chosen, Finished, Generate, Json, Piece, Sampling
 from p2phub.node.served import Served
@@ -145,13 +145,15 @@ async def _stream(desk: Desk, request: Request, model: str, asked: AskedText, ou
                     return
                 if piece.text or piece.tokens:
                     texts.append(piece.text)
-                    await out.put(event(_next(piece, len(texts) - 1)))
+                    await out.put(_next(piece, len(texts) - 1))
         raise cut_off()
 
 
-def _next(piece: Piece, index: int) -> dict[str, Json]:
-    token = _token(piece.text, piece.tokens)
-    return {"index": index, "token": token, "generated_text": None, "details": None}
+def _next(piece: Piece, index: int) -> bytes:
+    logprob = sum(map(logprob_of, piece.tokens)) if piece.tokens else "null"
+    token = f'{{"id":null,"text":{quoted(piece.text)},"logprob":{logprob},"special":false}}'
+    rest = '"generated_text":null,"details":null'
+    return f'data: {{"index":{index},"token":{token},{rest}}}\n\n'.encode()
 
 
 def _last(asked: AskedText, end: Finished, index: int, text: str) -> dict[str, Json]:

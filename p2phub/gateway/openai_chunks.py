@@ -22,7 +22,8 @@ from p2phub.node.served import Served
 DONE: Final = b"data: [DONE]\n\n"
 LEAST_LOGPROB: Final = -9999.0
 """What JSON has for minus infinity; OpenAI's servers say the same."""
-_text = json.JSONEncoder().encode
+quoted = json.JSONEncoder().encode
+"""A text as JSON, in ASCII."""
 
 
 def compact(value: Any) -> str:
@@ -126,7 +127,7 @@ class ChatChunks(Chunks):
             delta = {"content": piece.text} if piece.text else {}
             return f'"delta":{compact(delta | {"tool_calls": self._numbered(piece)})}'
         if piece.text or piece.tokens:
-            return f'"delta":{{"content":{_text(piece.text)}}}'
+            return f'"delta":{{"content":{quoted(piece.text)}}}'
         return ""
 
     def _numbered(self, piece: Piece) -> list[Json]:
@@ -148,7 +149,7 @@ class TextChunks(Chunks):
         self._offset = 0
 
     def told(self, piece: Piece) -> str:
-        return f'"text":{_text(piece.text)}'
+        return f'"text":{quoted(piece.text)}'
 
     def logprobs(self, tokens: Sequence[Chosen]) -> Json:
         told = legacy_logprobs(tokens, self._offset)

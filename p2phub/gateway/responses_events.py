@@ -12,10 +12,11 @@ Every event has a name, which is also its `type`, and a number one higher than t
 
 from typing import Final
 
-from p2phub.gateway.openai_chunks import chat_logprobs, compact, new_id
+from p2phub.gateway.openai_chunks import chat_logprobs, compact, new_id, quoted
 from p2phub.inference.requests import Chosen, Finished, Json, Piece
 
 TEXT_PART: Final = "output_text"
+DELTA: Final = "response.output_text.delta"
 
 
 def named_event(name: str, content: Json) -> bytes:
@@ -39,6 +40,7 @@ class GrowingResponse:
         self._texts: list[str] = []
         self._tokens: list[Json] = []
         self._fronts: tuple[str, str] = ("", "")
+        """What stands around the number of an event that carries text."""
 
     @property
     def _items(self) -> list[Json]:
@@ -78,7 +80,7 @@ class GrowingResponse:
         self._message, self._texts, self._tokens = item, [], []
         index = len(self._items)
         self._fronts = (
-            '{"type":"response.output_text.delta","sequence_number":',
+            f'event: {DELTA}\ndata: {{"type":"{DELTA}","sequence_number":',
             f',"item_id":"{item["id"]}","output_index":{index},"content_index":0,"delta":',
         )
         part = {"type": TEXT_PART, "text": "", "annotations": [], "logprobs": []}
@@ -88,15 +90,16 @@ class GrowingResponse:
         )
 
     def _delta(self, piece: Piece) -> bytes:
-        logprobs = _log(piece.tokens) if piece.tokens else []
         self._texts.append(piece.text)
-        self._tokens += logprobs
+        logprobs = "[]"
+        if piece.tokens:
+            told = _log(piece.tokens)
+            self._tokens += told
+            logprobs = compact(told)
         front, middle = self._fronts
-        content = (
-            f'{front}{self._number}{middle}{compact(piece.text)},"logprobs":{compact(logprobs)}}}'
-        )
+        said = f'{self._number}{middle}{quoted(piece.text)},"logprobs":{logprobs}'
         self._number += 1
-        return f"event: response.output_text.delta\ndata: {content}\n\n".encode()
+        return f"{front}{said}}}\n\n".encode()
 
     def _close_message(self, status: str = "completed") -> bytes:
         item, index = self._message, len(self._items)
