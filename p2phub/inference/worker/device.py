@@ -1,0 +1,125 @@
+"""Where a model runs, and how: chosen for this machine, unless the options say it.
+
+ * device: the GPU with the most free memory, or the processor;
+ * dtype: bfloat16 where the device computes with it, else float16 on a GPU and float32 on a
+   processor;
+ * attention: `sdpa`, or `flash_attention_2` on a GPU where that is installed;
+ * threads: as `inference.threads` says, or the variable `OMP_NUM_THREADS`. `choose` sets torch's.
+
+It raises `UnsupportedError` for a device that is not here, `UsageError` for what is none.
+"""
+
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from p2phub.errors import UnsupportedError, UsageError
+from p2phub.inference import threads
+from p2phub.inference.spec import RunOptions
+from p2phub.inference.worker.placing import as_dtype
+
+_DTYPES: Final = ("bfloat16", "float16", "float32", "float64")
+_BFLOAT16: Final = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+"""What /proc/cpuinfo calls instructions for bfloat16, on x86 and Arm."""
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_FLASH_FROM: Final = (8, 0)
+"""The compute capability that flash attention needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """How a model runs."""
+
+    device: str
+    """`cpu`, `cuda:0`, …"""
+    dtype: str
+    attention: str
+    threads: int
+    """Of the processor, for one step of the model."""
+    compile: bool = False
+
+
+def choose(options: RunOptions) -> Placement:
+    """Where and how a model with these options runs; torch's threads are set to that."""
+    device = _device(options.device)
+    count = options.threads or _told() or threads.count(threads.here())
+    torch.set_num_threads(count)
+    return Placement(
+        device=device,
+        dtype=_dtype(options.dtype, device),
+        attention=options.attention or _attention(device),
+        threads=count,
+        compile=options.compile,
+    )
+
+
+def computes_bfloat16(cpuinfo: str) -> bool:
+    """Whether a processor has instructions for bfloat16.
+
+    >>> computes_bfloat16("flags : fpu avx512_bf16"), computes_bfloat16("flags : fpu avx2")
+    (True, False)
+    """
+    lines = (line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features")))
+    return not _BFLOAT16.isdisjoint(next(lines, "").split())
+
+
+def _device(asked: str) -> str:
+    if not asked:
+        return f"cuda:{_freest()}" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UsageError(
+            f"{asked!r} is no device", remedy="use cpu, cuda, or cuda:1 for the second GPU"
+        ) from error
+    if device.type == "cpu":
+        return "cpu"
+    if device.type != "cuda":
+        raise UnsupportedError(f"models do not run on {asked} yet", remedy="use cpu or cuda")
+    index = device.index if device.index is not None else 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise UnsupportedError(
+            f"there is no {asked} that this torch sees", remedy="leave out the device, or use cpu"
+        )
+    return f"cuda:{index}"
+
+
+def _freest() -> int:
+    """The GPU with the most free memory."""
+    return max(range(torch.cuda.device_count()), key=lambda each: torch.cuda.mem_get_info(each)[0])
+
+
+def _dtype(asked: str, device: str) -> str:
+    if asked:
+        if asked not in _DTYPES:
+            as_dtype(asked)
+            raise UsageError(f"a model cannot run in {asked}", remedy=f"use {', '.join(_DTYPES)}")
+        return asked
+    if device == "cpu":
+        return "bfloat16" if computes_bfloat16(_cpuinfo()) else "float32"
+    with torch.cuda.device(device):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+def _attention(device: str) -> str:
+    if device == "cpu" or find_spec("flash_attn") is None:
+        return "sdpa"
+    capable = torch.cuda.get_device_capability(device) >= _FLASH_FROM
+    return "flash_attention_2" if capable else "sdpa"
+
+
+def _told() -> int:
+    """What `OMP_NUM_THREADS` says; 0: nothing."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdigit() else 0
+
+
+def _cpuinfo() -> str:
+    try:
+        return _CPUINFO.read_text()
+    except OSError:
+        return ""
