@@ -17,7 +17,7 @@ What runs a model, and how many fit, is the pool's business.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
 from glob import escape
@@ -32,11 +32,14 @@ from p2phub.errors import (
     UnsupportedError,
     UntrustedError,
     UsageError,
+    plain_errors,
 )
 from p2phub.formats.ids import Reference
 from p2phub.inference.engine import Engine
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.wire import Arrived, Moved
 from p2phub.inference_results import LoadedRow, ModelRow
+from p2phub.node.arriving import Coming
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
 from p2phub.node.loaded import InMemory, row_of
@@ -51,7 +54,7 @@ from p2phub.node.models import (
     unknown,
 )
 from p2phub.node.obedient import ObedientEngine, revoked
-from p2phub.node.pull import obey_policy, pull_resolved
+from p2phub.node.pull import obey_policy, pull_resolved, told_of
 from p2phub.node.resolve import resolve
 from p2phub.node.served import Served
 from p2phub.node.services import Services
@@ -71,6 +74,7 @@ class Pool(Protocol):
         spec: ModelSpec,
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
+        arriving: AsyncIterable[Arrived | Moved] | None = None,
     ) -> AbstractAsyncContextManager[Engine]: ...
 
     def loaded(self) -> Sequence[InMemory]: ...
@@ -146,7 +150,12 @@ class Inference:
 
     @asynccontextmanager
     async def _leased(
-        self, model: Model, before: int, report: Report, keep_alive: float | None = None
+        self,
+        model: Model,
+        before: int,
+        report: Report,
+        keep_alive: float | None = None,
+        coming: Coming | None = None,
     ) -> AsyncIterator[Engine]:
         def taken_back() -> ReleaseWithdrawn | None:
             number, withdrawn = self._taken_back.get(model.digest, (0, None))
@@ -156,9 +165,10 @@ class Inference:
             report(Loading(model.resolved.called, step, done, total))
 
         spec = await self._spec(model)
+        news = coming.news() if coming is not None else None
         self._served[model.digest] = model
         try:
-            async with self._pool.lease(spec, tell, keep_alive) as engine:
+            async with self._pool.lease(spec, tell, keep_alive, news) as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:
@@ -173,6 +183,8 @@ class Inference:
             raise revoked(withdrawn)
 
     async def _spec(self, model: Model) -> ModelSpec:
+        if model.missing:
+            return await self._services.on_disk(spec_of, self._services, model)
         key = (model.digest, model.code)
         if key not in self._specs:
             made = await self._services.on_disk(spec_of, self._services, model)
@@ -213,11 +225,34 @@ class Inference:
         `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None: as
         node.toml says. Raises what a pull and `serve` raise.
         """
-        before = self._news
-        model = await self._bring(Reference.parse(reference), report)
+        services, before = self._services, self._news
+        resolved = await resolve(services, Reference.parse(reference))
+        model = await services.on_disk(model_of, services, resolved)
+        if model.missing:
+            return await self._load_while_it_comes(model, before, keep_alive, report)
+        await obey_policy(services, resolved, report)
+        report(told_of(resolved))
         async with self._leased(model, before, report, keep_alive):
-            rows = await self.loaded()
-        return next(row for row in rows if row.release == model.digest)
+            return await self._row(model)
+
+    async def _load_while_it_comes(
+        self, model: Model, before: int, keep_alive: float | None, report: Report
+    ) -> LoadedRow:
+        """Load what is fetched meanwhile; if one fails, the other ends."""
+        services, resolved = self._services, model.resolved
+        names = tuple(escape("/".join(file.path)) for file in model.files)
+        request = PullRequest(model.name, include=names)
+        coming, now = Coming(services, model.missing), trio.current_time()
+        with plain_errors():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pull_resolved, services, resolved, request, report, now)
+                await coming.ready()
+                async with self._leased(model, before, report, keep_alive, coming):
+                    row = await self._row(model)
+        return row
+
+    async def _row(self, model: Model) -> LoadedRow:
+        return next(row for row in await self.loaded() if row.release == model.digest)
 
     async def unload(self, reference: str) -> LoadedRow:
         """Take a model out of memory, by a name, a release digest or the beginning of a commit.
@@ -237,18 +272,6 @@ class Inference:
             f"{reference} is not in memory",
             remedy=f"in memory are: {known}" if known else "no model is in memory",
         )
-
-    async def _bring(self, reference: Reference, report: Report) -> Model:
-        services, started = self._services, trio.current_time()
-        resolved = await resolve(services, reference)
-        model = await services.on_disk(model_of, services, resolved)
-        if not model.missing:
-            await obey_policy(services, resolved, report)
-            return model
-        names = tuple(escape("/".join(file.path)) for file in model.files)
-        request = PullRequest(str(reference), include=names)
-        await pull_resolved(services, resolved, request, report, started)
-        return await services.on_disk(model_of, services, resolved)
 
 
 def _served_elsewhere(engine: Engine, model: str) -> Served:

@@ -107,12 +107,13 @@ def model_of(services: Services, resolved: ResolvedRelease) -> Model:
 
 
 def spec_of(services: Services, model: Model) -> ModelSpec:
-    """What an engine is told to load.
+    """What an engine is told to load. Of what is missing the piece tables must be here.
 
     Raises `DamagedBlobError` if a file is no longer what was verified, `NotFoundError` if one is
     gone.
     """
-    files = tuple(_file(services, each) for each in model.files)
+    missing = {each.path for each in model.missing}
+    files = tuple(_file(services, each, here=each.path not in missing) for each in model.files)
     return ModelSpec(
         release=model.digest,
         name=model.name,
@@ -169,17 +170,17 @@ def _held(services: Services, repo: RepoId) -> list[RepoRow]:
     return sorted(held, key=lambda row: row.since, reverse=True)
 
 
-def _file(services: Services, file: FileEntry) -> ModelFile:
-    blobs = services.store.blobs
-    with blobs.opened(file.content):
-        pass
-    where = blobs.place(file.content) or blobs.path(file.content)
+def _file(services: Services, file: FileEntry, *, here: bool) -> ModelFile:
+    blobs, where = services.store.blobs, ""
+    if here:
+        with blobs.opened(file.content):
+            where = str(blobs.place(file.content) or blobs.path(file.content))
     table = blobs.table(file.content)
     if table is None:
         raise NotFoundError(
             f"the piece table of {'/'.join(file.path)} is gone", remedy="pull the repo again"
         )
-    return ModelFile(file.path, file.content, str(where), table.pack())
+    return ModelFile(file.path, file.content, where, table.pack(), complete=here)
 
 
 def _has_code(model: Model) -> bool:

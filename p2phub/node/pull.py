@@ -44,7 +44,7 @@ async def pull_resolved(
 ) -> Pulled:
     """The same for a release that is resolved already; `started`: when, by trio's clock."""
     await obey_policy(services, resolved, report)
-    report(_told(resolved))
+    report(told_of(resolved))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
     files = _wanted(resolved, request, report)
@@ -84,7 +84,8 @@ async def pull_resolved(
     )
 
 
-def _told(resolved: ResolvedRelease) -> Resolved:
+def told_of(resolved: ResolvedRelease) -> Resolved:
+    """What is reported once it is known which release is meant."""
     publisher = str(resolved.repo.publisher)
     return Resolved(resolved.called, resolved.commit, publisher, resolved.judgement.text)
 

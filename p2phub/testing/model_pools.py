@@ -1,6 +1,6 @@
 """A pool of models that answer from a script: what `p2phub.inference.pool.Pool` promises a node."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -19,6 +19,7 @@ from p2phub.inference.requests import (
     TaskRequest,
 )
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.wire import Arrived, Moved
 from p2phub.testing.inference import ScriptedEngine, text_engine, vector_engine
 
 
@@ -79,6 +80,8 @@ class FakePool:
         self.memory: dict[str, FakeLoaded] = {}
         self.specs: list[ModelSpec] = []
         """What was loaded, the last one last."""
+        self.heard: list[Arrived | Moved] = []
+        """What was told of files that came while they were loaded."""
         self.unloaded: list[str] = []
         self.fails: P2PHubError | None = None
         """Raised by the next loads, as long as it is set."""
@@ -92,9 +95,12 @@ class FakePool:
         spec: ModelSpec,
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
+        arriving: AsyncIterable[Arrived | Moved] | None = None,
     ) -> AsyncIterator[EndedEngine]:
         await trio.lowlevel.checkpoint()
         if spec.release not in self.memory:
+            if arriving is not None:
+                self.heard += [each async for each in arriving]
             await self._load(spec, report)
         kept = self.memory[spec.release]
         if keep_alive is not None:

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from p2phub.errors import NotFoundError, UnsupportedError
+from p2phub.inference.wire import Arrived
 from p2phub.node.events import Loading, Planned, Resolved
 from p2phub.node.infer import Inference
 from p2phub.testing.model_pools import FakePool
@@ -45,6 +46,9 @@ async def test_a_model_is_fetched_and_loaded_and_then_answers(tmp_path):
             kinds = [type(event) for event in told]
             assert kinds[0] is Resolved
             assert {Planned, Loading} <= set(kinds)
+            weights = pool.specs[0].find("model.safetensors")
+            assert (weights.complete, weights.where) == (False, "")
+            assert Arrived("model.safetensors", 0, 2 << 20) in pool.heard
             async with inference.serve("lab/x", "text-generation") as served:
                 assert served.publisher == publisher
             again = []

@@ -1,0 +1,94 @@
+"""What a worker is told of files that it loads while they are still fetched.
+
+A pull writes the verified pieces of a file into its partial, which becomes a blob at its end.
+`Coming` looks at both now and then and tells what is new, so that a model is loaded about when its
+last byte comes. The worker checks every byte again, in the buffers that it uses.
+
+    coming = Coming(services, model.missing)
+    await coming.ready()
+    async with pool.lease(spec, arriving=coming.news()) as engine: ...
+
+Who pulls, and what happens when that fails, is the caller's business: `news` waits for ever for
+what does not come.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import trio
+
+from p2phub.formats.ids import ContentId
+from p2phub.formats.manifest import FileEntry
+from p2phub.inference.wire import Arrived, Moved
+from p2phub.node.services import Services
+
+LOOK_EVERY: Final = 0.05  # seconds
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that comes, and what was told of it."""
+
+    name: str
+    content: ContentId
+    place: str = ""
+    told: set[tuple[int, int]] = field(default_factory=set)
+
+
+class Coming:
+    """The files among `files` that are not here yet."""
+
+    def __init__(self, services: Services, files: Sequence[FileEntry]) -> None:
+        self._services = services
+        self._files = [_File("/".join(file.path), file.content) for file in files]
+
+    async def ready(self) -> None:
+        """Return once every small file is here, and the piece tables of the others."""
+        while True:
+            if await self._services.on_disk(self._is_ready):
+                return
+            await trio.sleep(LOOK_EVERY)
+
+    def _is_ready(self) -> bool:
+        blobs = self._services.store.blobs
+        return all(
+            blobs.table(each.content) is not None
+            and (each.content.has_table or blobs.has(each.content))
+            for each in self._files
+        )
+
+    async def news(self) -> AsyncGenerator[Arrived | Moved, None]:
+        """Where each file lies and which bytes of it have come, until all are here."""
+        left = list(self._files)
+        while left:
+            for each in left:
+                for told in await self._look(each):
+                    yield told
+            left = [each for each in left if (0, each.content.size) not in each.told]
+            if left:
+                await trio.sleep(LOOK_EVERY)
+
+    async def _look(self, file: _File) -> list[Arrived | Moved]:
+        services = self._services
+        partial = services.store.partials.get(file.content)
+        if partial is not None and not partial.complete:
+            return _told(file, str(partial.data), partial.ranges())
+        if await services.on_disk(services.store.blobs.has, file.content):
+            blobs = services.store.blobs
+            place = await services.on_disk(blobs.place, file.content)
+            whole = ((0, file.content.size),)
+            return _told(file, str(place or blobs.path(file.content)), whole)
+        return []
+
+
+def _told(file: _File, place: str, ranges: Sequence[tuple[int, int]]) -> list[Arrived | Moved]:
+    """What is new of a file."""
+    found: list[Arrived | Moved] = []
+    if place != file.place:
+        found.append(Moved(file.name, place))
+        file.place = place
+    new = [each for each in ranges if each not in file.told]
+    found += [Arrived(file.name, start, stop) for start, stop in new]
+    file.told = set(ranges)
+    return found

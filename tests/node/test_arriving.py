@@ -1,0 +1,96 @@
+"""What is told of files on their way: each byte once it is verified, and where the file lies."""
+
+from types import SimpleNamespace
+
+import pytest
+import trio
+
+from p2phub.formats.manifest import Release
+from p2phub.inference.wire import Arrived, Moved
+from p2phub.node.arriving import Coming
+from p2phub.store.layout import Layout
+from p2phub.store.store import Store
+from p2phub.testing.publishers import FakePublisher
+
+MIB = 1 << 20
+WEIGHTS = bytes(range(256)) * (3 * MIB // 256)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    lab = FakePublisher(1)
+    made = lab.publish("x", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+    with Store.open(Layout.of(tmp_path / "home", "store")) as store:
+        services = SimpleNamespace(store=store, on_disk=trio.to_thread.run_sync)
+        files = Release.from_payload(made.release.payload).files
+        (config,) = [each for each in files if each.path == ("config.json",)]
+        (weights,) = [each for each in files if each.path == ("model.safetensors",)]
+        yield SimpleNamespace(
+            lab=lab,
+            store=store,
+            config=config,
+            weights=weights,
+            coming=Coming(services, [config, weights]),
+            tmp_path=tmp_path,
+        )
+
+
+def adopt(scene, file):
+    path = scene.tmp_path / "arrived"
+    path.write_bytes(scene.lab.contents[file.content])
+    scene.store.blobs.adopt(path, file.content, scene.store.blobs.table(file.content))
+
+
+async def test_loading_begins_once_small_files_and_piece_tables_are_here(scene, autojump_clock):
+    async with trio.open_nursery() as nursery:
+        done = trio.Event()
+
+        async def wait():
+            await scene.coming.ready()
+            done.set()
+
+        nursery.start_soon(wait)
+        await trio.sleep(1)
+        scene.store.blobs.put_table(scene.weights.content, scene.lab.tables[scene.weights.content])
+        await trio.sleep(1)
+        assert not done.is_set()
+        adopt(scene, scene.config)
+        await done.wait()
+
+
+async def test_every_piece_is_told_once_it_is_verified_and_the_end_says_where(scene):
+    store, content = scene.store, scene.weights.content
+    table = store.blobs.put_table(content, scene.lab.tables[content])
+    adopt(scene, scene.config)
+    partial = store.partials.open(content, table)
+    told = []
+    send, receive = trio.open_memory_channel(0)
+
+    async def hear():
+        async with send:
+            async for each in scene.coming.news():
+                told.append(each)
+                await send.send(each)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hear)
+        for index in (2, 0):
+            start = table.offset(index)
+            part = WEIGHTS[start : start + table.length(index)]
+            partial.accept(index, memoryview(part))
+            async for each in receive:
+                if each == Arrived("model.safetensors", start, start + len(part)):
+                    break
+        assert Moved("model.safetensors", str(partial.data)) in told
+        start = table.offset(1)
+        partial.accept(1, memoryview(WEIGHTS[start : start + table.length(1)]))
+        store.partials.commit_many([partial])
+        store.partials.close(partial)
+        async for _ in receive:
+            pass
+    assert told[-2:] == [
+        Moved("model.safetensors", str(store.blobs.path(content))),
+        Arrived("model.safetensors", 0, len(WEIGHTS)),
+    ]
+    assert Arrived("config.json", 0, 2) in told
+    assert len(told) == len(set(map(repr, told)))
