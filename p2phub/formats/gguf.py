@@ -78,15 +78,15 @@ def parse(prefix: Data, size: int) -> Header | More:
 
     Raises `MalformedError` if this is not a well-formed GGUF file.
     """
-    reader = _Reader(prefix, min(size, MAX_HEADER))
+    reader = Reader(prefix, min(size, MAX_HEADER))
     try:
         return _parse(reader, size)
-    except _CutShortError as short:
+    except CutShortError as short:
         wanted = max(short.total, len(prefix) + max(_STEP, len(prefix) // 2))
         return More(min(wanted, reader.limit))
 
 
-class _CutShortError(Exception):
+class CutShortError(Exception):
     """The header goes on after what was given, up to byte `total` at least."""
 
     def __init__(self, total: int) -> None:
@@ -94,7 +94,7 @@ class _CutShortError(Exception):
         self.total = total
 
 
-class _Reader:
+class Reader:
     """A place in the header, which moves forward only."""
 
     def __init__(self, data: Data, limit: int) -> None:
@@ -107,7 +107,7 @@ class _Reader:
         if end > self.limit:
             raise MalformedError("a GGUF header that goes on beyond its file or its limit")
         if end > len(self.data):
-            raise _CutShortError(end)
+            raise CutShortError(end)
         self.at = end
         return start
 
@@ -150,7 +150,7 @@ class _Reader:
         self.skip(at + 8 - self.at)
 
 
-def _parse(reader: _Reader, size: int) -> Header:
+def _parse(reader: Reader, size: int) -> Header:
     if bytes(reader.data[reader.skip(4) : 4]) != MAGIC:
         raise MalformedError("this does not begin as a GGUF file does")
     version = reader.u32()
@@ -170,13 +170,13 @@ def _parse(reader: _Reader, size: int) -> Header:
     return Header("gguf", start, in_order(tensors, start, size))
 
 
-def _alignment(reader: _Reader, pairs: int) -> int:
+def _alignment(reader: Reader, pairs: int) -> int:
     """Step over the key-value pairs; what they say of the alignment."""
     alignment, keys = _DEFAULT_ALIGNMENT, set()
     for _ in range(pairs):
         key, kind, start = reader.text(), reader.u32(), reader.at
         keys.add(key)
-        _skip_value(reader, kind, 0)
+        skip_value(reader, kind, 0)
         if key != "general.alignment":
             continue
         if kind != _UINT32:
@@ -189,7 +189,7 @@ def _alignment(reader: _Reader, pairs: int) -> int:
     return alignment
 
 
-def _skip_value(reader: _Reader, kind: int, depth: int) -> None:
+def skip_value(reader: Reader, kind: int, depth: int) -> None:
     if kind in _FIXED:
         reader.skip(_FIXED[kind])
     elif kind == _TEXT:
@@ -200,7 +200,7 @@ def _skip_value(reader: _Reader, kind: int, depth: int) -> None:
         raise MalformedError(f"there is no GGUF value type {kind}")
 
 
-def _skip_array(reader: _Reader, depth: int) -> None:
+def _skip_array(reader: Reader, depth: int) -> None:
     if depth > MAX_ARRAY_DEPTH:
         raise MalformedError(f"GGUF arrays more than {MAX_ARRAY_DEPTH} deep")
     kind = reader.u32()
@@ -210,14 +210,14 @@ def _skip_array(reader: _Reader, depth: int) -> None:
         reader.skip_texts(reader.count(8))
     else:
         for _ in range(reader.count(12)):
-            _skip_value(reader, kind, depth)
+            skip_value(reader, kind, depth)
 
 
 _Info = tuple[str, int, tuple[int, ...], int]
 """Name, ggml type, shape, offset."""
 
 
-def _info(reader: _Reader) -> _Info:
+def _info(reader: Reader) -> _Info:
     name, dimensions = reader.text(), reader.u32()
     if dimensions > MAX_DIMENSIONS:
         raise MalformedError(f"tensor {name!r} has {dimensions} dimensions")
