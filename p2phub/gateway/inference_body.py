@@ -128,7 +128,7 @@ class Fields:
 
     def number(self, name: str) -> float | None:
         value = self._of(name, (int, float), "a number")
-        if value is not None and abs(value) > MAX_NUMBER:
+        if value is not None and not abs(value) <= MAX_NUMBER:
             raise self.wrong(name, "is out of range")
         return None if value is None else float(value)
 
@@ -136,7 +136,7 @@ class Fields:
         value = self._of(name, (int, float), "a whole number")
         if value is None:
             return None
-        if value != value // 1:
+        if isinstance(value, float) and not value.is_integer():
             raise self.wrong(name, f"must be a whole number, not {value}")
         if not least <= value <= most:
             room = f"at least {least}" if value < least else f"at most {most}"

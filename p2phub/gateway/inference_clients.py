@@ -52,6 +52,11 @@ class Crowd:
         self.large = 0
         self._of: Counter[str] = Counter()
 
+    @property
+    def clients(self) -> int:
+        """Who of them there are."""
+        return len(self._of)
+
     @contextmanager
     def entered(self, client: str, answers: int = 1) -> Iterator[None]:
         """Count `answers` for the length of the block. Raises `BusyError`."""

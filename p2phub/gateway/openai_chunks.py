@@ -52,7 +52,7 @@ class Head:
             "object": self.object,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": f"fp_{self.release[:16]}",
+            "system_fingerprint": f"fp_{self.release[:16]}" if self.release else None,
         }
 
 

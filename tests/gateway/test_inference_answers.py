@@ -1,5 +1,6 @@
 """Who goes away, asks too much, or sends too much: over bare sockets, against a real gateway."""
 
+import gc
 import json
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -167,6 +168,28 @@ class TestTooMuch:
         assert counts.total() == 1000
         assert node.inference.inside == 0
         assert node.inference.text.under_way == 0
+
+
+async def test_nothing_is_left_of_requests_that_are_done(served):
+    async def some(number):
+        for _ in range(number):
+            for more in ({}, {"stream": True}, {"n": 2}, {"temperature": 9}, {"model": "x"}):
+                await served.stranger.post(CHAT, json=ASK | more)
+            await served.stranger.post("/v1/embeddings", json={"input": "a"})
+            await served.stranger.post("/models/lab/smol", json={"inputs": "a", "stream": True})
+            async with posted(served, CHAT, ASK | {"stream": True}) as lines:
+                await lines.status()
+        for engine in (served.node.inference.text, served.node.inference.vectors):
+            engine.asked.clear()
+            engine.cancelled_at_step.clear()
+        served.node.inference.asked.clear()
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        gc.collect()
+        return len(gc.get_objects())
+
+    await some(10)
+    before = await some(10)
+    assert await some(50) - before < 200  # objects, of 400 requests
 
 
 async def test_models_need_the_token_anywhere_but_on_loopback(tmp_path):

@@ -169,6 +169,15 @@ class TestChat:
         assert answer.choices[0].message.content == "The capital of"
         assert served.node.inference.asked == [(TEXT, "text-generation")]
 
+    async def test_is_at_the_root_too_and_means_the_loaded_model(self, served, ask):
+        turns = [{"role": "user", "content": "Hi"}]
+
+        def use(client):
+            whole = InferenceClient(base_url=served.gateway.url, api_key="any")
+            return whole.chat.completions.create(messages=turns)
+
+        assert (await ask(use)).model == TEXT
+
     async def test_streams(self, ask):
         turns = [{"role": "user", "content": "Hi"}]
 

@@ -1,0 +1,115 @@
+"""Bodies and parameters that are not what they should be."""
+
+import pytest
+import trio
+from starlette.requests import Request
+
+from p2phub.errors import BusyError, TooSlowError, UsageError
+from p2phub.gateway import inference_body
+from p2phub.gateway.guard import MAX_BODY
+from p2phub.gateway.inference_body import Fields, parse, read
+from p2phub.gateway.inference_clients import Crowd, InferenceLimits
+from p2phub.gateway.inference_errors import ParameterError
+
+
+def request_of(*messages):
+    waiting = list(messages)
+
+    async def receive():
+        await trio.lowlevel.checkpoint()
+        return waiting.pop(0) if waiting else await trio.sleep_forever()
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
+def part(body, more=True):
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+class TestReading:
+    async def test_joins_what_came(self):
+        crowd = Crowd(InferenceLimits())
+        with crowd.body() as place:
+            assert await read(request_of(part(b"a"), part(b"b", more=False)), place) == b"ab"
+        assert crowd.large == 0
+
+    async def test_ends_with_a_client_that_leaves(self):
+        with Crowd(InferenceLimits()).body() as place, pytest.raises(UsageError, match="left"):
+            await read(request_of(part(b"a"), {"type": "http.disconnect"}), place)
+
+    async def test_does_not_wait_for_ever(self, autojump_clock, monkeypatch):
+        monkeypatch.setattr(inference_body, "BODY_PATIENCE", 3.0)
+        with Crowd(InferenceLimits()).body() as place, pytest.raises(TooSlowError):
+            await read(request_of(part(b"a")), place)
+
+    async def test_counts_large_ones_until_they_are_done_with(self):
+        crowd = Crowd(InferenceLimits(large_bodies=1))
+        large = (part(b"x" * MAX_BODY), part(b"x"), part(b"x", more=False))
+        with crowd.body() as first:
+            await read(request_of(*large), first)
+            assert crowd.large == 1
+            with crowd.body() as second, pytest.raises(BusyError):
+                await read(request_of(*large), second)
+            assert crowd.large == 1
+        assert crowd.large == 0
+
+
+class TestCrowd:
+    def test_forgets_who_has_nothing_under_way(self):
+        crowd = Crowd(InferenceLimits())
+        with crowd.entered("a"):
+            assert crowd.clients == 1
+        assert crowd.clients == 0
+
+    def test_counts_nobody_who_is_refused(self):
+        crowd = Crowd(InferenceLimits(per_client=1, in_all=1))
+        for name in "ab":
+            with crowd.entered("a"), pytest.raises(BusyError), crowd.entered(name):
+                pass
+        assert (crowd.inside, crowd.clients) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"nothing", b"[]", b"7", b'{"a": Infinity}', b'{"a": "\\uD83D"}', b'{"a":' * 10**5],
+)
+def test_what_is_no_json_object_is_refused(body):
+    with pytest.raises(UsageError):
+        parse(body)
+
+
+def test_whole_characters_are_taken_however_they_are_spelled():
+    assert parse(b'{"a": "\\ud83d\\ude00"}').text("a") == "😀"
+
+
+@pytest.mark.parametrize(
+    ("read_one", "value"),
+    [
+        (lambda fields: fields.text("a"), 7),
+        (lambda fields: fields.needed_text("a"), None),
+        (lambda fields: fields.truth("a"), 1),
+        (lambda fields: fields.number("a"), True),
+        (lambda fields: fields.number("a"), 10**400),
+        (lambda fields: fields.whole("a"), 0.5),
+        (lambda fields: fields.whole("a"), 1e300),
+        (lambda fields: fields.whole("a", 2, 3), 1),
+        (lambda fields: fields.whole("a", 2, 3), 4),
+        (lambda fields: fields.items("a"), {}),
+        (lambda fields: fields.part("a"), []),
+        (lambda fields: fields.texts("a"), ["x", 1]),
+        (lambda fields: fields.choice("a", ("x", "y")), "z"),
+        (lambda fields: fields.refuse(("a",), "cannot be"), "x"),
+    ],
+)
+def test_a_parameter_of_the_wrong_kind_is_named(read_one, value):
+    with pytest.raises(ParameterError) as caught:
+        read_one(Fields({"a": value}, "outer"))
+    assert caught.value.param == "outer.a"
+    assert caught.value.message.startswith("outer.a ")
+
+
+def test_what_is_null_was_left_out():
+    fields = Fields({"a": None})
+    assert (fields.text("a"), fields.number("a"), fields.whole("a")) == (None, None, None)
+    assert (fields.truth("a", True), fields.items("a"), fields.part("a")) == (True, [], None)
+    assert (fields.texts("a"), fields.choice("a", "x")) == ((), None)
