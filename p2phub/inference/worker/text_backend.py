@@ -1,0 +1,159 @@
+"""A causal language model that answers: what `text.load` gives the worker.
+
+    prompt ─ chat ─▶ tokens ─ text_batch ─▶ logits ─ sampling ─▶ tokens ─ text_answer ─▶ sink
+                              (text_alone)           (constrained)        (text_decode, stops,
+                                                                           chat_tools)
+
+Rules it keeps:
+ * a prompt that does not fit is refused before anything of it is queued, with both numbers;
+ * an error of one request goes to its sink; anything else is raised, and ends the worker;
+ * what is told of the model (`info`) is what was loaded, not what was asked for.
+"""
+
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from p2phub.errors import ContextError, P2PHubError, UnsupportedError
+from p2phub.inference.engine import ModelInfo
+from p2phub.inference.requests import (
+    Chat,
+    Embed,
+    Embeddings,
+    Generate,
+    Sampling,
+    TaskAnswer,
+    TaskRequest,
+)
+from p2phub.inference.spec import ModelSpec
+from p2phub.inference.worker.backend import Sink
+from p2phub.inference.worker.chat import Prompts
+from p2phub.inference.worker.chat_tools import ToolReader, call_schema
+from p2phub.inference.worker.constrained import Grammars
+from p2phub.inference.worker.sampling import Chooser, resolve
+from p2phub.inference.worker.text_alone import Alone
+from p2phub.inference.worker.text_answer import Answer, Ask, Vocabulary
+from p2phub.inference.worker.text_batch import Batch, can_batch
+from p2phub.inference.worker.text_model import Kernels, TextModel
+
+
+class TextBackend:
+    """A causal language model that is ready."""
+
+    def __init__(self, loaded: TextModel, spec: ModelSpec, kernels: Kernels) -> None:
+        self._loaded = loaded
+        self._name = spec.name
+        self._vocabulary = Vocabulary(loaded.tokenizer, loaded.ends)
+        self._prompts = Prompts(loaded.tokenizer, loaded.width)
+        self._grammars = Grammars(loaded.tokenizer, loaded.width, loaded.ends)
+        self._runner: Batch | Alone
+        if can_batch(loaded.model):
+            self._runner = Batch(loaded, spec.options)
+            room = self._runner.room
+            self._context, slots, cache = room.context, room.slots, room.cache_bytes
+        else:
+            self._runner = Alone(loaded)
+            limits = [each for each in (spec.options.context, loaded.limit) if each]
+            self._context, slots, cache = min(limits, default=0), 1, 0
+        self.info = self._describe(spec, kernels, slots, cache)
+
+    def _describe(self, spec: ModelSpec, kernels: Kernels, slots: int, cache: int) -> ModelInfo:
+        model = self._loaded.model
+        return ModelInfo(
+            engine="transformers",
+            device=str(model.device),
+            dtype=str(model.dtype).removeprefix("torch."),
+            tasks=("text-generation",),
+            context=self._context,
+            slots=slots,
+            chat=self._prompts.has_template,
+            attention=str(model.config._attn_implementation),
+            threads=kernels.threads if model.device.type == "cpu" else 0,
+            quantization=spec.options.quantize,
+            weight_bytes=self._loaded.weight_bytes,
+            cache_bytes=cache,
+            read_bytes=sum(each.content.size for each in spec.files),
+        )
+
+    def generate(self, request: Generate, sink: Sink) -> Callable[[], None]:
+        """Begin an answer; see `Backend`."""
+        try:
+            answer = Answer(self._ask(request), self._vocabulary, sink)
+        except P2PHubError as error:
+            sink.failed(error)
+            return lambda: None
+        return self._runner.submit(answer)
+
+    def embed(self, request: Embed) -> Embeddings:
+        """Not what this model is for: raises `UnsupportedError`."""
+        raise UnsupportedError(
+            f"{self._name} generates text, and was not loaded for embeddings",
+            remedy="serve a model for feature-extraction",
+        )
+
+    def run(self, request: TaskRequest) -> TaskAnswer:
+        """Not what this model is for: raises `UnsupportedError`."""
+        raise UnsupportedError(
+            f"{self._name} was loaded for text-generation, not for {request.task}",
+            remedy="serve a model that is made for that task",
+        )
+
+    def count(self, request: Generate) -> int:
+        """Tokens of the prompt. Raises as `generate` tells its sink."""
+        return len(self._prompts.tokens(request.prompt))
+
+    def close(self) -> None:
+        """End every answer, and give the memory back."""
+        self._runner.close()
+        gone: Any = None
+        self._loaded, self._runner = gone, gone
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _ask(self, request: Generate) -> Ask:
+        """All that is known of an answer before it begins. Raises errors of the request."""
+        if request.adapter:
+            raise UnsupportedError(
+                f"no adapter {request.adapter!r} was loaded with {self._name}",
+                remedy="leave the adapter out, or serve the model with it",
+            )
+        self._check_room(self._prompts.at_least(request.prompt), "at least ")
+        prompt = self._prompts.tokens(request.prompt) or list(self._loaded.ends[:1])
+        self._check_room(len(prompt))
+        sampling = resolve(request.sampling, self._loaded.defaults)
+        schema, tools = _wanted(request)
+        matcher = None if schema is None else self._grammars.matcher(schema)
+        return Ask(
+            prompt=prompt,
+            limit=self._limit(sampling, len(prompt)),
+            chooser=Chooser(sampling, prompt, matcher),
+            stop=sampling.stop,
+            tools=tools,
+            echo=request.prompt if request.echo and isinstance(request.prompt, str) else "",
+            logprobs=sampling.logprobs is not None,
+        )
+
+    def _limit(self, sampling: Sampling, prompt: int) -> int:
+        rest = self._context - prompt if self._context else 1 << 30
+        return rest if sampling.max_tokens is None else min(sampling.max_tokens, rest)
+
+    def _check_room(self, tokens: int, about: str = "") -> None:
+        if self._context and tokens >= self._context:
+            raise ContextError(
+                f"the prompt has {about}{tokens} tokens; "
+                f"{self._name} takes {self._context} for prompt and answer together here",
+                remedy="shorten the prompt",
+            )
+
+
+def _wanted(request: Generate) -> tuple[Any, ToolReader | None]:
+    """The JSON schema that the answer must fit, and who finds calls of tools in it."""
+    chat = request.prompt
+    schema = request.sampling.schema
+    if not isinstance(chat, Chat) or not chat.tools or chat.tool_choice == "none":
+        return schema, None
+    demanded = call_schema(chat.tools, chat.tool_choice)
+    return (schema if demanded is None else demanded), ToolReader()
