@@ -56,7 +56,7 @@ class Embedder:
         self, settings: Settings, model: Any, tokenizer: Any, layers: Sequence[Any], limit: int
     ) -> None:
         self.settings, self.tokenizer, self.limit = settings, tokenizer, limit
-        self._model, self._layers = model, layers
+        self.model, self._layers = model, layers
         self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
         self._padding = int(tokenizer.pad_token_id or 0)
         kind = torch.device(model.device).type
@@ -64,7 +64,7 @@ class Embedder:
 
     @property
     def weight_bytes(self) -> int:
-        return weight_bytes(self._model) + sum(weight_bytes(each) for each in self._layers)
+        return weight_bytes(self.model) + sum(weight_bytes(each) for each in self._layers)
 
     def embed(self, request: Embed, prompt: str | None = None) -> Embeddings:
         """A vector for each input; `prompt` goes before texts (None: the default one).
@@ -147,9 +147,9 @@ class Embedder:
             tokens[at, : len(row)] = torch.tensor(row.tokens, dtype=torch.long)
             mask[at, : len(row)] = 1
             counted[at, min(row.prompt, len(row) - 1) : len(row)] = 1
-        device = self._model.device
+        device = self.model.device
         with torch.inference_mode():
-            output = self._model(
+            output = self.model(
                 input_ids=tokens.to(device), attention_mask=mask.to(device), return_dict=True
             )
             vectors = pool(self.settings.pooling, output[0].float(), counted.to(device))
