@@ -1,7 +1,8 @@
 """How much of the models one client gets: so many requests at once each, and so many in all.
 
-A client is the key it shows, or else the address it calls from. Nobody waits here: who asks for
-more is told to come again.
+A client is the address it calls from together with the key it shows: programs of one machine are
+told apart by their keys, and machines that share a key by their addresses. Nobody waits here: who
+asks for more is told to come again.
 
 >>> crowd = Crowd(InferenceLimits(per_client=2, in_all=3))
 >>> with crowd.entered("a", 2), crowd.entered("b"):
@@ -38,9 +39,9 @@ class InferenceLimits:
 
 
 def client_of(request: Request) -> str:
-    """Who asks: the key they show, or where they call from."""
-    shown = request.headers.get("authorization", "")
-    return shown or (request.client.host if request.client else "")
+    """Who asks: where they call from, and the key they show there."""
+    address = request.client.host if request.client else ""
+    return f"{address} {request.headers.get('authorization', '')}"
 
 
 class Crowd:

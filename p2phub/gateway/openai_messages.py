@@ -82,7 +82,7 @@ def content_of(content: Any, message: Fields) -> Json:
         for place, each in enumerate(message.items("content"))
     ]
     if all(each["type"] == "text" for each in parts):
-        return "\n".join(each["text"] for each in parts)
+        return "".join(each["text"] for each in parts)
     return parts
 
 

@@ -224,7 +224,7 @@ class TestChat:
     async def test_makes_one_text_of_parts_that_are_text(self, served, ask):
         parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
         await ask(chat(messages=[{"role": "developer", "content": parts}]))
-        assert asked_of(served).prompt.messages == ({"role": "system", "content": "a\nb"},)
+        assert asked_of(served).prompt.messages == ({"role": "system", "content": "ab"},)
 
     async def test_carries_an_image_and_fetches_none(self, served, ask):
         def image(url):
