@@ -40,8 +40,10 @@ def fake_spec(name: str = "lab/x", **options: object) -> ModelSpec:
 class FakeEngine:
     """Says the words of a prompt again. `crash` it, or let it `fails` with an error of ours."""
 
-    def __init__(self, name: str = "lab/x", *, slots: int = 4, weight_bytes: int = 0) -> None:
-        self.name = name
+    def __init__(
+        self, name: str = "lab/x", *, slots: int = 4, weight_bytes: int = 0, step: float = STEP
+    ) -> None:
+        self.name, self._seconds = name, step
         self.info = ModelInfo(
             engine="fake",
             device="cpu",
@@ -122,7 +124,7 @@ class FakeEngine:
             self.under_way -= 1
 
     async def _step(self) -> None:
-        with trio.move_on_after(STEP):
+        with trio.move_on_after(self._seconds):
             await self.lost.wait()
         self._require_life()
 

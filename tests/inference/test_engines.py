@@ -9,8 +9,8 @@ from p2phub.testing.engines import CONTEXT, FakeEngine
 
 class TestFakeEngine(EngineConformance):
     @pytest.fixture
-    def subject(self, autojump_clock):
-        engine = FakeEngine()
+    def subject(self):
+        engine = FakeEngine(step=0.0005)
         return Subject(
             engine,
             long=Generate("word " * 30),

@@ -1,0 +1,186 @@
+"""The memory that models may take: what each device has, and who gives way to whom.
+
+Pure, but for `read_devices` and `Machine`, which look at this machine. A device is `cpu` or
+`cuda:0`, `cuda:1`, …
+
+Rules it keeps:
+ * what a load will need is reserved before it begins;
+ * engines that nobody asks give way, the one that was not asked the longest time first, and no more
+   of them than it takes; one that somebody holds never does;
+ * if it does not fit even then, nothing is unloaded.
+
+>>> taken = (Taken("a", 6, idle_since=5.0), Taken("b", 3, idle_since=9.0), Taken("c", 1))
+>>> who_gives_way(5, Room(limit=10), taken)
+('a',)
+>>> who_gives_way(10, Room(limit=10), taken) is None
+True
+"""
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+HOST: Final = "cpu"
+KEEP_FREE: Final = 0.05
+"""The part of a device that is left free where nothing says how much models may take."""
+FORGET_AFTER: Final = 60.0
+"""Seconds after which it is looked again whether there are GPUs."""
+_PATIENCE: Final = 10.0
+"""Seconds for `nvidia-smi`."""
+_MEMINFO: Final = Path("/proc/meminfo")
+_GROUP: Final = Path("/sys/fs/cgroup")
+_ASK: Final = (
+    "nvidia-smi",
+    "--query-gpu=index,memory.total,memory.free",
+    "--format=csv,noheader,nounits",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as it is now: bytes in all, and bytes that are free."""
+
+    name: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What models may take on one device: `limit` in all, or, if that is 0, what is `free` now."""
+
+    limit: int = 0
+    free: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one engine takes on a device."""
+
+    key: str
+    size: int
+    idle_since: float | None = None
+    """When it was asked last; None: somebody holds it now."""
+    loading: bool = False
+    """Whether its memory is not taken yet, so that what is free still counts it."""
+
+
+def left(room: Room, taken: Sequence[Taken]) -> int:
+    """Bytes that are not promised to anybody; may be less than 0."""
+    if room.limit:
+        return room.limit - sum(each.size for each in taken)
+    return room.free - sum(each.size for each in taken if each.loading)
+
+
+def who_gives_way(need: int, room: Room, taken: Sequence[Taken]) -> tuple[str, ...] | None:
+    """Which engines to unload for `need` more bytes, in order; None: it does not fit."""
+    missing = need - left(room, taken)
+    gone = []
+    idle = [(each.idle_since, each) for each in taken if each.idle_since is not None]
+    for _, each in sorted(idle, key=lambda pair: pair[0]):
+        if missing <= 0:
+            break
+        if each.size > 0:
+            gone.append(each.key)
+            missing -= each.size
+    return tuple(gone) if missing <= 0 else None
+
+
+def place(engine: str, wanted: str, devices: Sequence[Device]) -> str:
+    """The device a model is loaded to: the one that was asked for, else the GPU with the most room.
+
+    >>> gpus = (Device("cpu", 64, 60), Device("cuda:0", 24, 3), Device("cuda:1", 24, 20))
+    >>> place("transformers", "", gpus), place("transformers", "cuda", gpus)
+    ('cuda:1', 'cuda:0')
+    >>> place("llamacpp", "", gpus), place("transformers", "", gpus[:1])
+    ('cpu', 'cpu')
+    """
+    if wanted:
+        return "cuda:0" if wanted == "cuda" else wanted
+    gpus = [each for each in devices if each.name != HOST]
+    if engine == "llamacpp" or not gpus:  # the llama.cpp that we carry runs on the processor
+        return HOST
+    return max(gpus, key=lambda each: each.free).name
+
+
+def host_of(meminfo: str) -> Device:
+    """The processor's memory.
+
+    >>> host_of("MemTotal:  100 kB\\nMemFree:  10 kB\\nMemAvailable:  60 kB\\n")
+    Device(name='cpu', total=102400, free=61440)
+    """
+    found = {}
+    for line in meminfo.splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdecimal():
+            found[name] = int(words[0]) << 10
+    return Device(HOST, found.get("MemTotal", 0), found.get("MemAvailable", 0))
+
+
+def gpus_of(told: str) -> tuple[Device, ...]:
+    """The GPUs that `nvidia-smi` lists: index, MiB in all, MiB free.
+
+    >>> gpus_of("0, 24576, 1024\\n1, [N/A], [N/A]\\n")
+    (Device(name='cuda:0', total=25769803776, free=1073741824),)
+    """
+    rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines()]
+    return tuple(
+        Device(f"cuda:{row[0]}", int(row[1]) << 20, int(row[2]) << 20)
+        for row in rows
+        if len(row) == 3 and all(cell.isdecimal() for cell in row)
+    )
+
+
+def within_group(host: Device, most: str, current: str, statistics: str) -> Device:
+    """What a control group leaves of the host; files that it may give back are not taken.
+
+    >>> within_group(Device("cpu", 100, 90), "50", "45", "file 9\\ninactive_file 5\\n")
+    Device(name='cpu', total=50, free=10)
+    """
+    if not (most.isdecimal() and current.isdecimal()):
+        return host
+    given = [line.split()[1] for line in statistics.splitlines() if line.startswith("inactive_f")]
+    free = int(most) - int(current) + sum(map(int, given))
+    return Device(host.name, min(host.total, int(most)), max(0, min(host.free, free)))
+
+
+class Machine:
+    """The devices of this machine, as they are now."""
+
+    def __init__(self) -> None:
+        self._no_gpus_until = 0.0
+
+    async def devices(self) -> tuple[Device, ...]:
+        """The processor first, then the GPUs."""
+        gpus: tuple[Device, ...] = ()
+        if trio.current_time() >= self._no_gpus_until:
+            gpus = gpus_of(await trio.to_thread.run_sync(_nvidia))
+        if not gpus:
+            self._no_gpus_until = trio.current_time() + FORGET_AFTER
+        return (await trio.to_thread.run_sync(_host), *gpus)
+
+
+def _host() -> Device:
+    host = host_of(_text(_MEMINFO))
+    names = ("memory.max", "memory.current", "memory.stat")
+    return within_group(host, *(_text(_GROUP / name).strip() for name in names))
+
+
+def _nvidia() -> str:
+    try:
+        done = subprocess.run(_ASK, capture_output=True, text=True, timeout=_PATIENCE)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
