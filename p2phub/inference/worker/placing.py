@@ -14,6 +14,7 @@ Rules they keep:
 """
 
 import mmap
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from threading import Lock, local
@@ -195,6 +196,11 @@ class _Target:
         self.raw = self.final.view(-1).view(torch.uint8) if same else None
         self.converts = final != self.dtype
 
+    def fits(self, part: Any) -> bool:
+        """Whether a part of a buffer is all of it, and lies as its type wants it."""
+        aligned = part.storage_offset() % self.dtype.itemsize == 0
+        return bool(aligned and part.numel() == self.tensor.stop - self.tensor.start)
+
 
 class Staged:
     """The tensors of one file, on a device or of another type."""
@@ -202,6 +208,7 @@ class Staged:
     def __init__(self, source: VerifiedFile, header: Header, upload: Upload) -> None:
         self._source, self._upload = source, upload
         self._targets = [_Target(each, upload) for each in header.tensors]
+        self._full = [each for each in self._targets if each.left]
         upload.start()
 
     def take(self, chunk: Chunk) -> None:
@@ -216,17 +223,19 @@ class Staged:
         return {each.tensor.name: each.final for each in self._targets}
 
     def _within(self, chunk: Chunk) -> Sequence[_Target]:
-        return [
-            each
-            for each in self._targets
-            if each.tensor.start < chunk.stop and chunk.start < each.tensor.stop
-        ]
+        """The tensors that have bytes in `chunk`."""
+        first = bisect_right(self._full, chunk.start, key=lambda each: each.tensor.stop)
+        last = bisect_left(self._full, chunk.stop, key=lambda each: each.tensor.start)
+        return self._full[first:last]
 
     def _copy(self, target: _Target, chunk: Chunk, buffer: Any) -> None:
         """Put what `chunk` has of a tensor in its place, and convert it once it is whole."""
         tensor = target.tensor
         start, stop = max(tensor.start, chunk.start), min(tensor.stop, chunk.stop)
         part = buffer[start - chunk.start : stop - chunk.start]
+        if self._upload.device.type == "cpu" and target.fits(part):
+            target.final.copy_(part.view(target.dtype).view(target.shape))
+            return
         with self._upload.lock, enough_memory(tensor.stop - tensor.start, "the device"):
             if target.raw is None:
                 target.raw = torch.empty(

@@ -158,9 +158,8 @@ class Weights:
         missing = sorted(shards.expected - found.keys())
         if missing:
             raise MalformedError(
-                f"{missing[0]} is in none of the files that the index names, nor are"
-                f" {len(missing) - 1} more",
-                remedy="its publisher has to publish it whole",
+                f"{missing[0]} is in none of the files that the index names",
+                remedy="its publisher has to publish the model whole",
             )
         return found
 

@@ -1,6 +1,7 @@
 """Every type and shape a file may have arrives as it is, in place or by way of other buffers."""
 
 import os
+import threading
 from math import prod
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file
 from p2phub.errors import NoMemoryError, UnsupportedError, UsageError
 from p2phub.formats.safetensors import DTYPE_BITS
 from p2phub.formats.tensors import Tensor
-from p2phub.inference.worker.placing import as_dtype, dtype_of, enough_memory, shape_of
+from p2phub.inference.worker.placing import Upload, as_dtype, dtype_of, enough_memory, shape_of
 from p2phub.inference.worker.weights import Weights
 from tests.inference.worker.release_files import model_file, safetensors, spec_of
 
@@ -129,3 +130,35 @@ def test_memory_that_ran_out_says_how_much_was_asked_for(error):
         enough_memory(3 << 20, "cuda:0"),
     ):
         raise error
+
+
+def test_a_buffer_is_filled_again_only_once_its_copy_is_done(monkeypatch):
+    class Event:
+        done = False
+
+        def record(self, stream) -> None:
+            assert stream == "copies"
+
+        def synchronize(self) -> None:
+            self.done = True
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    upload = Upload("cpu", None)
+    upload._stream = "copies"
+    used = []
+    for _ in range(5):
+        slot = upload.slot()
+        assert all(event.done for other, event in used if other is slot)
+        upload.sent(slot)
+        used.append((slot, slot.copied))
+    assert [event.done for _, event in used] == [True] * 4 + [False]
+
+
+def test_each_thread_has_buffers_of_its_own():
+    upload, found = Upload("cpu", None), []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: found.append(upload.slot()))
+        thread.start()
+        thread.join()
+    assert found[0] is not found[1]
+    assert found[0].bytes.data_ptr() != found[1].bytes.data_ptr()
