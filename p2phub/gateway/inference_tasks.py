@@ -24,7 +24,7 @@ from p2phub.gateway.inference_answers import pedigree_headers, while_there
 from p2phub.gateway.inference_body import Fields, parse
 from p2phub.gateway.inference_desk import TEXT, VECTORS, Desk
 from p2phub.gateway.openai_completions import inputs_of
-from p2phub.gateway.openai_embeddings import MAX_INPUTS, rows_of
+from p2phub.gateway.openai_embeddings import MAX_DIMENSIONS, MAX_INPUTS, rows_of
 from p2phub.inference.requests import Embed, Json, TaskRequest
 from p2phub.node.served import Served
 
@@ -38,6 +38,7 @@ OF_TEXT: Final = (
     "summarization",
     "translation",
     "fill-mask",
+    "text2text-generation",
     "text-to-speech",
     "text-to-image",
     "text-to-audio",
@@ -60,6 +61,8 @@ BOTH: Final = (
     "document-question-answering",
     "zero-shot-image-classification",
 )
+_OF_ITS_OWN: Final = ("prompt_name", "truncation_direction")
+"""Parameters of vectors that only the task knows."""
 TASKS: Final = (TEXT, VECTORS, SIMILARITY, *OF_TEXT, *OF_MEDIA, *BOTH)
 
 
@@ -107,7 +110,7 @@ async def run_task(desk: Desk, request: Request, model: str, task: str, body: Se
             if answer.data:
                 headers = pedigree_headers(served)
                 return Response(answer.data, media_type=answer.media_type, headers=headers)
-            return _told(shaped(task, answer.value), served)
+            return _told(answer.value, served)
 
     return await while_there(request, desk.stopping, work)
 
@@ -143,19 +146,21 @@ def _decoded(fields: Fields) -> bytes:
         raise fields.wrong("inputs", "must be base64") from None
 
 
-def shaped(task: str, value: Json) -> Json:
-    """As clients read it: the labels of a text stand in a list of lists."""
-    if task == "text-classification" and value and isinstance(value[0], dict):
-        return [value]
-    return value
-
-
 async def _vectors(served: Served, fields: Fields) -> Json:
+    """The vectors; its client sends parameters beside the inputs."""
+    part = fields.part("parameters")
+    given = Fields({**fields.data, **(part.data if part else {})})
+    inputs = inputs_of(given, "inputs", MAX_INPUTS)
+    if any(given.get(name) for name in _OF_ITS_OWN):
+        names = (*_OF_ITS_OWN, "normalize", "truncate", "dimensions")
+        told = {name: given.get(name) for name in names if given.get(name) is not None}
+        asked = TaskRequest(VECTORS, given.get("inputs"), parameters=told)
+        return (await served.engine.run(asked)).value
     embed = Embed(
-        inputs_of(fields, "inputs", MAX_INPUTS),
-        normalize=None if fields.get("normalize") is None else fields.truth("normalize"),
-        dimensions=fields.whole("dimensions", 1),
-        truncate=fields.truth("truncate"),
+        inputs,
+        normalize=None if given.get("normalize") is None else given.truth("normalize"),
+        dimensions=given.whole("dimensions", 1, MAX_DIMENSIONS),
+        truncate=given.truth("truncate"),
     )
     return rows_of(await served.engine.embed(embed))
 
@@ -168,7 +173,9 @@ async def _similarity(served: Served, fields: Fields) -> Json:
     if not 0 < len(sentences) < MAX_INPUTS:
         raise inputs.wrong("sentences", f"must have 1 to {MAX_INPUTS - 1} texts")
     texts = (inputs.needed_text("source_sentence"), *sentences)
-    return similarities(rows_of(await served.engine.embed(Embed(texts, normalize=True))))
+    given = fields.part("parameters") or fields
+    embed = Embed(texts, normalize=True, truncate=given.truth("truncate"))
+    return similarities(rows_of(await served.engine.embed(embed)))
 
 
 def similarities(rows: Sequence[Sequence[float]]) -> list[float]:

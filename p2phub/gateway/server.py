@@ -1,6 +1,7 @@
 """The gateway: HTTP in front of one node, from the first request to the last.
 
-`open_gateway` puts the pieces together: routes (`control`), the guard before them, the boundary
+`open_gateway` puts the pieces together: routes (`control`, `openai_routes`, `responses`,
+`inference_routes`), the guard before them, the boundary
 around both, hypercorn's trio worker on a socket of ours, and the two files by which other programs
 find it. When its block ends, streams under way are told so and end; then the socket closes.
 

@@ -204,6 +204,18 @@ class TestVectors:
         asked = Embed(("two words",), normalize=True, truncate=True)
         assert served.node.inference.vectors.asked == [asked]
 
+    async def test_with_a_prompt_of_the_model_are_its_own_task(self, served, ask):
+        answer = TaskAnswer([[1.0, 2.0]])
+        served.node.inference.vectors.values = {"feature-extraction": answer}
+
+        def use(client):
+            return client.feature_extraction("a", prompt_name="query", normalize=False)
+
+        assert (await ask(use, VECTORS)).tolist() == [[1.0, 2.0]]
+        parameters = {"prompt_name": "query", "normalize": False}
+        asked = TaskRequest("feature-extraction", "a", parameters=parameters)
+        assert served.node.inference.vectors.asked == [asked]
+
     async def test_have_a_path_of_their_own(self, ask):
         def use(client):
             return client.feature_extraction(["a", "b c"])
@@ -228,7 +240,7 @@ class TestVectors:
 
 class TestTasks:
     async def test_classify_texts(self, engine, ask):
-        made = engine("text-classification", LABELS)
+        made = engine("text-classification", [LABELS])
         answer = await ask(lambda client: client.text_classification("Nice."), "lab/task")
         assert [each.label for each in answer] == ["good", "bad"]
         assert made.asked == [TaskRequest("text-classification", "Nice.")]
@@ -328,7 +340,7 @@ class TestTasks:
         assert made.asked == []
 
     async def test_take_plain_text(self, engine, served):
-        made = engine("text-classification", LABELS)
+        made = engine("text-classification", [LABELS])
         headers = {"Content-Type": "text/plain; charset=utf-8"}
         await served.stranger.post("/models/lab/task", content=b"Nice.", headers=headers)
         assert made.asked[0].inputs == "Nice."
