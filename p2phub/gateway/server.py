@@ -1,9 +1,9 @@
 """The gateway: HTTP in front of one node, from the first request to the last.
 
-`open_gateway` puts the pieces together: routes (`control`, `openai_routes`, `responses`,
-`inference_routes`), the guard before them, the boundary
-around both, hypercorn's trio worker on a socket of ours, and the two files by which other programs
-find it. When its block ends, streams under way are told so and end; then the socket closes.
+`open_gateway` puts the pieces together: routes (`control`, `openai_routes`, `responses` and
+`inference_routes`), the guard before them, the boundary around both, hypercorn's trio worker on a
+socket of ours, and the two files by which other programs find it. When its block ends, streams
+under way are told so and end; then the socket closes.
 
 This is one of the few places where any exception is caught: a bug in the answer to one request
 costs that request a 500 (or a stream its last line), a traceback in the log, and nothing else.
