@@ -12,6 +12,7 @@ from p2phub.kinds import (
     ENDPOINTS,
     ENGINE,
     QUANTIZE,
+    SIZE,
     SWITCH,
     Addresses,
     EngineName,
@@ -33,6 +34,12 @@ class InferenceSettings:
         "What runs them: transformers for safetensors, llamacpp for GGUF. auto: what the files of"
         " the release ask for.",
     ] = "auto"
+    memory: Annotated[
+        int,
+        SIZE,
+        "The most bytes that loaded models may take, on each device. The one that was not asked for"
+        " the longest time is unloaded first. 0: what is free there.",
+    ] = 0
     threads: Annotated[
         int,
         whole(0, 1024),
@@ -67,3 +74,14 @@ class InferenceSettings:
         SWITCH,
         "Compile a model with torch.compile: faster answers after a first one that takes minutes.",
     ] = False
+    keep_alive: Annotated[
+        int,
+        whole(0, 31_536_000),
+        "Seconds for which a model stays in memory after the last request.",
+    ] = 300
+    queue: Annotated[
+        int,
+        whole(0, 100_000),
+        "The most requests that are answered or wait for one model; who comes then is told to come"
+        " again. 0: no limit.",
+    ] = 512

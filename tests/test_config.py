@@ -279,14 +279,14 @@ class TestHowModelsRun:
     def test_nothing_said_leaves_the_choice_to_the_device(self):
         inference = load("", {}).inference
         assert (inference.device, inference.engine, inference.quantize) == ("auto", "auto", "none")
-        assert (inference.threads, inference.context) == (0, 0)
+        assert (inference.memory, inference.threads, inference.context) == (0, 0, 0)
         assert inference.compile is False
 
     def test_what_is_said_is_what_is_read(self):
-        text = '[inference]\ndevice = "cuda:1"\nengine = "llamacpp"\nthreads = 2'
+        text = '[inference]\ndevice = "cuda:1"\nengine = "llamacpp"\nmemory = "8G"\nthreads = 2'
         inference = load(text, {"P2PHUB_INFERENCE_QUANTIZE": "int8"}).inference
         assert (inference.device, inference.engine) == ("cuda:1", "llamacpp")
-        assert inference.threads == 2
+        assert (inference.memory, inference.threads) == (8 << 30, 2)
         assert inference.quantize == "int8"
 
     def test_servers_are_named_by_their_address(self):

@@ -74,6 +74,7 @@ class Pool(Protocol):
         spec: ModelSpec,
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
+        *,
         arriving: AsyncIterable[Arrived | Moved] | None = None,
     ) -> AbstractAsyncContextManager[Engine]: ...
 
@@ -93,6 +94,8 @@ class Inference:
         self._news = 0
         """How many releases were taken back so far."""
         self._specs: dict[tuple[str, bool], ModelSpec] = {}
+        self._kept: dict[str, float] = {}
+        """Seconds for which a model stays that was asked to stay for other than usual."""
         self._served: dict[str, Model] = {}
         """What was judged when it was loaded, by the digest of its release."""
 
@@ -103,6 +106,10 @@ class Inference:
                 self._news += 1
                 self._taken_back[withdrawn.digest] = self._news, withdrawn
                 await self._pool.unload(withdrawn.digest)
+
+    async def close(self) -> None:
+        """Let go of the servers of others."""
+        await self._endpoints.close()
 
     # ------------------------------------------------------------ answering
 
@@ -165,10 +172,11 @@ class Inference:
             report(Loading(model.resolved.called, step, done, total))
 
         spec = await self._spec(model)
+        keeps = self._kept.get(model.digest) if keep_alive is None else keep_alive
         news = coming.news() if coming is not None else None
         self._served[model.digest] = model
         try:
-            async with self._pool.lease(spec, tell, keep_alive, news) as engine:
+            async with self._pool.lease(spec, tell, keeps, arriving=news) as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:
@@ -233,6 +241,7 @@ class Inference:
         await obey_policy(services, resolved, report)
         report(told_of(resolved))
         async with self._leased(model, before, report, keep_alive):
+            self._keep(model, keep_alive)
             return await self._row(model)
 
     async def _load_while_it_comes(
@@ -248,8 +257,13 @@ class Inference:
                 nursery.start_soon(pull_resolved, services, resolved, request, report, now)
                 await coming.ready()
                 async with self._leased(model, before, report, keep_alive, coming):
+                    self._keep(model, keep_alive)
                     row = await self._row(model)
         return row
+
+    def _keep(self, model: Model, keep_alive: float | None) -> None:
+        if keep_alive is not None:
+            self._kept[model.digest] = keep_alive
 
     async def _row(self, model: Model) -> LoadedRow:
         return next(row for row in await self.loaded() if row.release == model.digest)
@@ -265,6 +279,7 @@ class Inference:
         for row in rows:
             named = row.id == wanted or (row.id.partition("@")[0] == repo and bool(revision))
             if named and (row.id == wanted or row.release.startswith(revision)):
+                self._kept.pop(row.release, None)
                 await self._pool.unload(row.release)
                 return row
         known = ", ".join(row.id for row in rows)

@@ -20,7 +20,12 @@ class InMemory(Protocol):
     def spec(self) -> ModelSpec: ...
 
     @property
-    def info(self) -> ModelInfo: ...
+    def info(self) -> ModelInfo | None:
+        """None while it loads."""
+        ...
+
+    @property
+    def device(self) -> str: ...
 
     @property
     def busy(self) -> int: ...
@@ -29,7 +34,9 @@ class InMemory(Protocol):
     def waiting(self) -> int: ...
 
     @property
-    def keep_alive(self) -> float: ...
+    def keep_seconds(self) -> float:
+        """Until it is unloaded if nobody asks; infinite: never."""
+        ...
 
     @property
     def pid(self) -> int: ...
@@ -37,7 +44,8 @@ class InMemory(Protocol):
 
 def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
     """Its line of `ps`."""
-    info, spec = loaded.info, loaded.spec
+    spec = loaded.spec
+    info = loaded.info or ModelInfo(spec.engine, loaded.device, "", (), slots=0)
     return LoadedRow(
         id=spec.name,
         release=spec.release,
@@ -59,7 +67,7 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
         weight_bytes=info.weight_bytes,
         cache_bytes=info.cache_bytes,
         load_seconds=info.load_seconds,
-        keep_seconds=keeps(loaded.keep_alive),
+        keep_seconds=keeps(loaded.keep_seconds),
         pid=loaded.pid,
     )
 

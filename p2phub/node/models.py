@@ -20,7 +20,7 @@ from p2phub.inference_results import ModelRow
 from p2phub.node.locate import DEFAULT_REVISION, ResolvedRelease, called, locate
 from p2phub.node.rules import rule_of
 from p2phub.node.services import Services
-from p2phub.node.serving import Chosen, choose, options_of, read_config, task_of
+from p2phub.node.serving import MAX_CONFIG, Chosen, choose, options_of, read_config, task_of
 from p2phub.store.repos import RepoRow
 from p2phub.store.search import Filters
 from p2phub.trust.policy import Rule
@@ -30,8 +30,6 @@ NEAREST: Final = 3
 _LIKE: Final = 0.5
 _NAMES: Final = 2000
 """Repos of the catalog that are looked through for a name that is like another."""
-MAX_CONFIG: Final = 1 << 20
-"""Bytes of a `config.json` that is read."""
 _CONFIG: Final = "config.json"
 
 

@@ -20,6 +20,7 @@ import trio
 
 from p2phub.config import Config, Endpoint
 from p2phub.errors import plain_errors
+from p2phub.inference.pool import open_pool
 from p2phub.network.control import ControlServer
 from p2phub.network.control_client import ControlClient
 from p2phub.network.data_server import DataServer
@@ -33,11 +34,11 @@ from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
+from p2phub.node.infer import Inference
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
 from p2phub.node.library import Library, head_record
 from p2phub.node.neighbours import Neighbours
-from p2phub.node.no_inference import NoInference
 from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.node.own_identity import OwnIdentity
 from p2phub.node.parts import Named, PartHere, PartRequest
@@ -110,17 +111,34 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     await nursery.start(network.run)
                     for service in (*_background(services, server), cosigners.run):
                         nursery.start_soon(service)
-                    try:
-                        yield Node(services, network)
-                    finally:
-                        with trio.CancelScope(shield=True):
-                            try:
-                                await housekeeping.remember_now(services)
-                            finally:
-                                await services.neighbours.close()
+                    async with _models(services, nursery) as inference:
+                        try:
+                            yield Node(services, network, inference)
+                        finally:
+                            with trio.CancelScope(shield=True):
+                                try:
+                                    await housekeeping.remember_now(services)
+                                finally:
+                                    await services.neighbours.close()
                     nursery.cancel_scope.cancel()
         finally:
             server.stop()
+
+
+@asynccontextmanager
+async def _models(services: Services, nursery: trio.Nursery) -> AsyncIterator[Inference]:
+    """The models of this node; they are unloaded at the end of the block."""
+    inference = services.config.inference
+    async with open_pool(
+        memory=inference.memory, keep_alive=inference.keep_alive, queue=inference.queue
+    ) as pool:
+        models = Inference(services, pool)
+        nursery.start_soon(models.run)
+        try:
+            yield models
+        finally:
+            with trio.CancelScope(shield=True):
+                await models.close()
 
 
 def _services(
@@ -242,13 +260,13 @@ def check_record(key: str, record: bytes) -> None:
 class Node:
     """A running node. Every method may be called from any trio task of its run."""
 
-    def __init__(self, services: Services, network: Libp2pNetwork) -> None:
+    def __init__(self, services: Services, network: Libp2pNetwork, inference: Inference) -> None:
         self._services, self._network = services, network
         self._inspector = Inspector(services.store, services.knowledge)
         self.trust = Trust(services)
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
-        self.inference = NoInference()
+        self.inference = inference
         self._started = trio.current_time()
 
     @property

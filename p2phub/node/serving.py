@@ -27,6 +27,8 @@ from p2phub.inference_settings import InferenceSettings
 
 TEXT: Final = "text-generation"
 VECTORS: Final = "feature-extraction"
+MAX_CONFIG: Final = 1 << 20
+"""Bytes of a `config.json` that is read."""
 _SMALL: Final = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab", ".bpe", ".spm")
 """Ends of the names of what belongs to a model beside its weights."""
 _REPEATED: Final = ("consolidated", "original/", "onnx/", "openvino/", "tf_model", "flax_model")

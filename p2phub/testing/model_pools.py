@@ -65,7 +65,8 @@ class FakeLoaded:
     engine: EndedEngine
     busy: int = 0
     waiting: int = 0
-    keep_alive: float = 300.0
+    keep_seconds: float = 300.0
+    device: str = "cpu"
     pid: int = 7
 
     @property
@@ -95,6 +96,7 @@ class FakePool:
         spec: ModelSpec,
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
+        *,
         arriving: AsyncIterable[Arrived | Moved] | None = None,
     ) -> AsyncIterator[EndedEngine]:
         await trio.lowlevel.checkpoint()
@@ -104,7 +106,7 @@ class FakePool:
             await self._load(spec, report)
         kept = self.memory[spec.release]
         if keep_alive is not None:
-            kept.keep_alive = keep_alive
+            kept.keep_seconds = keep_alive
         kept.busy += 1
         try:
             yield kept.engine

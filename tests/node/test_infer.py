@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from contextlib import aclosing, asynccontextmanager
 from types import SimpleNamespace
 
@@ -307,6 +308,19 @@ class TestWhatIsThere:
         (loaded,) = await scene.inference.loaded()
         assert (loaded.id, loaded.release, loaded.verdict) == ("lab/x", scene.digest, "verified")
         assert (loaded.keep_seconds, loaded.pid) == (300.0, 7)
+
+    async def test_stays_for_as_long_as_who_loaded_it_said(self, scene):
+        await ask(scene)
+        await scene.pool.unload(scene.digest)
+        model = await scene.inference._find("lab/x")
+        scene.inference._keep(model, math.inf)
+        await ask(scene)
+        (row,) = await scene.inference.loaded()
+        assert row.keep_seconds is None
+        await scene.inference.unload("lab/x")
+        await ask(scene)
+        (row,) = await scene.inference.loaded()
+        assert row.keep_seconds == 300.0
 
     @pytest.mark.parametrize("name", ["lab/x", "lab/x@main", "commit"])
     async def test_is_unloaded_by_its_name(self, scene, name):
