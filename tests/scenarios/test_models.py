@@ -9,6 +9,7 @@ import trio
 from p2phub.errors import NotFoundError, UnsupportedError
 from p2phub.inference.wire import Arrived
 from p2phub.node.events import Loading, Planned, Resolved
+from p2phub.node.headers import describe
 from p2phub.node.infer import Inference
 from p2phub.testing.model_pools import FakePool
 from tests.scenarios.nodes import consumer, new_publisher, node, publish, snapshots
@@ -72,6 +73,30 @@ async def test_a_newer_release_that_is_not_here_leaves_the_older_one_answering(t
             await inference.load("lab/x", None, lambda event: None)
             async with inference.serve("lab/x", "") as served:
                 assert served.release == second.digest
+
+
+async def test_what_a_model_needs_is_told_before_its_weights_come(tmp_path):
+    publisher = new_publisher(tmp_path / "a")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 20], "data_offsets": [0, 4 << 20]}})
+    weights = len(header).to_bytes(8, "little") + header.encode() + bytes(4 << 20)
+    async with node(tmp_path / "a") as serving:
+        await publish(serving, folder(tmp_path / "model", FILES | {"model.safetensors": weights}))
+        async with consumer(tmp_path / "b", serving, publisher) as running:
+            found = await describe(running._services, "lab/x", lambda event: None)
+            assert found.config == {"architectures": ["LlamaForCausalLM"]}
+            ((file, told),) = found.files
+            assert file.path == ("model.safetensors",)
+            assert [(each.name, each.shape) for each in told.tensors] == [("w", (1 << 20,))]
+            assert (await running.status()).bytes < 2 << 20
+
+
+async def test_what_has_no_weights_is_described_by_nothing(tmp_path):
+    publisher = new_publisher(tmp_path / "a")
+    async with node(tmp_path / "a") as serving:
+        await publish(serving, folder(tmp_path / "model", {"data.csv": b"1,2"}))
+        async with consumer(tmp_path / "b", serving, publisher) as running:
+            with pytest.raises(UnsupportedError):
+                await describe(running._services, "lab/x", lambda event: None)
 
 
 async def test_what_is_no_model_is_not_fetched(tmp_path):
