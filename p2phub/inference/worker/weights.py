@@ -14,8 +14,6 @@ Rules it keeps:
 
 import fcntl
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -40,6 +38,7 @@ from p2phub.inference.worker.placing import (
     enough_memory,
     final_dtype,
 )
+from p2phub.inference.worker.private_folder import PrivateFolder
 from p2phub.inference.worker.shards import SUFFIX, Shards, find_shards
 from p2phub.inference.worker.verified import (
     Arrivals,
@@ -76,7 +75,7 @@ class Weights:
         """Bytes that were read and checked so far."""
         self._arrivals, self._tell = arrivals, tell
         self._lock = Lock()
-        self._folder: Path | None = None
+        self._folder: PrivateFolder | None = None
         self._memory: dict[str, int] = {}
         self._adapters: dict[str, Weights] = {}
 
@@ -98,7 +97,7 @@ class Weights:
         for descriptor in self._memory.values():
             os.close(descriptor)
         if self._folder is not None:
-            shutil.rmtree(self._folder)
+            self._folder.remove()
         self._folder = None
         self._memory.clear()
 
@@ -114,12 +113,8 @@ class Weights:
     def folder(self) -> Path:
         """A private folder with the small files of the release."""
         if self._folder is None:
-            place = Path(tempfile.mkdtemp(prefix="p2phub-model-"))
-            self._folder = place
-            for file in self.spec.files:
-                if self._is_small(file):
-                    self._write(file, place.joinpath(*file.path))
-        return self._folder
+            self._folder = self._filled(PrivateFolder())
+        return self._folder.path
 
     def read(self, name: str) -> bytes:
         """All bytes of one file. Raises `NotFoundError`."""
@@ -185,6 +180,16 @@ class Weights:
     def _open(self, file: ModelFile) -> VerifiedFile:
         return VerifiedFile(file, self._arrivals)
 
+    def _filled(self, folder: PrivateFolder) -> PrivateFolder:
+        try:
+            for file in self.spec.files:
+                if self._is_small(file):
+                    folder.write(file.path, self.read(file.name))
+        except BaseException:
+            folder.remove()
+            raise
+        return folder
+
     def _is_small(self, file: ModelFile) -> bool:
         name = file.name.lower()
         if is_pickle(file.path) or name.endswith(_BIG) or name.endswith(_NEVER):
@@ -192,12 +197,6 @@ class Weights:
         if name.endswith(_CODE) and not self.spec.options.allow_remote_code:
             return False
         return file.content.size <= MAX_SMALL
-
-    def _write(self, file: ModelFile, place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(self.read(file.name))
 
     def _load(
         self,

@@ -310,8 +310,10 @@ class TestFolder:
 
     def test_a_small_file_that_changed_is_not_written(self, spec):
         flip(spec.find("config.json").where, 3)
-        with Weights(spec) as weights, pytest.raises(DamagedBlobError, match=r"config\.json"):
-            weights.folder()
+        with Weights(spec) as weights:
+            for _ in range(2):
+                with pytest.raises(DamagedBlobError, match=r"config\.json"):
+                    weights.folder()
 
     def test_a_long_small_file_is_written_whole(self, tmp_path):
         data = random.Random(1).randbytes(5 * PIECE)
