@@ -22,6 +22,7 @@ from p2phub.inference.requests import Embed, Embeddings, Generate, TaskAnswer, T
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker import device
 from p2phub.inference.worker.backend import Sink, Tell
+from p2phub.inference.worker.tasks_diffusion import DrawTask
 from p2phub.inference.worker.tasks_generate import NAMES as WRITTEN
 from p2phub.inference.worker.tasks_generate import WriteTask
 from p2phub.inference.worker.tasks_inputs import library_errors
@@ -62,6 +63,7 @@ _TASKS: Final[Mapping[str, Callable[[Source], Task]]] = {
     "audio-classification": SoundTask,
     "automatic-speech-recognition": SoundTask,
     "text-to-speech": SpeechTask,
+    "text-to-image": DrawTask,
 }
 _ALSO: Final = {"text-to-audio": "text-to-speech"}
 """Other names of tasks."""
@@ -152,7 +154,7 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
         dtype=source.dtype,
         tasks=VECTORS if vectors else (name,),
         context=task.limit,
-        attention=_model(task).config._attn_implementation or "",
+        attention=_attention(_model(task)),
         threads=kernels.threads,
         weight_bytes=weight_bytes(_model(task)),
         load_seconds=time.monotonic() - started,
@@ -163,3 +165,9 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
 
 def _model(task: Any) -> Any:
     return task.embedder.model if isinstance(task, VectorTask) else task.model
+
+
+def _attention(model: Any) -> str:
+    """The kernels that a model of transformers uses; others do not say."""
+    config = getattr(model, "config", None)
+    return str(getattr(config, "_attn_implementation", None) or "")

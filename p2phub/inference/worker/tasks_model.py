@@ -144,11 +144,18 @@ def load_model(
     tensors that do not fit it, and whatever the weights raise.
     """
     config = config or load_config(source, under)
-    state = source.weights.state_dict(source.kernels.device, source.dtype, under)
-    model, report = _class_of(source, classes, config).from_pretrained(
+    kind = _class_of(source, classes, config)
+    return fill(source, kind, config, under=under, unneeded=unneeded)
+
+
+def fill(
+    source: Source, kind: Any, config: Any, *, under: str = "", unneeded: tuple[str, ...] = ()
+) -> Any:
+    """A model of the class `kind` with the tensors of `under`. Raises as `load_model`."""
+    model, report = kind.from_pretrained(
         None,
         config=config,
-        state_dict=state,
+        state_dict=source.weights.state_dict(source.kernels.device, source.dtype, under),
         dtype=getattr(torch, source.dtype),
         output_loading_info=True,
         **attention_of(source),

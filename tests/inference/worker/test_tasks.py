@@ -1,7 +1,10 @@
 """Each task answers as transformers' own classes do, in the shape `InferenceClient` reads."""
 
 import base64
+import importlib.util
 import io
+import json
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy
@@ -591,6 +594,86 @@ class TestLoading:
         assert backend.count(Generate((1, 2, 3))) == 3
         with pytest.raises(UnsupportedError, match="texts only"):
             backend.count(Generate(Chat(())))
+
+
+class TestPicturesFromTexts:
+    def test_say_what_to_install(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(sys.modules, "diffusers", None)
+        with pytest.raises(UnsupportedError, match="needs diffusers") as caught:
+            _load(tmp_path, "text-to-image")
+        assert caught.value.remedy == "pip install diffusers"
+
+    @pytest.mark.slow
+    def test_are_those_of_diffusers_itself(self, tmp_path):
+        reference = _tiny_diffusion(tmp_path)
+        ways = {"num_inference_steps": 2, "guidance_scale": 5.0}
+        backend = _load(tmp_path, "text-to-image")
+        answer = backend.run(TaskRequest("text-to-image", TEXT, parameters={**ways, "seed": 3}))
+        assert answer.media_type == "image/png"
+        wanted = reference(TEXT, generator=torch.Generator().manual_seed(3), **ways).images[0]
+        found = numpy.asarray(read_image(answer.data)).astype(int)
+        assert abs(found - numpy.asarray(wanted).astype(int)).max() <= 1
+        with pytest.raises(UsageError, match="cannot work"):
+            backend.run(TaskRequest("text-to-image", TEXT, parameters={"height": 9, "width": 9}))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("part", "said", "match"),
+        [
+            ("unet", ["diffusers", "loaders"], "no loaders"),
+            ("unet", ["os", "system"], "no system"),
+            ("_class_name", "OwnPipeline", "no OwnPipeline"),
+        ],
+    )
+    def test_are_made_by_classes_of_diffusers_alone(self, tmp_path, part, said, match):
+        _tiny_diffusion(tmp_path)
+        index = json.loads((tmp_path / "model_index.json").read_text())
+        write_json(tmp_path, "model_index.json", {**index, part: said})
+        with pytest.raises(UnsupportedError, match=match):
+            _load(tmp_path, "text-to-image")
+
+    @pytest.mark.slow
+    def test_are_never_made_with_a_random_tensor(self, tmp_path):
+        _tiny_diffusion(tmp_path)
+        file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+        tensors = load_file(file)
+        del tensors["conv_in.weight"]
+        save_file(tensors, file)
+        with pytest.raises(MalformedError, match="tensors of unet"):
+            _load(tmp_path, "text-to-image")
+
+
+def _tiny_diffusion(folder):
+    """A Stable Diffusion of a few numbers, saved by diffusers; the pipeline itself."""
+    if importlib.util.find_spec("diffusers") is None:
+        pytest.skip("diffusers is not installed")
+    import diffusers
+
+    torch.manual_seed(7)
+    blocks = {"block_out_channels": (8, 16), "norm_num_groups": 4}
+    unet = diffusers.UNet2DConditionModel(
+        **blocks, layers_per_block=1, sample_size=8, cross_attention_dim=16, attention_head_dim=2,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    vae = diffusers.AutoencoderKL(
+        **blocks, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    (folder / "tokenizer").mkdir()
+    config = transformers.CLIPTextConfig(
+        vocab_size=len(SPECIAL) + len(WORDS), hidden_size=16, intermediate_size=16,
+        num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64, bos_token_id=2,
+        eos_token_id=3, pad_token_id=0,
+    )  # fmt: skip
+    scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
+    pipeline = diffusers.StableDiffusionPipeline(
+        unet=unet.eval(), vae=vae.eval(), text_encoder=transformers.CLIPTextModel(config).eval(),
+        tokenizer=save_tokenizer(folder / "tokenizer"), scheduler=scheduler,
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.save_pretrained(folder)
+    return pipeline
 
 
 def test_many_threads_get_the_answers_of_their_own_requests(tiny):

@@ -35,7 +35,8 @@ class PlainWeights:
         return self._folder
 
     def state_dict(self, device="cpu", dtype=None, under=""):
-        return load_file(self._folder / under / "model.safetensors", device=device)
+        (file,) = (self._folder / under).glob("*.safetensors")
+        return load_file(file, device=device)
 
 
 def source(folder, task, **options):
