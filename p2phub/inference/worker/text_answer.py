@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tokenizers.decoders import ByteLevel
+
 from p2phub.errors import P2PHubError
 from p2phub.inference.requests import Chosen, Finished, FinishReason, Json, Piece
 from p2phub.inference.worker.backend import Sink
 from p2phub.inference.worker.chat_tools import MARKS, ToolReader
 from p2phub.inference.worker.sampling import Chooser, Likely
 from p2phub.inference.worker.stops import StopMatcher
-from p2phub.inference.worker.text_decode import Detokenizer
+from p2phub.inference.worker.text_decode import ByteDetokenizer, Detokenizer, Reader
 
 
 class Vocabulary:
@@ -29,7 +31,9 @@ class Vocabulary:
 
     def __init__(self, tokenizer: Any, ends: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._fast = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._fast: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        self._of_bytes = self._fast is not None and isinstance(self._fast.decoder, ByteLevel)
+        self._known: dict[int, bytes] = {}
         added = tokenizer.added_tokens_decoder
         special = {token for token, each in added.items() if each.special}
         self.ends: Final = frozenset(ends)
@@ -43,6 +47,20 @@ class Vocabulary:
         if self._fast is not None:
             return str(self._fast.decode(list(tokens), skip_special_tokens=False))
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def reader(self, prompt: Sequence[int], *, tools: bool) -> Reader:
+        """Makes text of an answer to `prompt`; with `tools`, the marks of calls are text."""
+        skip = self.silent_with_tools if tools else self.silent
+        if self._of_bytes:
+            return ByteDetokenizer(self._read, skip=skip)
+        return Detokenizer(self.decode, skip=skip, prompt=prompt)
+
+    def _read(self, token: int) -> bytes:
+        """The bytes of a token of a byte-level tokenizer; none of one that it does not have."""
+        known = self._known.get(token)
+        if known is None:
+            known = self._known[token] = _bytes_of(self._fast.id_to_token(token) or "")
+        return known
 
     def told(self, token: int, likely: Likely) -> Chosen:
         others = tuple(self._one(each, logprob) for each, logprob in likely.others)
@@ -60,8 +78,7 @@ class Vocabulary:
         name = str(self._tokenizer.convert_ids_to_tokens(token))
         if name.startswith("<0x") and name.endswith(">"):
             return bytes.fromhex(name[3:-1])
-        known = [_BYTES.get(letter) for letter in name]
-        return text.encode() if None in known else bytes(each or 0 for each in known)
+        return _bytes_of(name)
 
 
 def _byte_letters() -> dict[str, int]:
@@ -73,6 +90,16 @@ def _byte_letters() -> dict[str, int]:
 
 
 _BYTES: Final = _byte_letters()
+
+
+def _bytes_of(name: str) -> bytes:
+    """The bytes of a byte-level token, by its name; an added token is written as it is.
+
+    >>> _bytes_of("\u0120caf\u00c3"), _bytes_of("a b")
+    (b' caf\\xc3', b'a b')
+    """
+    known = [_BYTES.get(letter) for letter in name]
+    return name.encode() if None in known else bytes(each or 0 for each in known)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +126,7 @@ class Answer:
         self.cached = 0
         """Tokens of the prompt that were in the cache."""
         self._vocabulary, self._sink = vocabulary, sink
-        silent = vocabulary.silent if ask.tools is None else vocabulary.silent_with_tools
-        self._decoder = Detokenizer(vocabulary.decode, skip=silent, prompt=ask.prompt)
+        self._decoder = vocabulary.reader(ask.prompt, tools=ask.tools is not None)
         self._stops = StopMatcher(ask.stop)
         self._lock = threading.Lock()
         self._over = False

@@ -78,6 +78,11 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
     Raises `UnsupportedError` for a type that is not known or not allowed, `MalformedError` for
     tensors that do not fit it, and whatever `weights` raises.
     """
+    if spec.adapters:
+        raise UnsupportedError(
+            f"{spec.name} was asked for with adapters, which text generation cannot load yet",
+            remedy="serve it without them, or attach a server that can, such as vLLM",
+        )
     transformers.utils.logging.disable_progress_bar()
     folder = weights.folder()
     config = _config(folder, spec)

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("torch", reason="needs p2phub[inference]")
 from p2phub.errors import EngineError
@@ -100,3 +102,10 @@ def test_there_is_one_end_whoever_comes_second(first):
 
 def test_an_echo_comes_before_everything():
     assert run(" sat", echo="the cat").text == "the cat sat"
+
+
+@given(st.lists(st.integers(0, len(TOKENIZER) - 1), max_size=30))
+def test_any_tokens_read_as_the_tokenizer_reads_them(tokens):
+    reader = VOCABULARY.reader([], tools=False)
+    text = "".join(reader.feed(token) for token in tokens) + reader.flush()
+    assert text == TOKENIZER.decode(tokens, skip_special_tokens=True)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from p2phub.inference.worker.text_decode import Detokenizer
+from p2phub.inference.worker.text_decode import ByteDetokenizer, Detokenizer
 
 
 def read_bytes(ids) -> str:
@@ -50,3 +50,15 @@ def test_special_tokens_are_no_text():
 def test_a_model_that_writes_no_characters_does_not_hold_back_its_text_for_ever():
     decoder = Detokenizer(read_bytes)
     assert "".join(decoder.feed(0x80) for _ in range(40)) != ""
+
+
+@given(st.lists(st.binary(max_size=4), max_size=20))
+def test_tokens_that_are_bytes_read_as_all_of_their_bytes_together(parts):
+    reader = ByteDetokenizer(parts.__getitem__)
+    bits = [reader.feed(at) for at in range(len(parts))]
+    assert "".join(bits) + reader.flush() == b"".join(parts).decode(errors="replace")
+
+
+def test_special_tokens_are_no_bytes():
+    reader = ByteDetokenizer([b"<s>", b"a"].__getitem__, skip=frozenset([0]))
+    assert [reader.feed(at) for at in (0, 1, 0)] == ["", "a", ""]
