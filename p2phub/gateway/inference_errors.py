@@ -78,7 +78,9 @@ def _headers(error: P2PHubError, status: int) -> dict[str, str]:
 
 def told(error: P2PHubError) -> str:
     """What happened and what to do next, as one text."""
-    return f"{error.message.rstrip('.')}. {error.remedy}" if error.remedy else error.message
+    if not error.remedy:
+        return error.message
+    return f"{error.message.rstrip('.')}. {error.remedy[0].upper()}{error.remedy[1:]}"
 
 
 def openai_error(error: P2PHubError) -> dict[str, Any]:

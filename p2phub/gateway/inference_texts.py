@@ -28,6 +28,8 @@ class Said:
     tokens: list[Chosen] = field(default_factory=list)
     tool_calls: list[Json] = field(default_factory=list)
     end: Finished | None = None
+    before: int = 0
+    """Characters before the first token of which it is told how likely it was: of an echo."""
 
     @property
     def finished(self) -> Finished:
@@ -51,6 +53,8 @@ async def whole(engine: Engine, request: Generate) -> Said:
                 said.end = piece
                 break
             texts.append(piece.text)
+            if not piece.tokens and not said.tokens:
+                said.before += len(piece.text)
             said.tokens += piece.tokens
             said.tool_calls += piece.tool_calls
     said.text = "".join(texts)

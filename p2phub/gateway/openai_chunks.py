@@ -149,6 +149,8 @@ class TextChunks(Chunks):
         self._offset = 0
 
     def told(self, piece: Piece) -> str:
+        if not piece.tokens:
+            self._offset += len(piece.text)
         return f'"text":{quoted(piece.text)}'
 
     def logprobs(self, tokens: Sequence[Chosen]) -> Json:

@@ -21,7 +21,8 @@ MAX_TOKEN_ID: Final = 2**31 - 1
 
 
 def _choice(asked: Asked, said: Said) -> dict[str, Json]:
-    logprobs = None if asked.sampling.logprobs is None else legacy_logprobs(said.tokens)
+    told = asked.sampling.logprobs is not None
+    logprobs = legacy_logprobs(said.tokens, said.before) if told else None
     return {"text": said.text, "logprobs": logprobs, "finish_reason": said.finished.reason}
 
 

@@ -460,6 +460,15 @@ class TestCompletions:
         )
         assert [chunk.choices[0].logprobs.text_offset for chunk in chunks[:2]] == [[0], [3]]
 
+    async def test_count_an_echo_where_they_tell_tokens(self, ask):
+        more = {"logprobs": 0, "max_tokens": 2, "echo": True}
+        answer = await ask(completion(**more))
+        assert answer.choices[0].text == "HiThe capital"
+        assert answer.choices[0].logprobs.text_offset == [2, 5]
+        chunks = await ask(lambda client: list(completion(stream=True, **more)(client)))
+        told = [chunk.choices[0].logprobs for chunk in chunks]
+        assert [each.text_offset for each in told if each] == [[2], [5]]
+
     @pytest.mark.parametrize(
         ("more", "param"),
         [
