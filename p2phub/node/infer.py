@@ -38,10 +38,11 @@ from p2phub.formats.ids import Reference
 from p2phub.inference.engine import Engine
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.wire import Arrived, Moved
-from p2phub.inference_results import LoadedRow, ModelRow
+from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.node.arriving import Coming
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
+from p2phub.node.fitting import fit
 from p2phub.node.loaded import InMemory, row_of
 from p2phub.node.models import (
     Model,
@@ -224,6 +225,13 @@ class Inference:
         return tuple(
             row_of(each, self._served.get(each.spec.release)) for each in self._pool.loaded()
         )
+
+    async def fit(self, reference: str) -> FitReport:
+        """What a model would take on this machine; fetches headers and no weights.
+
+        Raises `NotFoundError`, `UntrustedError`, `UnsupportedError`, and what a pull raises.
+        """
+        return await fit(self._services, reference, _logged)
 
     # ------------------------------------------------------------ loading
 
