@@ -102,6 +102,8 @@ class InferenceApi(Protocol):
     def serve(self, model: str, task: str) -> AbstractAsyncContextManager[Served]:
         """Hold a model that can do `task` for the length of the block; loads it if need be.
 
+        An empty `task` is whatever the model does first of all.
+
         Raises `NotFoundError` (its remedy names the nearest ones), `UnsupportedError` for a task
         it cannot do, `UntrustedError`, `BusyError`, `NoMemoryError`, `EngineError`.
         """
