@@ -132,14 +132,17 @@ class WorkerProcess:
     async def listen(self) -> None:
         """Keep what it says, until it says no more."""
         held = b""
-        with suppress(trio.ClosedResourceError):
+        try:
             while data := await self._output.receive_some(CHUNK):
                 *lines, held = (held + data).split(b"\n")
                 held = held[:MAX_LINE]
                 self.lines.extend(_text(line) for line in lines if line.strip())
-        if held:
-            self.lines.append(_text(held))
-        self._heard_all.set()
+        except trio.ClosedResourceError:
+            pass  # it was reaped, and somebody else still holds the other end
+        finally:
+            if held:
+                self.lines.append(_text(held))
+            self._heard_all.set()
 
 
 def command(descriptor: int) -> list[str]:

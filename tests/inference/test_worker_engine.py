@@ -115,7 +115,7 @@ async def test_a_worker_that_the_kernel_killed_for_memory_is_told_as_such(monkey
             await text_of(engine, "#kill")
 
 
-@pytest.mark.parametrize("order", ["#hang", "before #stall"])
+@pytest.mark.parametrize("order", ["#hang", pytest.param("before #stall", marks=pytest.mark.slow)])
 async def test_a_worker_that_hangs_is_killed_after_some_patience(order):
     async with echo(patience=0.4) as engine:
         with trio.move_on_after(0.1):
@@ -128,8 +128,8 @@ async def test_a_worker_that_hangs_is_killed_after_some_patience(order):
 
 
 async def test_a_long_call_is_no_reason_to_kill_a_worker():
-    async with echo(patience=0.2, pace=5) as engine:
-        assert await text_of(engine, "one two three four") == "one two three four"
+    async with echo(patience=0.1, pace=5) as engine:
+        assert await text_of(engine, "one two") == "one two"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +236,7 @@ async def test_a_thousand_requests_at_once_are_all_answered_each_his_own():
         assert engine.under_way == 0
 
 
+@pytest.mark.slow
 async def test_a_thousand_calls_given_up_are_all_forgotten():
     async with echo(pace=100) as engine:
         async with trio.open_nursery() as nursery:
@@ -276,6 +277,7 @@ class TestImpostor:
         monkeypatch.setattr(worker_process, "command", sleep)
         monkeypatch.setattr(worker_engine, "WorkerProcess", Fake)
         monkeypatch.setattr(worker_engine, "POLITE", 0.05)
+        monkeypatch.setattr(worker_engine, "DRAIN", 0.05)
         async with trio.open_nursery() as nursery:
             made = []
 
