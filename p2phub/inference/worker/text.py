@@ -7,6 +7,9 @@ verified; it answers as a `text_backend`.
 import time
 from dataclasses import replace
 
+import torch
+
+from p2phub.errors import NoMemoryError
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker import device
 from p2phub.inference.worker.backend import Tell
@@ -15,11 +18,17 @@ from p2phub.inference.worker.text_model import Folder, load_model
 
 
 def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TextBackend:
-    """The model of `spec`, ready to generate. Raises as `load_model`."""
+    """The model of `spec`, ready to generate. Raises as `load_model`, and `NoMemoryError`."""
     begun = time.monotonic()
     placement = device.choose(spec.options)
-    loaded = load_model(spec, weights, placement)
-    tell("preparing", 0, 0)
-    backend = TextBackend(loaded, spec, placement)
+    try:
+        loaded = load_model(spec, weights, placement)
+        tell("preparing", 0, 0)
+        backend = TextBackend(loaded, spec, placement)
+    except torch.OutOfMemoryError as error:
+        raise NoMemoryError(
+            f"{spec.name} and its cache do not fit into the memory of {placement.device}",
+            remedy="unload another model, or give it a shorter context",
+        ) from error
     backend.info = replace(backend.info, load_seconds=time.monotonic() - begun)
     return backend

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,15 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from p2phub.errors import EngineError
+from p2phub.errors import EngineError, NoMemoryError
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import ContentId
 from p2phub.inference.requests import Chat, Generate, Sampling
-from p2phub.inference.spec import ModelSpec, RunOptions
+from p2phub.inference.spec import ModelFile, ModelSpec, RunOptions
+from p2phub.inference.worker import text
 from p2phub.inference.worker.text import load
-from tests.inference.worker.tiny_text import Files, Heard, save_tiny
+from p2phub.inference.worker.weights import Weights
+from tests.inference.worker.tiny_text import Files, Heard, make_model, make_tokenizer, save_tiny
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning"),
@@ -33,6 +38,36 @@ def test_loading_tells_what_it_does_and_how_long_it_took(tmp_path):
     backend = load(spec_of("lab/tiny"), save_tiny(tmp_path), lambda *step: told.append(step))
     assert backend.info.load_seconds > 0
     assert told
+    backend.close()
+
+
+def test_a_device_that_is_full_says_so(tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(text, "TextBackend", full)
+    with pytest.raises(NoMemoryError, match="lab/tiny"):
+        load(spec_of("lab/tiny"), save_tiny(tmp_path), lambda *_: None)
+
+
+def test_a_release_answers_from_its_verified_files(tmp_path):
+    files = save_tiny(tmp_path)
+    save_file(files.tensors, tmp_path / "model.safetensors")
+    told = []
+    for path in sorted(tmp_path.iterdir()):
+        data = path.read_bytes()
+        told.append(ModelFile((path.name,), ContentId(len(data), sha256(data)), str(path)))
+    spec = replace(spec_of("lab/tiny"), files=tuple(told))
+    with Weights(spec) as weights:
+        backend = load(spec, weights, lambda *_: None)
+    assert backend.info.read_bytes == sum(each.content.size for each in told)
+    expected = make_model(len(make_tokenizer()))
+    prompt = make_tokenizer()("the cat").input_ids
+    out = expected.generate(
+        torch.tensor([prompt]), max_new_tokens=9, do_sample=False, eos_token_id=1, pad_token_id=1
+    )
+    wanted = make_tokenizer().decode(out[0, len(prompt) :], skip_special_tokens=True)
+    assert ask(backend, "the cat", max_tokens=9, temperature=0).wait().text == wanted
     backend.close()
 
 
