@@ -26,7 +26,7 @@ from p2phub.node.headers import Described, describe
 from p2phub.node.services import Services
 from p2phub.node.serving import TEXT, choose, options_of, task_of
 
-REST: Final = {"transformers": 700 * MIB, "llamacpp": 200 * MIB}
+REST: Final = {"transformers": 512 * MIB, "llamacpp": 200 * MIB}
 """Bytes of a process with an engine in it, and of what it computes with."""
 SLOTS: Final = {"cpu": 8}
 """Requests at once where no setting says it, on a processor; on a GPU it is `GPU_SLOTS`."""
