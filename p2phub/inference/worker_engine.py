@@ -6,8 +6,8 @@ the answers: nobody who is slow to take his own holds up another's.
 Rules it keeps:
  * who stops listening is told to the worker at once, without waiting for anything;
  * a worker that dies, talks nonsense, answers no ping for `PATIENCE` seconds or does not let go of
-   what was cancelled is killed and reaped, and `lost` is set: every request under way ends with an
-   `EngineError` that says what happened and the last lines of its log;
+   a text that was cancelled is killed and reaped, and `lost` is set: every request under way ends
+   with an `EngineError` that says what happened and the last lines of its log;
  * whatever happens to the task that started it, no process is left behind.
 """
 
@@ -70,6 +70,8 @@ PATIENCE: Final = 120.0
 """Seconds of silence, or from a cancellation to its end: a long step on a slow processor."""
 POLITE: Final = 5.0
 """Seconds from asking it to end to making it."""
+NEVER: Final = 1 << 62
+"""Pings that nobody waits for."""
 CHUNK: Final = 1 << 18
 """Bytes of one read."""
 
@@ -89,7 +91,7 @@ class WorkerEngine:
         self._loaded = AnswerStream()
         self._streams: dict[int, AnswerStream] = {}
         self._given_up: dict[int, int] = {}
-        """After how many pings those were cancelled that the worker has not let go yet."""
+        """Those that the worker has not let go yet: the ping from which on that is too long."""
         self._last_id = WHOLE
         self._pings = 0
         self._answered = 0
@@ -161,7 +163,7 @@ class WorkerEngine:
         try:
             return await stream.take()
         finally:
-            self._give_up(id)
+            self._give_up(id, patience=NEVER)  # a picture may take minutes, and cannot be stopped
 
     def _ask(
         self, method: Method, value: Generate | Embed | TaskRequest
@@ -174,10 +176,10 @@ class WorkerEngine:
         self._send(frame)
         return self._last_id, stream
 
-    def _give_up(self, id: int) -> None:
+    def _give_up(self, id: int, patience: int = 0) -> None:
         """Nobody listens any more; if it has not ended, tell the worker."""
         if self._streams.pop(id, None) is not None and self._why is None:
-            self._given_up[id] = self._pings
+            self._given_up[id] = self._pings + patience
             self._send(encode(Cancel(id)))
 
     # ------------------------------------------------------------ sending

@@ -98,6 +98,15 @@ async def test_an_error_that_is_none_of_ours_in_a_call_ends_the_worker():
             await engine.run(TaskRequest("echo", "#break"))
 
 
+async def test_a_call_that_cannot_be_stopped_is_let_go_without_killing_the_worker():
+    async with echo(patience=0.2) as engine:
+        with trio.move_on_after(0.05):
+            await engine.run(TaskRequest("echo", "#stall"))
+        await trio.sleep(0.5)
+        assert await text_of(engine, "still here") == "still here"
+        assert engine.under_way == 1
+
+
 async def test_want_of_memory_costs_that_request_alone():
     async with echo() as engine:
         with pytest.raises(NoMemoryError):
