@@ -2,6 +2,7 @@
 
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
@@ -16,6 +17,9 @@ from p2phub.inference.requests import Embed
 from p2phub.inference.worker.embedding import load_embedder, pool
 from p2phub.inference.worker.embedding_queue import Queue
 from p2phub.inference.worker.embedding_settings import Pooling
+from p2phub.inference.worker.tasks import load
+from p2phub.inference.worker.weights import Weights
+from tests.inference.worker.release_files import model_file, spec_of
 from tests.inference.worker.tiny_models import source, tiny_bert, write_json
 
 TEXTS = ("the cat sat on the mat .", "paris", "what is the capital of france ? " * 5, "a dog")
@@ -225,6 +229,26 @@ class TestReleasesThatAreNotWhole:
         write_json(folder, "modules.json", [step])
         with pytest.raises(MalformedError, match="not of the release"):
             load_embedder(source(folder, "feature-extraction"))
+
+
+def test_a_verified_release_gives_the_same_vectors_and_its_folder_goes_away(folder, opened):
+    _steps(folder, "2_Dense", pooling_mode_mean_tokens=True)
+    write_json(folder, "2_Dense/config.json", {"in_features": 32, "out_features": 8})
+    layer = torch.nn.Linear(32, 8)
+    tensors = {f"linear.{name}": each for name, each in layer.state_dict().items()}
+    save_file(tensors, folder / "2_Dense" / "model.safetensors")
+    names = [each.relative_to(folder).as_posix() for each in folder.rglob("*") if each.is_file()]
+    files = [model_file(folder, name, (folder / name).read_bytes()) for name in sorted(names)]
+    spec = replace(spec_of(*files, device="cpu"), task="feature-extraction")
+    weights = Weights(spec)
+    backend = load(spec, weights, lambda what, done, total: None)
+    place = weights.folder()
+    wanted = opened(folder).embed(Embed(TEXTS)).data
+    assert backend.embed(Embed(TEXTS)).data == wanted
+    assert backend.info.read_bytes > 10_000
+    assert not (place / "model.safetensors").exists()
+    backend.close()
+    assert not place.exists()
 
 
 class TestTheQueue:
