@@ -53,10 +53,13 @@ def count(processor: Processor) -> int:
     return max(1, min(idle, processor.cores, MOST))
 
 
-def environment(options: RunOptions, processor: Processor) -> dict[str, str]:
-    """The variables that the libraries of a worker read when they are loaded."""
+def environment(options: RunOptions, processor: Processor | None = None) -> dict[str, str]:
+    """The variables that the libraries of a worker read when they are loaded.
+
+    For this machine as it is now, unless another `processor` is given.
+    """
     return {
-        "OMP_NUM_THREADS": str(options.threads or count(processor)),
+        "OMP_NUM_THREADS": str(options.threads or count(processor or here())),
         "OMP_WAIT_POLICY": "PASSIVE",
     }
 

@@ -30,6 +30,7 @@ def test_who_asks_for_threads_gets_them_on_a_busy_machine_too():
 def test_threads_wait_without_spinning():
     made = environment(RunOptions(), Processor(4, 1.0))
     assert made == {"OMP_NUM_THREADS": "3", "OMP_WAIT_POLICY": "PASSIVE"}
+    assert environment(RunOptions()).keys() == made.keys()
 
 
 def test_two_threads_of_a_core_are_one_core():
