@@ -3,6 +3,7 @@
 import json
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -77,6 +78,12 @@ def two_machines(tmp_path, smol):
                     asker.close()
 
 
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
 def test_a_name_becomes_an_answer_that_names_who_signed_the_bytes(tmp_path, smol):
     with two_machines(tmp_path, smol) as (lab, user, asker, publisher):
         unknown = asker.ask()
@@ -102,6 +109,9 @@ def test_a_name_becomes_an_answer_that_names_who_signed_the_bytes(tmp_path, smol
         assert (headers["p2phub-publisher"], headers["p2phub-verdict"]) == (publisher, "verified")
         (row,) = user.run("ps").objects
         assert (row["id"], row["release"], row["device"]) == ("lab/smol", release, "cpu")
+        needed = user.done("fit", "lab/smol")["bytes_needed"]
+        taken = resident(row["pid"])
+        assert abs(needed - taken) <= 0.1 * taken, (needed, taken)
 
 
 def test_a_byte_that_changed_on_the_disk_is_never_loaded(tmp_path, smol):
