@@ -32,7 +32,7 @@ MAX_INPUTS: Final = 8192
 """Texts of one request."""
 MAX_TEXT: Final = 4_000_000
 """Characters of one text: beyond that it is not even cut into tokens."""
-_TOKENS: Final = {"cpu": 4096}
+_TOKENS: Final = {"cpu": 1024}
 """Tokens of one batch, by the kind of device."""
 _TOKENS_ELSEWHERE: Final = 65536
 

@@ -31,6 +31,9 @@ _TURN: Final = 32
 """Rows of one request that are taken before it is the next one's turn."""
 _ROUND: Final = 256
 """Rows that are sorted and run before newly come requests are looked at."""
+_LIKE: Final = 0.75
+_NEAR: Final = 8
+"""A row joins a longer one if it has this part of its tokens, or so many less: padding is work."""
 
 
 @dataclass(slots=True)
@@ -99,12 +102,18 @@ class Queue:
             return taken
 
     def _batches(self, taken: list[tuple[_Waiting, int]]) -> Iterator[list[tuple[_Waiting, int]]]:
-        start = 0
-        while start < len(taken):
-            one, at = taken[start]
-            count = max(1, self._tokens // max(1, self._length(one.rows[at])))
-            yield taken[start : start + count]
-            start += count
+        batch: list[tuple[_Waiting, int]] = []
+        longest = 0
+        for one, at in taken:
+            length = self._length(one.rows[at])
+            full = (len(batch) + 1) * longest > self._tokens
+            if batch and (full or length < min(longest * _LIKE, longest - _NEAR)):
+                yield batch
+                batch = []
+            longest = longest if batch else length
+            batch.append((one, at))
+        if batch:
+            yield batch
 
     def _do(self, batch: list[tuple[_Waiting, int]]) -> None:
         batch = [each for each in batch if not each[0].done.done()]

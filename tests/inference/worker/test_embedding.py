@@ -302,6 +302,13 @@ class TestTheQueue:
         queue.close()
         assert [len(each) * max(map(len, each)) for each in batches] == [9, 6, 1]
 
+    def test_a_short_row_is_not_padded_to_a_long_one(self):
+        batches = []
+        queue = Queue(lambda rows: batches.append([len(each) for each in rows]) or rows, 10_000)
+        queue.run([(0,) * length for length in (100, 75, 74, 66, 50, 3)])
+        queue.close()
+        assert batches == [[100, 75], [74, 66], [50], [3]]
+
     def test_an_error_ends_its_request_and_no_other(self):
         queue = Queue(lambda rows: [1 // row[0] for row in rows], tokens=1)
         with pytest.raises(ZeroDivisionError):
