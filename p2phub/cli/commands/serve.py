@@ -8,8 +8,8 @@ Ctrl-C they are unloaded.
 import argparse
 import shlex
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from p2phub.cli.models import Row, load, summary
@@ -33,8 +33,10 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
             for reference in arguments.references:
                 rows.append(load(session, node, reference, keep=True))
                 session.output.say(summary(rows[-1]))
-            _tell(session, node, rows)
-            _wait()
+            with _until_asked_to_end():
+                _tell(session, node, rows)
+                while True:
+                    signal.pause()
         finally:
             _unload(node, rows)
     return 0
@@ -66,13 +68,13 @@ def example(url: str, row: Row) -> str:
     return f"curl {url}/{path} --json {shlex.quote(json.dumps(body))}"
 
 
-def _wait() -> None:
-    """Return at Ctrl-C, or when this process is asked to end."""
+@contextmanager
+def _until_asked_to_end() -> Iterator[None]:
+    """Ctrl-C, and a signal that asks this process to end, end the block and nothing else."""
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with suppress(KeyboardInterrupt):
-            while True:
-                signal.pause()
+            yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
