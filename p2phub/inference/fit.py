@@ -1,0 +1,204 @@
+"""What a model will need of memory, told from its headers and `config.json`. Pure.
+
+Weights are counted exactly, from the tensors; the cache is what the engine will set aside; the rest
+(the libraries, activations, logits) is measured on a processor, with llama.cpp, transformers and
+embeddings. On a GPU that rest is an estimate which nobody has measured yet.
+
+Rules it keeps:
+ * a tensor that two names share counts once, as it will be loaded once;
+ * every variant of a repo is told: each GGUF file (with its parts), each folder of safetensors;
+ * chosen is the largest that fits. If none does, the numbers are those of the smallest.
+
+>>> header = Header("safetensors", 8, (Tensor("a.weight", "F32", (2, 8), 8, 72),))
+>>> made = report(Release("lab/x", "ab" * 32), {"model.safetensors": header}, available_bytes=1)
+>>> made.weight_bytes, made.fits, made.engine
+(64, False, 'transformers')
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from p2phub.errors import MalformedError, UnsupportedError
+from p2phub.formats import gguf_metadata
+from p2phub.formats.limits import MAX_HEADER, MIB
+from p2phub.formats.tensors import Header, More, Tensor
+from p2phub.inference.fit_gguf import BATCH, shape_of
+from p2phub.inference.spec import RunOptions
+from p2phub.inference_results import FitReport, Variant
+
+LLAMACPP: Final = 175 * MIB
+"""Private memory of a worker with llama.cpp, beside weights and cache."""
+TEXT: Final = 300 * MIB
+"""The same with transformers that generates text."""
+VECTORS: Final = 265 * MIB
+"""The same with transformers that makes vectors."""
+CUDA: Final = 600 * MIB
+"""Memory of a GPU that CUDA and its kernels take; not measured."""
+_STEP, _PAGE = 512, 32
+_SLOTS, _CACHE = 8, 1024 * MIB
+"""What the worker does with transformers on a processor, where nothing is said."""
+_SIZES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+_FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
+_QUANTIZED: Final = {"int8": 1.0, "int4": 0.5 + 2 / 64}
+"""Bytes of a weight, with the scales of its groups."""
+_PART: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What is asked about."""
+
+    ref: str
+    digest: str
+    """In hex."""
+    task: str = "text-generation"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """`config.json`; empty if there is none."""
+    prefixes: Mapping[str, bytes] = field(default_factory=dict)
+    """The headers of GGUF files as they are, by their paths."""
+
+
+def report(
+    release: Release,
+    files: Mapping[str, Header],
+    *,
+    available_bytes: int,
+    device: str = "cpu",
+    options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
+) -> FitReport:
+    """What each way to run the release needs. `files`: the headers of its weights, by their paths.
+
+    Raises `UnsupportedError` if it has no weights, `MalformedError` for a GGUF header that is none.
+    """
+    found = []
+    for name, paths in _variants(files).items():
+        headers = [files[path] for path in paths]
+        predict = _llama if paths[0].endswith(".gguf") else _transformers
+        made = predict(release, paths[0], headers, options, device)
+        found.append((name, replace(made, available_bytes=available_bytes)))
+    if not found:
+        raise UnsupportedError(
+            f"{release.ref} has neither safetensors nor GGUF weights",
+            remedy="`p2phub ls REF` lists its files; is it a model?",
+        )
+    found.sort(key=lambda pair: (-pair[1].bytes_needed, pair[0]))
+    name, best = next((pair for pair in found if pair[1].fits), found[-1])
+    several = len(found) > 1
+    return replace(
+        best,
+        variants=tuple(
+            Variant(each if several else "", one.dtype, one.bytes_needed, one.fits)
+            for each, one in found
+        ),
+        chosen=name if several and best.fits else "",
+    )
+
+
+def _variants(files: Mapping[str, Header]) -> dict[str, list[str]]:
+    """The paths of each variant: by its first part, or by the folder of safetensors."""
+    found: dict[str, list[str]] = {}
+    firsts: dict[str, str] = {}
+    for path in sorted(files):
+        if path.endswith(".gguf"):
+            stem = _PART.sub("", path)
+            found.setdefault(firsts.setdefault(stem, path), []).append(path)
+        else:
+            folder = path.rpartition("/")[0] or "safetensors"
+            found.setdefault(folder, []).append(path)
+    return found
+
+
+def _llama(
+    release: Release, path: str, headers: Sequence[Header], options: RunOptions, device: str
+) -> FitReport:
+    metadata = gguf_metadata.read(release.prefixes.get(path, b""), MAX_HEADER)
+    if isinstance(metadata, More):
+        raise MalformedError(f"the header of {path} is cut short", remedy="ask again")
+    shape = shape_of(metadata, headers)
+    context, slots = shape.room(options)
+    working = 4 * (slots * shape.vocabulary + 20 * BATCH * shape.width)
+    return FitReport(
+        ref=release.ref,
+        release=release.digest,
+        device=device,
+        weight_bytes=shape.weight_bytes,
+        cache_bytes=shape.cache_bytes(context, slots),
+        other_bytes=working + (LLAMACPP if device == "cpu" else CUDA),
+        available_bytes=0,
+        engine="llamacpp",
+        dtype=shape.dtype,
+        context=context,
+        slots=slots,
+    )
+
+
+def _transformers(
+    release: Release, path: str, headers: Sequence[Header], options: RunOptions, device: str
+) -> FitReport:
+    config = release.config.get("text_config") or release.config
+    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
+    text = release.task == "text-generation"
+    context, slots, cache = _cache(config, options, _SIZES.get(dtype, 4)) if text else (0, 1, 0)
+    base = CUDA if device != "cpu" else (TEXT if text else VECTORS)
+    width, inner = _number(config, "hidden_size", "n_embd"), _number(config, "intermediate_size")
+    activations = 2 * _STEP * (4 * width + 3 * (inner or 4 * width)) * _SIZES.get(dtype, 4)
+    tensors = [each for header in headers for each in header.tensors]
+    return FitReport(
+        ref=release.ref,
+        release=release.digest,
+        device=device,
+        weight_bytes=_weights(tensors, config, dtype, options.quantize),
+        cache_bytes=cache,
+        other_bytes=base + activations,
+        available_bytes=0,
+        engine="transformers",
+        dtype=options.quantize or dtype,
+        context=context,
+        slots=slots,
+    )
+
+
+def _weights(
+    tensors: Sequence[Tensor], config: Mapping[str, Any], dtype: str, quantize: str
+) -> int:
+    """Bytes of these tensors, once they are loaded."""
+    tied = config.get("tie_word_embeddings", False)
+    size = 0.0
+    for each in tensors:
+        if tied and each.name == "lm_head.weight" and len(tensors) > 1:
+            continue
+        stored = each.stop - each.start
+        count = 1
+        for length in each.shape:
+            count *= length
+        if each.dtype not in _FLOATS:
+            size += stored
+        elif quantize in _QUANTIZED and len(each.shape) == 2 and "embed" not in each.name:
+            size += count * _QUANTIZED[quantize]
+        else:
+            size += count * _SIZES.get(dtype, 4)
+    return int(size)
+
+
+def _cache(config: Mapping[str, Any], options: RunOptions, size: int) -> tuple[int, int, int]:
+    """Tokens of a request, requests together, and bytes of their keys and values."""
+    heads = _number(config, "num_attention_heads", "n_head")
+    width = _number(config, "hidden_size", "n_embd")
+    each = _number(config, "head_dim") or (width // heads if heads else 0)
+    kept = _number(config, "num_key_value_heads") or heads
+    per_token = 2 * _number(config, "num_hidden_layers", "n_layer") * kept * each * size
+    limit = _number(config, "max_position_embeddings", "n_positions")
+    slots = options.slots or _SLOTS
+    wanted = min(options.context or limit or 4096, limit or 1 << 30)
+    if not per_token:
+        return wanted, slots, 0
+    budget = (options.cache_bytes or _CACHE) // per_token // _PAGE
+    pages = max(2, min(budget, slots * -(-wanted // _PAGE)))
+    return min(wanted, pages * _PAGE), slots, pages * _PAGE * per_token
+
+
+def _number(config: Mapping[str, Any], *names: str) -> int:
+    """The first of these that is a number; 0 if none is."""
+    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
