@@ -137,7 +137,8 @@ def _llama(
 def _transformers(
     release: Release, path: str, headers: Sequence[Header], options: RunOptions, device: str
 ) -> FitReport:
-    config = release.config.get("text_config") or release.config
+    inner_config = release.config.get("text_config")
+    config = inner_config if isinstance(inner_config, Mapping) else release.config
     dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
     text = release.task == "text-generation"
     context, slots, cache = _cache(config, options, _SIZES.get(dtype, 4)) if text else (0, 1, 0)
@@ -200,5 +201,6 @@ def _cache(config: Mapping[str, Any], options: RunOptions, size: int) -> tuple[i
 
 
 def _number(config: Mapping[str, Any], *names: str) -> int:
-    """The first of these that is a number; 0 if none is."""
-    return next((config[name] for name in names if isinstance(config.get(name), int)), 0)
+    """The first of these that is a number that a model can have; 0 if none is."""
+    found = (config.get(name) for name in names)
+    return next((each for each in found if type(each) is int and 0 < each < 1 << 32), 0)

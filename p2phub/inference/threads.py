@@ -26,6 +26,9 @@ from p2phub.inference.spec import RunOptions
 MOST: Final = 64
 """Threads at most: beyond that a step of a model is waiting for memory."""
 _TOPOLOGY: Final = Path("/sys/devices/system/cpu")
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_BFLOAT16: Final = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+"""What /proc/cpuinfo calls instructions for bfloat16, on x86 and Arm."""
 _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -96,3 +99,18 @@ def _text(path: Path) -> str:
         return path.read_text().strip()
     except OSError:
         return ""
+
+
+def computes_bfloat16(cpuinfo: str) -> bool:
+    """Whether a processor has instructions for bfloat16.
+
+    >>> computes_bfloat16("flags : fpu avx512_bf16"), computes_bfloat16("flags : fpu avx2")
+    (True, False)
+    """
+    lines = (line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features")))
+    return not _BFLOAT16.isdisjoint(next(lines, "").split())
+
+
+def cpuinfo() -> str:
+    """What Linux says of the processor; empty elsewhere."""
+    return _text(_CPUINFO)

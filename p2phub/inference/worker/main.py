@@ -89,6 +89,8 @@ class Worker:
         self._under_way: dict[int, _Request] = {}
         self._arrivals: Any = None
         """What has come of files that are still fetched; the loader waits for it."""
+        self._weights: Any = None
+        """The verified files: their folder and memory go with the model."""
 
     def run(self) -> int:
         """Load what the first message says, and answer until it is closed; the exit code."""
@@ -105,6 +107,7 @@ class Worker:
         self._outbox.put(encode(Ready(backend.info)))
         self._answer(backend)
         backend.close()
+        self._put_away()
         self._outbox.finish(LAST_WORDS)
         return 0
 
@@ -117,9 +120,15 @@ class Worker:
         if name == "echo":
             return load(spec, None, tell)
         weights = import_module(f"{_PACKAGE}.weights").Weights(spec, self._arrivals, tell)
+        self._weights = weights
         return load(spec, weights, tell)
 
+    def _put_away(self) -> None:
+        if self._weights is not None:
+            self._weights.close()
+
     def _not_loaded(self, error: P2PHubError) -> int:
+        self._put_away()
         self._outbox.put(encode(Failed(WHOLE, error)))
         self._outbox.finish(LAST_WORDS)
         return NOT_LOADED

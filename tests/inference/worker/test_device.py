@@ -5,8 +5,9 @@ import torch
 
 from p2phub.errors import UnsupportedError, UsageError
 from p2phub.inference.spec import RunOptions
+from p2phub.inference.threads import computes_bfloat16
 from p2phub.inference.worker import device
-from p2phub.inference.worker.device import Placement, choose, computes_bfloat16
+from p2phub.inference.worker.device import Placement, choose
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +29,7 @@ def gpus(monkeypatch):
 
 def processor(monkeypatch, flags: str) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(device, "_cpuinfo", lambda: f"processor : 0\nflags\t\t: fpu {flags}\n")
+    monkeypatch.setattr(device, "cpuinfo", lambda: f"processor : 0\nflags\t\t: fpu {flags}\n")
 
 
 @pytest.mark.parametrize(
