@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         return 0 if fits else TOO_LARGE
     for line in _lines(report, needed, fits=fits):
         session.output.line(line)
-    if report["variants"]:
+    if len(report["variants"]) > 1:
         session.output.table(list(report["variants"]), VARIANTS)
     return 0 if fits else TOO_LARGE
 
