@@ -15,8 +15,8 @@ import secrets
 import signal
 import socket
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT
@@ -38,6 +38,8 @@ LOAD_PATIENCE: Final = 1800.0
 """Seconds that a server may take until it answers: a large model compiles for minutes."""
 STOP_PATIENCE: Final = 10.0
 """Seconds from asking it to end to making it."""
+LAST_WORDS_PATIENCE: Final = 2.0
+"""Seconds to wait for what a server that ended had written."""
 POLL: Final = 0.25
 LAST_LINES: Final = 20
 MAX_LINE: Final = 2000
@@ -100,12 +102,14 @@ async def own_server(
 
     process = await _start(server.arguments(port), server.variables(token))
     assert process.stdout is not None
+    told = trio.Event()
     with plain_errors():
         async with trio.open_nursery() as nursery:
             try:
-                nursery.start_soon(_listen, process.stdout, heard)
+                nursery.start_soon(_listen, process.stdout, heard, told)
                 url = f"http://127.0.0.1:{port}/v1"
-                engine = await _answering(process, url, server.name, token, lines)
+                with _last_words(server.name, process, lines):
+                    engine = await _answering(process, url, server.name, token, told)
                 nursery.start_soon(_watch, process, engine)
                 yield engine
                 await engine.close()
@@ -128,21 +132,33 @@ async def _start(command: Sequence[str], variables: Mapping[str, str]) -> trio.P
 
 
 async def _answering(
-    process: trio.Process, url: str, name: str, token: str, lines: Sequence[str]
+    process: trio.Process, url: str, name: str, token: str, told: trio.Event
 ) -> ProxyEngine:
-    """The engine, once the server answers."""
+    """The engine, once the server answers. Raises `TimeoutError` if it does not."""
     with trio.move_on_after(LOAD_PATIENCE):
         while process.poll() is None:
             with suppress(EngineError, GarbageError, NotFoundError, RefusedError):
                 return await attach(url, name, token)
             await trio.sleep(POLL)
-    ended = process.poll()
-    what = "did not answer in time" if ended is None else f"ended with {_how(ended)}"
-    said = "\n".join(lines)
-    raise EngineError(
-        f"the server of {name} {what}; the last that it said:\n{said}",
-        remedy="start it by hand with the same command to see more",
-    )
+    if process.poll() is not None:
+        with trio.move_on_after(LAST_WORDS_PATIENCE):
+            await told.wait()
+    raise TimeoutError
+
+
+@contextmanager
+def _last_words(name: str, process: trio.Process, lines: Sequence[str]) -> Iterator[None]:
+    """Tell what a server said last that did not begin to answer."""
+    try:
+        yield
+    except TimeoutError:
+        ended = process.poll()
+        what = "did not answer in time" if ended is None else f"ended with {_how(ended)}"
+        said = "\n".join(lines)
+        raise EngineError(
+            f"the server of {name} {what}; the last that it said:\n{said}",
+            remedy="start it by hand with the same command to see more",
+        ) from None
 
 
 async def _watch(process: trio.Process, engine: ProxyEngine) -> None:
@@ -151,7 +167,9 @@ async def _watch(process: trio.Process, engine: ProxyEngine) -> None:
     await engine.close()
 
 
-async def _listen(stream: trio.abc.ReceiveStream, heard: Callable[[str], None]) -> None:
+async def _listen(
+    stream: trio.abc.ReceiveStream, heard: Callable[[str], None], told: trio.Event
+) -> None:
     held = b""
     async with stream:
         async for data in stream:
@@ -159,6 +177,7 @@ async def _listen(stream: trio.abc.ReceiveStream, heard: Callable[[str], None]) 
             held = held[:MAX_LINE]
             for line in lines:
                 heard(line[:MAX_LINE].decode("utf-8", "replace"))
+    told.set()
 
 
 async def _stop(process: trio.Process) -> None:

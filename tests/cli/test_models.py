@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -115,6 +116,9 @@ class TestAConversation:
         self.typed(monkeypatch, "one", EOFError())
         converse(talk)
         assert talk.said == []
+        deadline = time.monotonic() + 5  # the node hears of it over a socket
+        while not node.inference.text.cancelled and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert node.inference.text.cancelled == 1
 
     @pytest.mark.parametrize("end", [EOFError(), KeyboardInterrupt()])
