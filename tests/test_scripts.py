@@ -1,5 +1,6 @@
 """scripts/setup and its siblings fail with a sentence that names what is missing."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -151,6 +152,24 @@ def test_benchmarks_run(benchmark):
     )
     assert run.returncode == 0, run.stderr
     assert '"baseline"' in run.stdout
+
+
+@pytest.mark.slow
+def test_the_table_for_a_gpu_is_printed_for_a_processor_too():
+    pytest.importorskip("transformers", reason="the extra `inference` is not installed")
+    run = subprocess.run(
+        [ROOT / "scripts" / "bench-gpu", "--small", "--json"],
+        env={**os.environ, "P2PHUB_PYTHON": sys.executable, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    rows = {row["what"]: row for row in map(json.loads, run.stdout.splitlines())}
+    for what in ("verified loading", "1 streams", "2 streams"):
+        assert rows[what]["value"] > 0
+        assert rows[what]["baseline"] > 0
+    assert rows["first token, warm"]["value"] > 0
 
 
 @pytest.mark.slow
