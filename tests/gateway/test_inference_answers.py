@@ -107,6 +107,7 @@ class TestTooMuch:
                     await served.stranger.post(CHAT, json=ASK, headers=other)
                 ).status_code == 200
 
+    @pytest.mark.slow
     async def test_at_once_ends_in_answers_and_refusals(self, tmp_path):
         node, counts = FakeNode(), Counter()
         node.inference.most = 20
@@ -130,6 +131,7 @@ class TestTooMuch:
         assert node.inference.text.under_way == 0
 
 
+@pytest.mark.slow
 async def test_nothing_is_left_of_requests_that_are_done(served):
     async def some(number):
         for _ in range(number):

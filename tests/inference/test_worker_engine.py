@@ -231,6 +231,7 @@ async def test_who_does_not_take_his_answer_holds_up_nobody():
         assert type(rest[-1]) is Finished
 
 
+@pytest.mark.slow
 async def test_a_thousand_requests_at_once_are_all_answered_each_his_own():
     answers = {}
 
