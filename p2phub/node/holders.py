@@ -24,7 +24,7 @@ from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.node.initialise import RELEASE, node_seed, pin_own, write_settings
 from p2phub.node.own_keys import NODE
-from p2phub.node.parcel_files import require_new, write_parcel_file
+from p2phub.node.parcel_files import require_new, write_parcel_file, write_whole
 from p2phub.node.rotating import Step, require_committed
 from p2phub.store.disk import disk_errors
 from p2phub.store.keyring import OMS, ROOT, Keyring
@@ -79,15 +79,9 @@ def read_holder_file(path: Path) -> Holder:
 
 
 def write_holder_file(path: Path, holder: Holder) -> None:
-    """A new file, for everybody to read. Raises `RefusedError` if it exists."""
-    with disk_errors(path):
-        try:
-            with path.open("x", encoding="utf-8") as file:
-                file.write(write_holder(holder))
-        except FileExistsError:
-            raise RefusedError(
-                f"{path} exists and is never overwritten", remedy="give another file name"
-            ) from None
+    """A new file for everybody to read, whole or not at all. Raises `RefusedError` if it exists."""
+    require_new(path)
+    write_whole(path, write_holder(holder).encode())
 
 
 def require_free(keyring: Keyring, name: str) -> None:

@@ -44,6 +44,14 @@ def write_parcel_file(path: Path, parcel: Parcel, *, replace: bool = False) -> N
     data = parcel.to_bytes()
     if not replace:
         require_new(path)
+    write_whole(path, data)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """A file with these bytes, or none: written aside, then put in its place.
+
+    Raises `NoSpaceError` and other errors of disks.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.new")
     with disk_errors(path):
         try:

@@ -1,9 +1,12 @@
 """Roots of several holders as files on a disk: what is written, and what is never overwritten."""
 
+import errno
+import os
+
 import pytest
 
 from p2phub.config import load
-from p2phub.errors import NotFoundError, RefusedError, UsageError
+from p2phub.errors import NoSpaceError, NotFoundError, RefusedError, UsageError
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import KeySet
 from p2phub.node.desk import open_desk, own_papers
@@ -41,6 +44,20 @@ def test_a_file_of_a_holder_comes_back_and_is_never_overwritten(tmp_path):
     assert read_holder_file(path) == BOARD[0]
     with pytest.raises(RefusedError):
         write_holder_file(path, BOARD[1])
+    assert read_holder_file(path) == BOARD[0]
+
+
+def test_a_full_disk_leaves_no_half_file_that_would_be_in_the_way(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "ann.holder"
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(NoSpaceError):
+        write_holder_file(path, BOARD[0])
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    write_holder_file(path, BOARD[0])
     assert read_holder_file(path) == BOARD[0]
 
 
