@@ -18,6 +18,7 @@ import torch
 
 from p2phub.errors import ContextError, MalformedError, UnsupportedError, UsageError
 from p2phub.inference.requests import Embed, Embeddings
+from p2phub.inference.worker.configuration import weight_bytes
 from p2phub.inference.worker.embedding_queue import Queue
 from p2phub.inference.worker.embedding_settings import Dense, Pooling, Settings, read_settings
 from p2phub.inference.worker.tasks_model import (
@@ -25,7 +26,6 @@ from p2phub.inference.worker.tasks_model import (
     load_config,
     load_model,
     token_limit,
-    weight_bytes,
 )
 
 MAX_INPUTS: Final = 8192

@@ -22,12 +22,15 @@ from p2phub.inference.requests import Embed, Embeddings, Generate, TaskAnswer, T
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker import device
 from p2phub.inference.worker.backend import Sink, Tell
+from p2phub.inference.worker.configuration import Folder, weight_bytes
 from p2phub.inference.worker.tasks_diffusion import DrawTask
 from p2phub.inference.worker.tasks_generate import NAMES as WRITTEN
 from p2phub.inference.worker.tasks_generate import WriteTask
 from p2phub.inference.worker.tasks_inputs import library_errors
 from p2phub.inference.worker.tasks_media import CaptionTask, PictureTask, SoundTask, SpeechTask
-from p2phub.inference.worker.tasks_model import Folder, Source, weight_bytes
+from p2phub.inference.worker.tasks_model import (
+    Source,
+)
 from p2phub.inference.worker.tasks_parameters import check
 from p2phub.inference.worker.tasks_question import QuestionTask
 from p2phub.inference.worker.tasks_text import CLASSES as JUDGED

@@ -16,43 +16,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import torch
 import transformers
 
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.worker.configuration import Folder, Kernels, read_config
 
 _SHOWN: Final = 5
 _ENDLESS: Final = 1 << 24
 """A tokenizer that knows no limit says a number beyond this."""
-
-
-class Folder(Protocol):
-    """What is loaded from (`weights.Weights`)."""
-
-    def folder(self) -> Path: ...
-
-    def state_dict(
-        self, device: str = "cpu", dtype: Any = None, under: str = ""
-    ) -> dict[str, Any]: ...
-
-
-class Kernels(Protocol):
-    """Where and how it runs (`device.Placement`)."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    @property
-    def attention(self) -> str: ...
-
-    @property
-    def threads(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,27 +81,8 @@ def first_line(error: Exception) -> str:
 
 
 def load_config(source: Source, under: str = "") -> Any:
-    """The configuration, of a type that transformers or allowed code of the release knows.
-
-    Raises `UnsupportedError`, `MalformedError`.
-    """
-    said = source.read_json(f"{under}/config.json" if under else "config.json")
-    kind = str(said.get("model_type", "")) if isinstance(said, dict) else ""
-    allowed = source.spec.options.allow_remote_code
-    code = isinstance(said, dict) and bool(said.get("auto_map"))
-    if code and allowed:
-        _run_from(source.folder)
-    elif kind not in transformers.CONFIG_MAPPING:
-        why = "brings Python code of its own, which may not run here" if code else "is not known"
-        raise UnsupportedError(
-            f"{source.spec.name} is a model of type {kind!r}, which {why}",
-            remedy="a rule for its publisher can allow its code: p2phub trust --help"
-            if code
-            else f"upgrade transformers {transformers.__version__}, or serve another model",
-        )
-    return transformers.AutoConfig.from_pretrained(
-        source.folder / under, trust_remote_code=allowed, local_files_only=True
-    )
+    """The configuration below `under`. Raises as `configuration.read_config`."""
+    return read_config(source.folder / under, source.spec)
 
 
 def load_model(
@@ -175,12 +131,6 @@ def attention_of(source: Source) -> dict[str, Any]:
     return {"attn_implementation": chosen} if chosen else {}
 
 
-def weight_bytes(model: Any) -> int:
-    """Memory of its tensors; what is tied counts once."""
-    tensors = {each.data_ptr(): each for each in model.state_dict().values()}
-    return sum(each.nbytes for each in tensors.values())
-
-
 def token_limit(config: Any, tokenizer: Any) -> int:
     """Tokens of one input at most; 0: it has no limit."""
     said = int(getattr(config, "max_position_embeddings", 0) or 0)
@@ -189,12 +139,6 @@ def token_limit(config: Any, tokenizer: Any) -> int:
     most = int(getattr(tokenizer, "model_max_length", 0) or 0)
     limits = [each for each in (said, most) if 0 < each < _ENDLESS]
     return min(limits, default=0)
-
-
-def _run_from(folder: Path) -> None:
-    """Let transformers keep its copies of the code beside the verified files, for us alone."""
-    door: Any = importlib.import_module("transformers.dynamic_module_utils")
-    door.HF_MODULES_CACHE = str(folder / ".modules")
 
 
 def _class_of(source: Source, classes: Sequence[str], config: Any) -> Any:

@@ -13,8 +13,9 @@ from p2phub.errors import NoMemoryError
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker import device
 from p2phub.inference.worker.backend import Tell
+from p2phub.inference.worker.configuration import Folder
 from p2phub.inference.worker.text_backend import TextBackend
-from p2phub.inference.worker.text_model import Folder, load_model
+from p2phub.inference.worker.text_model import load_model
 
 
 def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TextBackend:

@@ -31,12 +31,13 @@ from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker.backend import Sink
 from p2phub.inference.worker.chat import Prompts
 from p2phub.inference.worker.chat_tools import ToolReader, call_schema
+from p2phub.inference.worker.configuration import Kernels
 from p2phub.inference.worker.constrained import Grammars
 from p2phub.inference.worker.sampling import Chooser, resolve
 from p2phub.inference.worker.text_alone import Alone
 from p2phub.inference.worker.text_answer import Answer, Ask, Vocabulary
 from p2phub.inference.worker.text_batch import Batch, can_batch
-from p2phub.inference.worker.text_model import Kernels, TextModel
+from p2phub.inference.worker.text_model import TextModel
 
 
 class TextBackend:

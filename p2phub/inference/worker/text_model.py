@@ -11,44 +11,20 @@ How text is generated with it is for `text_batch` and `text_alone`.
 """
 
 import importlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import transformers
 
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.worker.configuration import Folder, Kernels, read_config, weight_bytes
 
 _SHOWN = 5
 _ENDLESS = 1 << 24
 """A tokenizer that knows no limit says a number beyond this."""
-
-
-class Folder(Protocol):
-    """What is loaded from (`weights.Weights`)."""
-
-    def folder(self) -> Path: ...
-
-    def state_dict(self, device: str, dtype: str | None = None) -> dict[str, Any]: ...
-
-
-class Kernels(Protocol):
-    """Where and how it runs (`device.Placement`)."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def dtype(self) -> str: ...
-
-    @property
-    def attention(self) -> str: ...
-
-    @property
-    def threads(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +44,7 @@ class TextModel:
 
     @property
     def weight_bytes(self) -> int:
-        tensors = {each.data_ptr(): each for each in self.model.state_dict().values()}
-        return sum(each.nbytes for each in tensors.values())
+        return weight_bytes(self.model)
 
 
 def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
@@ -85,7 +60,7 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         )
     transformers.utils.logging.disable_progress_bar()
     folder = weights.folder()
-    config = _config(folder, spec)
+    config = read_config(folder, spec)
     tokenizer = transformers.AutoTokenizer.from_pretrained(
         folder,
         config=config,
@@ -115,40 +90,6 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         limit=_limit(config, tokenizer),
         width=int(model.get_input_embeddings().weight.shape[0]),
     )
-
-
-def _config(folder: Path, spec: ModelSpec) -> Any:
-    """The configuration, of a type that transformers or allowed code of the release knows."""
-    try:
-        said = json.loads((folder / "config.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise MalformedError(f"{spec.name} has no config.json that can be read") from error
-    kind = str(said.get("model_type", "")) if isinstance(said, dict) else ""
-    known = kind in transformers.CONFIG_MAPPING
-    code = isinstance(said, dict) and bool(said.get("auto_map"))
-    if code and spec.options.allow_remote_code:
-        _run_from(folder)
-    elif code and not known:
-        raise UnsupportedError(
-            f"{spec.name} ({kind or 'no model_type'}) brings Python code of its own, "
-            "which may not run here",
-            remedy="a rule for its publisher can allow it: p2phub trust --help",
-        )
-    elif not known:
-        raise UnsupportedError(
-            f"{spec.name} is a model of type {kind!r}, which transformers "
-            f"{transformers.__version__} does not know",
-            remedy="upgrade transformers, or serve a model of another type",
-        )
-    return transformers.AutoConfig.from_pretrained(
-        folder, trust_remote_code=spec.options.allow_remote_code, local_files_only=True
-    )
-
-
-def _run_from(folder: Path) -> None:
-    """Let transformers keep its copies of the code beside the verified files, for us alone."""
-    door: Any = importlib.import_module("transformers.dynamic_module_utils")
-    door.HF_MODULES_CACHE = str(folder / ".modules")
 
 
 def _class_of(config: Any, folder: Path, spec: ModelSpec) -> Any:
