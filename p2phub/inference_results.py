@@ -14,7 +14,8 @@ class ModelRow:
     """A model that can be asked here: one line of `/v1/models`."""
 
     id: str
-    """What a request names: `publisher/name`, with `@revision` unless it is main."""
+    """What a request names: `publisher/name`, with `@revision` unless it is main, and `:variant`
+    if the release has several."""
     created: int = 0
     """When its release was signed, unix seconds."""
     owner: str = ""
@@ -23,6 +24,10 @@ class ModelRow:
     """What it can be asked: `text-generation`, `feature-extraction`, …"""
     loaded: bool = False
     """Whether it is in memory, so that it answers at once."""
+    default: bool = True
+    """Whether its name without a variant means this one."""
+    base: str = ""
+    """The model that it is an adapter of; empty for a model of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,10 @@ class LoadedRow:
     compiled: bool = False
     quantization: str = ""
     adapters: tuple[str, ...] = ()
+    """What is attached to it: each has a row of its own too."""
+    base: str = ""
+    """The model that it is an adapter of, which has the requests and the memory; else empty."""
+    base_release: str = ""
     context: int = 0
     """Tokens of prompt and answer together, at most; 0: it has no such limit."""
     slots: int = 1
@@ -64,6 +73,8 @@ class LoadedRow:
     """Seconds after which it is unloaded if nobody asks; None: never."""
     pid: int = 0
     """Its process; 0 for a server of somebody else's."""
+    variant: str = ""
+    """Which weights of its release it runs; empty if that has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +82,15 @@ class Variant:
     """One of the ways to run a repo: a file or a folder of weights in it."""
 
     name: str
-    """The path within the repo; empty: the repo's only one."""
+    """Its label, such as `Q4_K_M`; empty: the repo's only one."""
     dtype: str
     bytes_needed: int
     fits: bool
+    chosen: bool = False
+    """Whether it is run where nobody names one."""
+    here: bool = False
+    """Whether all its files are on this disk."""
+    engine: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +107,7 @@ class FitReport:
     other_bytes: int
     """Activations, and what the engine itself takes."""
     available_bytes: int
-    """What the device has free for it."""
+    """What models may take on the device in all, whether or not it is free just now."""
     engine: str = ""
     dtype: str = ""
     context: int = 0
@@ -101,7 +117,10 @@ class FitReport:
     variants: tuple[Variant, ...] = ()
     """All that the repo has, the largest first."""
     chosen: str = ""
-    """The `name` of the largest variant that fits; empty if none does or there is one only."""
+    """The `name` of the variant that these numbers are of; empty if none fits or there is only one.
+    It is the one that is run where nobody names one, or the one that was named."""
+    free_bytes: int = 0
+    """What is free on the device just now."""
 
     @property
     def bytes_needed(self) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from p2phub.kinds import (
+    COMMAND,
     DEVICE,
     ENDPOINTS,
     ENGINE,
@@ -31,9 +32,17 @@ class InferenceSettings:
     engine: Annotated[
         EngineName,
         ENGINE,
-        "What runs them: transformers for safetensors, llamacpp for GGUF. auto: what the files of"
-        " the release ask for.",
+        "What runs them: transformers for safetensors, llamacpp for GGUF, vllm for text from"
+        " safetensors (the rest as with auto). auto: what the files of the release ask for, and"
+        " vllm where it is set and there is a GPU.",
     ] = "auto"
+    vllm: Annotated[
+        str,
+        COMMAND,
+        "The `vllm` program of an environment of its own; options behind it come last on the"
+        " command line of `vllm serve`. It is run for one model, on files that were checked right"
+        " before; what it reads of them then is not checked again. Empty: there is none.",
+    ] = ""
     memory: Annotated[
         int,
         SIZE,
@@ -66,13 +75,16 @@ class InferenceSettings:
     quantize: Annotated[
         Quantize,
         QUANTIZE,
-        "Make the weights smaller while they are loaded. The answers are no longer those of the"
-        " release as it was signed.",
+        "Make the weights of safetensors smaller while they are loaded (pip install"
+        " 'p2phub[quantization]'). The answers are no longer those of the release as it was"
+        " signed.",
     ] = "none"
     compile: Annotated[
         bool,
         SWITCH,
-        "Compile a model with torch.compile: faster answers after a first one that takes minutes.",
+        "Compile the layers of a model that writes text with torch.compile while it is loaded,"
+        " which takes up to minutes the first time. Meant for GPUs: on a processor a small"
+        " model got slower by it.",
     ] = False
     keep_alive: Annotated[
         int,
@@ -85,3 +97,15 @@ class InferenceSettings:
         "The most requests that are answered or wait for one model; who comes then is told to come"
         " again. 0: no limit.",
     ] = 512
+    answers_per_client: Annotated[
+        int,
+        whole(1, 224),
+        "Answers that one client may have under way or waiting at once, whichever models it asks;"
+        " more are refused with 429. A client is its address and the key it shows.",
+    ] = 128
+    requests_per_minute: Annotated[
+        int,
+        whole(0, 1_000_000),
+        "Requests to models that one client may send in a minute, all of them at once or one after"
+        " another; more are refused with 429, and told when to come again. 0: no limit.",
+    ] = 0

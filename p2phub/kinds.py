@@ -8,6 +8,7 @@ Each reads one value as TOML gives it, and raises `ValueError` when it is not of
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -22,7 +23,7 @@ Log = Literal["debug", "info", "warning", "error"]
 Policy = Literal["off", "warn", "enforce"]
 Stale = Literal["warn", "refuse"]
 Code = Literal["refuse", "allow"]
-EngineName = Literal["auto", "transformers", "llamacpp"]
+EngineName = Literal["auto", "transformers", "llamacpp", "vllm"]
 Quantize = Literal["none", "int8", "int4"]
 Addresses = tuple[str, ...]
 
@@ -103,6 +104,12 @@ def _path(value: object) -> PurePosixPath | None:
     return PurePosixPath(text) if text else None
 
 
+def _command(value: object) -> str:
+    text = text_of(value, r"|[^~\0\n][^\0\n]*")
+    shlex.split(text)
+    return text
+
+
 def _pattern(expected: str, pattern: str) -> Kind:
     return Kind(expected, lambda value: text_of(value, pattern))
 
@@ -140,6 +147,10 @@ RATE = Kind(
 )
 SWITCH = Kind("true or false", _switch)
 PATH = Kind('a path as text, written out (no "~")', _path)
+COMMAND = Kind(
+    'a program and its options, as for a shell, written out (no "~"): "/opt/vllm/bin/vllm"',
+    _command,
+)
 ENDPOINT = Kind('"host:port"', lambda value: Endpoint.parse(text_of(value)))
 NAME = _pattern("1 to 32 lower-case letters, digits or hyphens", "[a-z0-9][a-z0-9-]{0,31}")
 TOKEN = _pattern('"" or 16 to 256 letters, digits, "-" or "_"', "|[A-Za-z0-9_-]{16,256}")
@@ -157,5 +168,5 @@ STALE = _choice(get_args(Stale))
 ENGINE = _choice(get_args(EngineName))
 QUANTIZE = _choice(get_args(Quantize))
 DEVICE = _pattern(
-    '"auto", or a device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?"
+    '"auto", or one device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?"
 )

@@ -202,6 +202,20 @@ class RefInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """What a release was made from: another release, or a repo of another hub."""
+
+    relation: str
+    """adapter, finetune, merge, quantized, or another word."""
+    release: str | None = None
+    """The digest of that release, in hex."""
+    ref: str | None = None
+    """What it is called here; None if nobody told of it yet."""
+    upstream: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RepoInfo:
     """One release of a repo and what is known about the repo."""
 
@@ -228,7 +242,9 @@ class RepoInfo:
     languages: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     base: tuple[str, ...] = ()
-    """What it was made from, as the publisher says."""
+    """What it was made from, as its card says."""
+    lineage: tuple[MadeFrom, ...] = ()
+    """What it was made from, as its publisher signed it."""
     refs: tuple[RefInfo, ...] = ()
     commits: tuple[str, ...] = ()
     """Every known commit of the repo, newest first."""

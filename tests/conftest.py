@@ -8,6 +8,8 @@
 * Property tests draw the same examples in every run.
 * What a test module opened is closed when it ends: what only the garbage collector would close
   fails the module's last test, not the run after it.
+* The collector looks only at what tests made: the thousands of tests themselves, and the libraries
+  that they import, stay. Looking at them each time took more than half of the whole run.
 * Processes that tests start find this tree, and neither settings nor a hub of whoever runs them;
   they heed SIGINT, also where the tests run in the background of a shell that ignores it.
 """
@@ -80,6 +82,16 @@ def _audit(event: str, args: tuple) -> None:
 
 
 sys.addaudithook(_audit)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session):
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items):

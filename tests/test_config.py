@@ -300,4 +300,10 @@ class TestHowModelsRun:
         assert "[inference] device" in mistake(f'[inference]\ndevice = "{device}"')
 
     def test_an_engine_that_does_not_exist(self):
-        assert '"llamacpp"' in mistake('[inference]\nengine = "vllm"')
+        assert '"llamacpp"' in mistake('[inference]\nengine = "onnx"')
+
+    def test_the_program_of_another_environment(self):
+        text = "[inference]\nvllm = '\"/opt/my vllm/vllm\" --enforce-eager'"
+        assert load(text, {}).inference.vllm == '"/opt/my vllm/vllm" --enforce-eager'
+        for wrong in ("~/vllm", "'vllm", "a\\nb"):
+            assert "[inference] vllm" in mistake(f'[inference]\nvllm = "{wrong}"')

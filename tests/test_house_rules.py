@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,11 @@ STATEMENT = re.compile(r"\s*(SELECT|INSERT|UPDATE|DELETE FROM|CREATE|REPLACE INT
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 # What adds a path through a function. A `with` adds none: a nursery or a cancel scope counts for 0.
 BLOCK = (ast.For, ast.AsyncFor, ast.While, ast.If, ast.Try, ast.TryStar, ast.Match)
+
+
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
 def _name(path: Path) -> str:
@@ -73,13 +79,13 @@ def _caught(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
 @pytest.mark.parametrize("path", SOURCES + SCRIPTS, ids=_name)
 class TestEveryFile:
     def test_says_what_it_is_for(self, path):
-        assert ast.get_docstring(ast.parse(path.read_text()))
+        assert ast.get_docstring(_tree(path))
 
     def test_fits_in_the_head(self, path):
         assert len(path.read_text().splitlines()) <= MAX_LINES
 
     def test_has_functions_that_fit_on_a_page(self, path):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, FUNCTION):
                 assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
                 assert _depth(node) <= MAX_NESTING, f"{node.name} nests {_depth(node)} deep"
@@ -96,20 +102,20 @@ class TestEveryModule:
     def test_catches_no_bare_exception(self, path):
         if any(fnmatch(_inside(path), door) for door in BOUNDARIES):
             return
-        for line, names in _caught(ast.parse(path.read_text())):
+        for line, names in _caught(_tree(path)):
             assert not names & EVERYTHING, f"line {line}"
 
     def test_meets_libp2p_at_its_door_only(self, path):
         if fnmatch(_inside(path), LIBP2P_DOOR):
             return
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Import):
                 assert not any(each.name.split(".")[0] == "libp2p" for each in node.names)
             if isinstance(node, ast.ImportFrom) and node.module:
                 assert node.module.split(".")[0] != "libp2p"
 
     def test_leaves_sql_to_sql_files(self, path):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(_tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 assert not STATEMENT.match(node.value), f"line {node.lineno}"
 
@@ -157,3 +163,17 @@ class TestTheRulesThemselves:
     )
     def test_see_what_catches_everything(self, code):
         assert any(names & EVERYTHING for _, names in _caught(ast.parse(code)))
+
+
+def _takes_a_clock_for_a_test(function: ast.AST) -> bool:
+    """Whether it is a fixture with a clock: pytest-trio runs a test on one that it names itself."""
+    if not isinstance(function, FUNCTION):
+        return False
+    fixture = any("fixture" in ast.unparse(each) for each in function.decorator_list)
+    return fixture and any(each.arg == "autojump_clock" for each in function.args.args)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=_name)
+def test_a_test_names_its_clock_itself(path):
+    found = [each.name for each in ast.walk(_tree(path)) if _takes_a_clock_for_a_test(each)]
+    assert not found, "a fixture's clock is not the test's: it would run in real time"

@@ -129,6 +129,8 @@ class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
         rehash: bool = False,
         seeds: Sequence[str] = (),
         oms: bool = False,
+        base: str | None = None,
+        relation: str | None = None,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a release and announce it. See `Hub.publish`."""
@@ -143,6 +145,8 @@ class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
             rehash=rehash,
             seeds=seeds,
             oms=oms,
+            base=base,
+            relation=relation,
         )
         return await self._run(call, progress)
 

@@ -113,6 +113,8 @@ def publish(
     rehash: bool = False,
     seeds: Sequence[str] = (),
     oms: bool = False,
+    base: str | None = None,
+    relation: str | None = None,
     prepare: Path | None = None,
     proposal_file: Path | None = None,
 ) -> Call[Published]:
@@ -125,6 +127,8 @@ def publish(
         rehash=rehash or None,
         seeds=seeds,
         oms=oms or None,
+        base=base,
+        relation=relation,
         prepare=_path(prepare),
         proposal_file=_path(proposal_file),
     )
@@ -219,9 +223,14 @@ def loaded() -> Call[list[LoadedRow]]:
 
 
 def load_model(
-    reference: str, *, keep_alive: int | None = None, keep: bool = False
+    reference: str,
+    *,
+    keep_alive: int | None = None,
+    keep: bool = False,
+    adapters: Sequence[str] = (),
 ) -> Call[LoadedRow]:
-    body = {"reference": reference} | _given(keep_alive=keep_alive, keep=keep or None)
+    options = _given(keep_alive=keep_alive, keep=keep or None, adapters=adapters)
+    body = {"reference": reference} | options
     return Call("models/load", _one(LoadedRow), body=body, streams=True)
 
 

@@ -50,6 +50,9 @@ class Answer:
     """The id of who signed it."""
     verdict: str = ""
     """What its signatures are worth."""
+    base_release: str = ""
+    """Of an adapter: the digest of the release that it was put on."""
+    base_publisher: str = ""
 
     def __str__(self) -> str:
         return self.text
@@ -80,9 +83,13 @@ def answer_from(body: Any, headers: Mapping[str, str]) -> Answer:
 
 
 def pedigree(headers: Mapping[str, str]) -> dict[str, str]:
-    """Release, publisher and verdict, as the headers of an answer tell them."""
-    names = ("release", "publisher", "verdict")
-    return {name: headers.get(f"p2phub-{name}", "") for name in names}
+    """Release, publisher and verdict, as the headers of an answer tell them; of an adapter also
+    what its base is.
+    """
+    told = {name: headers.get(f"p2phub-{name}", "") for name in ("release", "publisher", "verdict")}
+    names = ("base_release", "base_publisher")
+    more = {name: headers.get(f"p2phub-{name.replace('_', '-')}", "") for name in names}
+    return told | {name: value for name, value in more.items() if value}
 
 
 def piece_of(line: str) -> str:

@@ -188,6 +188,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         rehash: bool = False,
         seeds: Sequence[str] = (),
         oms: bool = False,
+        base: str | None = None,
+        relation: str | None = None,
         progress: OnProgress | None = None,
     ) -> Published:
         """Sign the files of `folder` as a new release of the repo `name` and announce it.
@@ -207,10 +209,15 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
                 with `{path}`, `{name}`, `{publisher}` or `{content}` in it. Without any, those of
                 the last release stay; `["none"]` takes them away.
             oms: add a `model.sig` about all the files: a signature of OpenSSF Model Signing.
+            base: the release that this one was made from, such as `org/model`; the digest of what
+                it names now is signed. An adapter is served on that release only.
+            relation: `adapter`, `finetune`, `merge` or `quantized`; by default the first for a
+                folder with `adapter_config.json`, else the second.
             progress: called now and then with bytes done and in all.
 
         Raises `UsageError` (missing or empty folder, a path that must not reach a disk),
-        `FileChangedError` (a file changed meanwhile), `NoSpaceError`.
+        `FileChangedError` (a file changed meanwhile), `NoSpaceError`, `NotFoundError` and
+        `NoSourceError` (`base` is not known).
         """
         call = calls.publish(
             Path(folder),
@@ -223,6 +230,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
             rehash=rehash,
             seeds=seeds,
             oms=oms,
+            base=base,
+            relation=relation,
         )
         return self._run(call, progress)
 

@@ -54,32 +54,38 @@ class ModelMethods(ABC):
         *,
         keep_alive: int | None = None,
         keep: bool = False,
+        adapters: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> LoadedRow:
         """Bring the files that a model needs, and load it in the node.
 
         Args:
-            reference: `[publisher/]name[@revision]` or `p2p://…`.
+            reference: `[publisher/]name[@revision][:variant]` or `p2p://…`.
             keep_alive: seconds after the last request until it is unloaded; None: as the node's
                 settings say.
             keep: keep it until `unload` names it.
+            adapters: releases of adapters to put on it, each made for this very release. One alone
+                is served by its own name: it brings its base.
             progress: called now and then with bytes done and in all, while files are fetched.
 
         Raises what `pull` raises, `UnsupportedError` (nothing here can run it), `NoMemoryError`,
         `EngineError`.
         """
-        call = calls.load_model(reference, keep_alive=keep_alive, keep=keep)
+        call = calls.load_model(reference, keep_alive=keep_alive, keep=keep, adapters=adapters)
         return self._run(call, progress)
 
     def unload(self, reference: str) -> LoadedRow:
-        """Take a model out of memory; tells what it was. Raises `NotFoundError`."""
+        """Take a model out of memory, or an adapter off its base; tells what it was.
+
+        Raises `NotFoundError`.
+        """
         return self._run(calls.unload(reference))
 
     def chat(self, reference: str, messages: Sequence[Message], **options: Any) -> Answer:
         """What a model answers to a conversation; one that is not here is fetched first.
 
         Args:
-            reference: `[publisher/]name[@revision]` or `p2p://…`.
+            reference: `[publisher/]name[@revision][:variant]` or `p2p://…`.
             messages: as the OpenAI API has them: `{"role": "user", "content": "…"}`.
             options: more that this API knows: `max_tokens`, `temperature`, `seed`, `stop`, `tools`…
 
@@ -112,16 +118,18 @@ class ModelMethods(ABC):
         """A transformers model in this process, from verified files. Needs transformers and torch.
 
         Args:
-            reference: `[publisher/]name[@revision]` or `p2p://…`; fetched if it is not here.
+            reference: `[publisher/]name[@revision][:variant]` or `p2p://…`; fetched if it is not
+                here.
             device: where it goes, as torch names it.
             options: more for `from_pretrained`, such as `dtype`. Python files of the release run
                 only with `trust_remote_code=True`.
 
         Only safetensors are loaded. Raises what `pull` raises, and what transformers raises.
         """
-        from p2phub.client.transformers_model import EXCLUDED, load_model
+        from p2phub.client.transformers_model import EXCLUDED, load_model, named
 
-        folder = self._run(calls.pull(reference, exclude=EXCLUDED)).path
+        name, options = named(reference, options)
+        folder = self._run(calls.pull(name, exclude=EXCLUDED)).path
         return load_model(folder, device, options)
 
     def _asked(self, path: str, body: dict[str, Any]) -> tuple[Any, Any]:
@@ -161,9 +169,10 @@ class AsyncModelMethods(ABC):
         *,
         keep_alive: int | None = None,
         keep: bool = False,
+        adapters: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> LoadedRow:
-        call = calls.load_model(reference, keep_alive=keep_alive, keep=keep)
+        call = calls.load_model(reference, keep_alive=keep_alive, keep=keep, adapters=adapters)
         return await self._run(call, progress)
 
     async def unload(self, reference: str) -> LoadedRow:
@@ -190,9 +199,10 @@ class AsyncModelMethods(ABC):
         return vectors_from((await self._asked(EMBEDDINGS, body))[0])
 
     async def load(self, reference: str, *, device: str = "cpu", **options: Any) -> Any:
-        from p2phub.client.transformers_model import EXCLUDED, load_model
+        from p2phub.client.transformers_model import EXCLUDED, load_model, named
 
-        pulled = await self._run(calls.pull(reference, exclude=EXCLUDED))
+        name, options = named(reference, options)
+        pulled = await self._run(calls.pull(name, exclude=EXCLUDED))
         return await anyio.to_thread.run_sync(load_model, pulled.path, device, options)
 
     async def _asked(self, path: str, body: dict[str, Any]) -> tuple[Any, Any]:

@@ -26,6 +26,8 @@ class PublishMethods(ABC):
         message: str = "",
         tag: str | None = None,
         kind: str = "model",
+        base: str | None = None,
+        relation: str | None = None,
     ) -> Published:
         """Describe the files of `folder` as a release, unsigned, in the new file `file`.
 
@@ -34,7 +36,14 @@ class PublishMethods(ABC):
         `RefusedError` (the file exists), and what `publish` raises.
         """
         call = calls.publish(
-            Path(folder), name, message=message, tag=tag, kind=kind, prepare=Path(file)
+            Path(folder),
+            name,
+            message=message,
+            tag=tag,
+            kind=kind,
+            base=base,
+            relation=relation,
+            prepare=Path(file),
         )
         return self._run(call)
 
@@ -87,9 +96,18 @@ class AsyncPublishMethods(ABC):
         message: str = "",
         tag: str | None = None,
         kind: str = "model",
+        base: str | None = None,
+        relation: str | None = None,
     ) -> Published:
         call = calls.publish(
-            Path(folder), name, message=message, tag=tag, kind=kind, prepare=Path(file)
+            Path(folder),
+            name,
+            message=message,
+            tag=tag,
+            kind=kind,
+            base=base,
+            relation=relation,
+            prepare=Path(file),
         )
         return await self._run(call)
 

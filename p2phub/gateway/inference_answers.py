@@ -36,16 +36,22 @@ CLIENT_LEFT: Final = 499
 
 def pedigree(served: Served) -> dict[str, str]:
     """Which bytes answer, and who signed them: a field of the last event of every stream."""
-    return {
+    told = {
         "release": served.release,
         "publisher": served.publisher,
         "verdict": served.verdict,
     }
+    if served.base_release:
+        told |= {"base_release": served.base_release, "base_publisher": served.base_publisher}
+    return told
 
 
 def pedigree_headers(served: Served) -> dict[str, str]:
-    """The same as headers."""
-    return {f"P2PHub-{name.capitalize()}": value for name, value in pedigree(served).items()}
+    """The same as headers: `P2PHub-Release`, `P2PHub-Base-Release`, …"""
+    return {
+        f"P2PHub-{name.replace('_', '-').title()}": value
+        for name, value in pedigree(served).items()
+    }
 
 
 def _stopping() -> EngineError:

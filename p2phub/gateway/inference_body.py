@@ -1,7 +1,7 @@
 """The body of a request to a model: read as it comes, within limits, and its parameters.
 
 What a client may leave out, it may also give as null. What is not looked at is ignored, as the
-servers do whose APIs these are.
+servers do whose APIs these are, but where `only` is asked.
 
 >>> fields = Fields({"n": 2, "stop": "x", "seed": None, "user": "me"})
 >>> fields.whole("n", 1, 8), fields.texts("stop"), fields.whole("seed")
@@ -166,6 +166,16 @@ class Fields:
         if value is not None and value not in known:
             raise self.wrong(name, f"must be one of {', '.join(known)}")
         return value
+
+    def only(self, known: Iterable[str], whose: str) -> None:
+        """Raises for the first name that is not `known`: what it asks for would be ignored."""
+        names = sorted(known)
+        for name in sorted(self.data.keys() - set(names)):
+            raise self.wrong(
+                str(name)[:60],
+                f"is no parameter of {whose} here",
+                remedy=f"There are {', '.join(names)}.",
+            )
 
     def refuse(self, names: Iterable[str], why: str) -> None:
         """Raises for those that were given: what they ask for cannot be done here."""

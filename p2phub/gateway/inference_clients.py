@@ -1,8 +1,11 @@
-"""How much of the models one client gets: so many requests at once each, and so many in all.
+"""How much of the models one client gets: so many answers at once, and so many requests a minute.
 
 A client is the address it calls from together with the key it shows: programs of one machine are
 told apart by their keys, and machines that share a key by their addresses. Nobody waits here: who
-asks for more is told to come again.
+asks for more is told to come again, and when.
+
+Who asked for nothing for a while has a minute's requests at once, and then one whenever the time of
+one has passed.
 
 >>> crowd = Crowd(InferenceLimits(per_client=2, in_all=3))
 >>> with crowd.entered("a", 2), crowd.entered("b"):
@@ -13,16 +16,32 @@ asks for more is told to come again.
 Traceback (most recent call last):
 ...
 p2phub.errors.BusyError: a client may have 2 answers under way at once
+>>> paced = Crowd(InferenceLimits(per_minute=1), clock=iter([0.0, 45.0, 60.0]).__next__)
+>>> paced.came("a")
+>>> paced.came("a")
+Traceback (most recent call last):
+...
+p2phub.errors.BusyError: a client may ask 1 times a minute
+>>> paced.came("a")
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
+import trio
 from starlette.requests import Request
 
 from p2phub.errors import BusyError
+from p2phub.inference_settings import InferenceSettings
+
+MINUTE: Final = 60.0
+_ROUNDING: Final = 1e-6
+"""Seconds that adding up may be wrong by."""
+REMEMBERED: Final = 4096
+"""Clients after which those are forgotten that may ask as much again as anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +50,24 @@ class InferenceLimits:
 
     per_client: int = 128
     """Answers under way for one client; `n` choices count as that many."""
+    per_minute: int = 0
+    """Requests of one client; 0: no limit."""
     in_all: int = 224
     large_bodies: int = 8
     """Requests with more than `guard.MAX_BODY` bytes in memory."""
     retry_after: float = 1.0
     """Seconds after which a client that is refused is to come again."""
+
+
+def limits_of(inference: InferenceSettings) -> InferenceLimits:
+    """What node.toml says.
+
+    >>> limits_of(InferenceSettings(requests_per_minute=30)).per_minute
+    30
+    """
+    return InferenceLimits(
+        per_client=inference.answers_per_client, per_minute=inference.requests_per_minute
+    )
 
 
 def client_of(request: Request) -> str:
@@ -45,18 +77,40 @@ def client_of(request: Request) -> str:
 
 
 class Crowd:
-    """Who has answers under way."""
+    """Who has answers under way, and who asked lately. `clock()` gives seconds, any epoch."""
 
-    def __init__(self, limits: InferenceLimits) -> None:
+    def __init__(
+        self, limits: InferenceLimits, clock: Callable[[], float] = trio.current_time
+    ) -> None:
         self.limits = limits
+        self._clock = clock
         self.inside = 0
         self.large = 0
         self._of: Counter[str] = Counter()
+        self._free: dict[str, float] = {}
+        """When each client may ask as much again as one who never asked."""
 
     @property
     def clients(self) -> int:
         """Who of them there are."""
         return len(self._of)
+
+    def came(self, client: str) -> None:
+        """Count one request more. Raises `BusyError` for one too many in a minute."""
+        most = self.limits.per_minute
+        if not most:
+            return
+        now = self._clock()
+        free = max(now, self._free.get(client, now)) + MINUTE / most
+        if free - now > MINUTE + _ROUNDING:
+            raise BusyError(
+                f"a client may ask {most} times a minute",
+                remedy="Ask less often, or set inference.requests_per_minute in node.toml.",
+                retry_after=free - now - MINUTE,
+            )
+        self._free[client] = free
+        if len(self._free) > REMEMBERED:
+            self._free = {name: each for name, each in self._free.items() if each > now}
 
     @contextmanager
     def entered(self, client: str, answers: int = 1) -> Iterator[None]:

@@ -1,7 +1,8 @@
 """Where every request to a model goes: which model it means, whether there is room, and the model.
 
 A request that names no model (or `dummy`, as huggingface_hub does) means the one that is loaded
-and can do its task, or else the only one there is. Where that is not clear it is told the choices.
+and can do its task, or else the only one there is, and an adapter only if there is nothing else.
+Where that is not clear it is told the choices.
 """
 
 from collections.abc import AsyncIterator
@@ -50,8 +51,9 @@ class Desk:
         if model not in NO_MODEL:
             return model
         able = [row for row in await self.api.models() if not task or task in row.tasks]
+        models = [row for row in able if row.default and not row.base]
         loaded = [row for row in able if row.loaded]
-        for rows in (loaded, able):
+        for rows in ([row for row in loaded if not row.base], loaded, models, able):
             if len(rows) == 1:
                 return rows[0].id
         if not able:
@@ -67,6 +69,11 @@ class Desk:
         rows = {row.id: row for row in await self.api.models()}
         if model in rows:
             return rows[model]
+        for row in rows.values():
+            name, _, variant = row.id.partition(":")
+            typed, _, wanted = model.partition(":")
+            if name == typed and (wanted.lower() == variant.lower() if wanted else row.default):
+                return row
         near = get_close_matches(model, rows, cutoff=0.4)
         remedy = f"The nearest ones are {', '.join(near)}." if near else "See /v1/models."
         raise NotFoundError(f"there is no model {model[:200]} here", remedy=remedy)

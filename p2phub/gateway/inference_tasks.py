@@ -23,6 +23,7 @@ from p2phub.errors import NotFoundError, UsageError
 from p2phub.gateway.inference_answers import pedigree_headers, while_there
 from p2phub.gateway.inference_body import Fields, parse
 from p2phub.gateway.inference_desk import TEXT, VECTORS, Desk
+from p2phub.gateway.inference_generation import BESIDE
 from p2phub.gateway.openai_completions import inputs_of
 from p2phub.gateway.openai_embeddings import MAX_DIMENSIONS, MAX_INPUTS, rows_of
 from p2phub.inference.requests import Embed, Json, TaskRequest
@@ -63,6 +64,7 @@ BOTH: Final = (
 )
 _OF_ITS_OWN: Final = ("prompt_name", "truncation_direction")
 """Parameters of vectors that only the task knows."""
+_OF_VECTORS: Final = (*_OF_ITS_OWN, "normalize", "truncate", "dimensions")
 TASKS: Final = (TEXT, VECTORS, SIMILARITY, *OF_TEXT, *OF_MEDIA, *BOTH)
 
 
@@ -122,6 +124,7 @@ def _told(value: Json, served: Served) -> Response:
 def task_request(task: str, body: Sent) -> TaskRequest:
     """What the engine is asked. Raises `ParameterError`."""
     fields = body.fields
+    fields.only(BESIDE, task)
     given = fields.part("parameters")
     parameters: Mapping[str, Json] = given.data if given else {}
     if body.data:
@@ -148,12 +151,13 @@ def _decoded(fields: Fields) -> bytes:
 
 async def _vectors(served: Served, fields: Fields) -> Json:
     """The vectors; its client sends parameters beside the inputs."""
-    part = fields.part("parameters")
-    given = Fields({**fields.data, **(part.data if part else {})})
+    fields.only((*BESIDE, *_OF_VECTORS), VECTORS)
+    part = fields.part("parameters") or Fields({}, "parameters")
+    part.only(_OF_VECTORS, VECTORS)
+    given = Fields({**fields.data, **part.data})
     inputs = inputs_of(given, "inputs", MAX_INPUTS)
     if any(given.get(name) for name in _OF_ITS_OWN):
-        names = (*_OF_ITS_OWN, "normalize", "truncate", "dimensions")
-        told = {name: given.get(name) for name in names if given.get(name) is not None}
+        told = {name: given.get(name) for name in _OF_VECTORS if given.get(name) is not None}
         asked = TaskRequest(VECTORS, given.get("inputs"), parameters=told)
         return (await served.engine.run(asked)).value
     embed = Embed(
@@ -173,7 +177,9 @@ async def _similarity(served: Served, fields: Fields) -> Json:
     if not 0 < len(sentences) < MAX_INPUTS:
         raise inputs.wrong("sentences", f"must have 1 to {MAX_INPUTS - 1} texts")
     texts = (inputs.needed_text("source_sentence"), *sentences)
-    given = fields.part("parameters") or fields
+    fields.only((*BESIDE, "truncate"), SIMILARITY)
+    given = fields.part("parameters") or Fields({"truncate": fields.get("truncate")})
+    given.only(("truncate",), SIMILARITY)
     embed = Embed(texts, normalize=True, truncate=given.truth("truncate"))
     return similarities(rows_of(await served.engine.embed(embed)))
 

@@ -19,11 +19,13 @@ class LoadModel:
     """A model to bring and to load."""
 
     reference: str
-    """`[publisher/]name[@revision]` or `p2p://…`."""
+    """`[publisher/]name[@revision][:variant]` or `p2p://…`."""
     keep_alive: int | None = None
     """Seconds after the last request until it is unloaded; null: as node.toml says."""
     keep: bool = False
     """Keep it until it is unloaded by name, whatever `keep_alive` says."""
+    adapters: tuple[str, ...] = ()
+    """References of adapters to put on it; each must have been made for this very release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,12 @@ class OneModel:
     """A call about one model."""
 
     reference: str
-    """`[publisher/]name[@revision]` or `p2p://…`."""
+    """`[publisher/]name[@revision][:variant]` or `p2p://…`."""
 
 
 async def _load(node: NodeApi, request: LoadModel, report: Report) -> LoadedRow:
     keep_alive: float | None = math.inf if request.keep else request.keep_alive
-    return await node.inference.load(request.reference, keep_alive, report)
+    return await node.inference.load(request.reference, keep_alive, report, request.adapters)
 
 
 MODELS: Final = (
@@ -69,7 +71,8 @@ MODELS: Final = (
     ),
     Operation(
         "models/unload",
-        "Take a model out of memory; what it answers now ends with an error",
+        "Take a model out of memory, or an adapter off its base; what it answers now ends with an"
+        " error",
         OneModel,
         LoadedRow,
         lambda node, request, report: node.inference.unload(request.reference),

@@ -117,8 +117,14 @@ class InferenceApi(Protocol):
 
     async def fit(self, reference: str) -> FitReport: ...
 
-    async def load(self, reference: str, keep_alive: float | None, report: Report) -> LoadedRow:
-        """Bring what is missing of it, and load it.
+    async def load(
+        self,
+        reference: str,
+        keep_alive: float | None,
+        report: Report,
+        adapters: Sequence[str] = (),
+    ) -> LoadedRow:
+        """Bring what is missing of it, and load it, with these adapters on it.
 
         `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None:
         as node.toml says. `report` is handed what a pull reports, and `Loading`.

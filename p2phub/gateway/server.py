@@ -34,7 +34,7 @@ from p2phub.errors import P2PHubError, UsageError, plain_errors
 from p2phub.gateway.answers import refusal, stopped
 from p2phub.gateway.control import Control
 from p2phub.gateway.guard import Gate, Guard, HttpError
-from p2phub.gateway.inference_clients import Crowd, InferenceLimits
+from p2phub.gateway.inference_clients import Crowd, InferenceLimits, limits_of
 from p2phub.gateway.inference_desk import Desk
 from p2phub.gateway.inference_errors import NoSuchPathError, dialect_of
 from p2phub.gateway.inference_routes import inference_routes
@@ -77,7 +77,7 @@ async def open_gateway(
 
     `listener` is a socket from `listen_on` that somebody took early; without one the configured
     address is taken here, which raises `PortInUseError` if somebody else has it. `limits` is how
-    much of the models one client gets.
+    much of the models one client gets; without it as node.toml says.
     """
     with listener or listen_on(config.gateway.listen) as taken:
         endpoint = endpoint_of(taken)
@@ -85,7 +85,7 @@ async def open_gateway(
         tokens = (token, config.gateway.token) if config.gateway.token else (token,)
         gate = Gate(endpoint, tokens, socket.gethostname())
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
-        crowd = Crowd(limits or InferenceLimits())
+        crowd = Crowd(limits or limits_of(config.inference))
         desk = Desk(node.inference, crowd, gateway.control.stopping)
         models = [*openai_routes(desk), *Responses(desk).routes(), *inference_routes(desk)]
         application = _application([*routes(gateway.control), *models], gate, on_bug)

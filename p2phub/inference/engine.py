@@ -16,7 +16,7 @@ the node.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -29,6 +29,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
+from p2phub.inference.spec import Adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class ModelInfo:
     """What was loaded, and how it runs: shown to people, and asked by the gateway."""
 
     engine: str
-    """transformers, llamacpp or proxy."""
+    """transformers, llamacpp, vllm or proxy."""
     device: str
     """`cuda:0`, `cpu`, … as the engine calls it."""
     dtype: str
@@ -62,6 +63,8 @@ class ModelInfo:
     cache_bytes: int = 0
     """Memory set aside for keys and values."""
     load_seconds: float = 0.0
+    compile_seconds: float = 0.0
+    """What compiling took of them."""
     read_bytes: int = 0
     """Bytes that were read and verified to load it."""
 
@@ -99,4 +102,25 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """Unload it. Requests under way end with `EngineError`."""
+        ...
+
+
+@runtime_checkable
+class AdaptableEngine(Protocol):
+    """An engine to which adapters can be attached while it answers."""
+
+    async def attach(self, adapter: Adapter) -> None:
+        """Put an adapter beside the others, so that `Generate.adapter` may name it.
+
+        One that is there already stays as it is; another release by the same name takes the name.
+        Raises `UnsupportedError`, `MalformedError`, `NoMemoryError`, `EngineError`, and what
+        verifying its files raises; then nothing has changed.
+        """
+        ...
+
+    async def detach(self, which: str) -> None:
+        """Take away the adapter with that name, or of the release with that digest, if it is there.
+
+        Requests under way that use it end with `EngineError`; the others go on.
+        """
         ...

@@ -6,18 +6,19 @@ embeddings. On a GPU that rest is an estimate which nobody has measured yet.
 
 Rules it keeps:
  * a tensor that two names share counts once, as it will be loaded once;
- * every variant of a repo is told: each GGUF file (with its parts), each folder of safetensors;
- * chosen is the largest that fits. If none does, the numbers are those of the smallest.
+ * a GGUF file that says it is no model (an adapter, a projector) is refused;
+ * what fits is for who asks: `available_bytes` is 0 here.
 
 >>> header = Header("safetensors", 8, (Tensor("a.weight", "F32", (2, 8), 8, 72),))
->>> made = report(Release("lab/x", "ab" * 32), {"model.safetensors": header}, available_bytes=1)
+>>> made = predict(Release("lab/x", "ab" * 32), {"model.safetensors": header})
 >>> made.weight_bytes, made.fits, made.engine
 (64, False, 'transformers')
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Final
 
 from p2phub.errors import MalformedError, UnsupportedError
@@ -26,7 +27,8 @@ from p2phub.formats.limits import MAX_HEADER, MIB
 from p2phub.formats.tensors import Header, More, Tensor
 from p2phub.inference.fit_gguf import BATCH, shape_of
 from p2phub.inference.spec import RunOptions
-from p2phub.inference_results import FitReport, Variant
+from p2phub.inference.variants import GGUF
+from p2phub.inference_results import FitReport
 
 LLAMACPP: Final = 175 * MIB
 """Private memory of a worker with llama.cpp, beside weights and cache."""
@@ -41,9 +43,13 @@ _SLOTS, _CACHE = 8, 1024 * MIB
 """What the worker does with transformers on a processor, where nothing is said."""
 _SIZES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
-_QUANTIZED: Final = {"int8": 1.0, "int4": 0.5 + 2 / 64}
-"""Bytes of a weight, with the scales of its groups."""
-_PART: Final = re.compile(r"-\d{5}-of-\d{5}(?=\.gguf$)")
+_QUANTIZED: Final = {"int8": (1.0, 0), "int4": (0.5, 32)}
+"""Bytes of a weight, and how many of them share a scale and a zero point; 0: a whole row."""
+_KEPT: Final = re.compile(r"emb|wte|wpe|lm_head|\.experts\.|^output\.|^shared\.")
+"""In names of matrices that stay as they are: embeddings, outputs, and experts, which transformers
+joins into something that is no linear layer."""
+_NO_MODELS: Final = frozenset({"adapter", "mmproj", "imatrix"})
+"""What GGUF files say that they are, and no engine runs by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,54 +66,26 @@ class Release:
     """The headers of GGUF files as they are, by their paths."""
 
 
-def report(
+def predict(
     release: Release,
     files: Mapping[str, Header],
     *,
-    available_bytes: int,
     device: str = "cpu",
     options: RunOptions = RunOptions(),  # noqa: B008 - it is frozen
 ) -> FitReport:
-    """What each way to run the release needs. `files`: the headers of its weights, by their paths.
+    """What one variant needs. `files`: the headers of its weights, by their paths.
 
-    Raises `UnsupportedError` if it has no weights, `MalformedError` for a GGUF header that is none.
+    Raises `UnsupportedError` if there are none, or if it is no model; `MalformedError` for a GGUF
+    header that is none.
     """
-    found = []
-    for name, paths in _variants(files).items():
-        headers = [files[path] for path in paths]
-        predict = _llama if paths[0].endswith(".gguf") else _transformers
-        made = predict(release, paths[0], headers, options, device)
-        found.append((name, replace(made, available_bytes=available_bytes)))
-    if not found:
+    if not files:
         raise UnsupportedError(
             f"{release.ref} has neither safetensors nor GGUF weights",
             remedy="`p2phub ls REF` lists its files; is it a model?",
         )
-    found.sort(key=lambda pair: (-pair[1].bytes_needed, pair[0]))
-    name, best = next((pair for pair in found if pair[1].fits), found[-1])
-    several = len(found) > 1
-    return replace(
-        best,
-        variants=tuple(
-            Variant(each if several else "", one.dtype, one.bytes_needed, one.fits)
-            for each, one in found
-        ),
-        chosen=name if several and best.fits else "",
-    )
-
-
-def _variants(files: Mapping[str, Header]) -> dict[str, list[str]]:
-    """The paths of each variant: by its first part, or by the folder of safetensors."""
-    found: dict[str, list[str]] = {}
-    firsts: dict[str, str] = {}
-    for path in sorted(files):
-        if path.endswith(".gguf"):
-            stem = _PART.sub("", path)
-            found.setdefault(firsts.setdefault(stem, path), []).append(path)
-        else:
-            folder = path.rpartition("/")[0] or "safetensors"
-            found.setdefault(folder, []).append(path)
-    return found
+    first = next(iter(files))
+    made = _llama if first.lower().endswith(GGUF) else _transformers
+    return made(release, first, list(files.values()), options, device)
 
 
 def _llama(
@@ -116,6 +94,12 @@ def _llama(
     metadata = gguf_metadata.read(release.prefixes.get(path, b""), MAX_HEADER)
     if isinstance(metadata, More):
         raise MalformedError(f"the header of {path} is cut short", remedy="ask again")
+    kind = metadata.get("general.type", "model")
+    if kind in _NO_MODELS or metadata.get("general.architecture") == "clip":
+        raise UnsupportedError(
+            f"{path} is no model by itself, but one part of one ({kind})",
+            remedy="`p2phub ls REF` lists the files; name another one",
+        )
     shape = shape_of(metadata, headers)
     context, slots = shape.room(options)
     working = 4 * (slots * shape.vocabulary + 20 * BATCH * shape.width)
@@ -139,7 +123,8 @@ def _transformers(
 ) -> FitReport:
     inner_config = release.config.get("text_config")
     config = inner_config if isinstance(inner_config, Mapping) else release.config
-    dtype = options.dtype or ("float32" if device == "cpu" else "bfloat16")
+    exact = device == "cpu" and options.quantize != "int4"
+    dtype = options.dtype or ("float32" if exact else "bfloat16")
     text = release.task == "text-generation"
     context, slots, cache = _cache(config, options, _SIZES.get(dtype, 4)) if text else (0, 1, 0)
     base = CUDA if device != "cpu" else (TEXT if text else VECTORS)
@@ -166,21 +151,23 @@ def _weights(
 ) -> int:
     """Bytes of these tensors, once they are loaded."""
     tied = config.get("tie_word_embeddings", False)
-    size = 0.0
-    for each in tensors:
-        if tied and each.name == "lm_head.weight" and len(tensors) > 1:
-            continue
-        stored = each.stop - each.start
-        count = 1
-        for length in each.shape:
-            count *= length
-        if each.dtype not in _FLOATS:
-            size += stored
-        elif quantize in _QUANTIZED and len(each.shape) == 2 and "embed" not in each.name:
-            size += count * _QUANTIZED[quantize]
-        else:
-            size += count * _SIZES.get(dtype, 4)
-    return int(size)
+    return sum(
+        _bytes_of(each, _SIZES.get(dtype, 4), quantize)
+        for each in tensors
+        if not (tied and each.name == "lm_head.weight" and len(tensors) > 1)
+    )
+
+
+def _bytes_of(tensor: Tensor, number: int, quantize: str) -> int:
+    """Bytes of one tensor whose numbers have `number` bytes where they stay whole."""
+    if tensor.dtype not in _FLOATS:
+        return tensor.stop - tensor.start
+    count = prod(tensor.shape)
+    if quantize not in _QUANTIZED or len(tensor.shape) != 2 or _KEPT.search(tensor.name):
+        return count * number
+    each, group = _QUANTIZED[quantize]
+    scales = 2 * count // group if group else tensor.shape[0]
+    return int(count * each) + scales * number
 
 
 def _cache(config: Mapping[str, Any], options: RunOptions, size: int) -> tuple[int, int, int]:

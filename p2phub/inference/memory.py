@@ -16,8 +16,9 @@ Rules it keeps:
 True
 """
 
+import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -33,9 +34,11 @@ _PATIENCE: Final = 10.0
 """Seconds for `nvidia-smi`."""
 _MEMINFO: Final = Path("/proc/meminfo")
 _GROUP: Final = Path("/sys/fs/cgroup")
+VISIBLE: Final = "CUDA_VISIBLE_DEVICES"
+_CELLS: Final = 4
 _ASK: Final = (
     "nvidia-smi",
-    "--query-gpu=index,memory.total,memory.free",
+    "--query-gpu=index,memory.total,memory.free,uuid",
     "--format=csv,noheader,nounits",
 )
 
@@ -107,6 +110,15 @@ def place(engine: str, wanted: str, devices: Sequence[Device]) -> str:
     return max(gpus, key=lambda each: each.free).name
 
 
+def readable(size: int) -> str:
+    """Bytes for people.
+
+    >>> readable(3 << 30), readable(5 << 20)
+    ('3.0 GiB', '5 MiB')
+    """
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MiB"
+
+
 def host_of(meminfo: str) -> Device:
     """The processor's memory.
 
@@ -122,18 +134,33 @@ def host_of(meminfo: str) -> Device:
     return Device(HOST, found.get("MemTotal", 0), found.get("MemAvailable", 0))
 
 
-def gpus_of(told: str) -> tuple[Device, ...]:
-    """The GPUs that `nvidia-smi` lists: index, MiB in all, MiB free.
+def gpus_of(told: str, visible: str | None = None) -> tuple[Device, ...]:
+    """The GPUs that `nvidia-smi` lists (index, MiB in all, MiB free, UUID), as CUDA numbers them.
 
-    >>> gpus_of("0, 24576, 1024\\n1, [N/A], [N/A]\\n")
-    (Device(name='cuda:0', total=25769803776, free=1073741824),)
+    `visible`: what `CUDA_VISIBLE_DEVICES` says, an index or a UUID each; as CUDA does it, what
+    follows one that is not there is not seen.
+
+    >>> told = "0, 24576, 1024, GPU-1f\\n1, [N/A], [N/A], GPU-2f\\n2, 8, 7, GPU-3f\\n"
+    >>> [each.name for each in gpus_of(told)], gpus_of(told, "GPU-3,7,0")
+    (['cuda:0', 'cuda:2'], (Device(name='cuda:0', total=8388608, free=7340032),))
     """
     rows = [[cell.strip() for cell in line.split(",")] for line in told.splitlines()]
+    rows = [row for row in rows if len(row) == _CELLS and row[0].isdecimal()]
+    if visible is not None:
+        rows = list(_seen(rows, [each.strip() for each in visible.split(",")]))
     return tuple(
-        Device(f"cuda:{row[0]}", int(row[1]) << 20, int(row[2]) << 20)
-        for row in rows
-        if len(row) == 3 and all(cell.isdecimal() for cell in row)
+        Device(f"cuda:{number}", int(row[1]) << 20, int(row[2]) << 20)
+        for number, row in enumerate(rows)
+        if row[1].isdecimal() and row[2].isdecimal()
     )
+
+
+def _seen(rows: Sequence[list[str]], names: Sequence[str]) -> Iterator[list[str]]:
+    for name in names:
+        found = [row for row in rows if name == row[0] or (name[:4] == "GPU-" and name in row[3])]
+        if len(found) != 1:
+            return
+        yield found[0]
 
 
 def within_group(host: Device, most: str, current: str, statistics: str) -> Device:
@@ -159,7 +186,7 @@ class Machine:
         """The processor first, then the GPUs."""
         gpus: tuple[Device, ...] = ()
         if trio.current_time() >= self._no_gpus_until:
-            gpus = gpus_of(await trio.to_thread.run_sync(_nvidia))
+            gpus = gpus_of(await trio.to_thread.run_sync(_nvidia), os.environ.get(VISIBLE))
         if not gpus:
             self._no_gpus_until = trio.current_time() + FORGET_AFTER
         return (await trio.to_thread.run_sync(_host), *gpus)

@@ -4,7 +4,8 @@
 the same start; the last one leaves it loaded for `keep_alive` seconds.
 
 Rules it keeps:
- * one engine for each release, way of running and set of adapters, however many ask at once;
+ * one engine for each release and way of running, however many ask at once; adapters are attached
+   to it while it answers (`pool_adapters`);
  * memory is reserved before a load; for room, engines are unloaded that nobody holds, the least
    recently used one first (`memory`), and never one that somebody holds;
  * a load that failed is told to all who waited for it, and is begun again for none of them; a load
@@ -21,6 +22,7 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final, Protocol
 
 import trio
@@ -40,7 +42,8 @@ from p2phub.inference.memory import (
 )
 from p2phub.inference.pool_entry import Entry, Losses, key_of
 from p2phub.inference.spec import ModelSpec
-from p2phub.inference.wire import Arrived, Moved
+from p2phub.inference.vllm import cache_share
+from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference.worker_engine import Report, start_worker
 
 KEEP_ALIVE: Final = 300.0
@@ -50,7 +53,7 @@ QUEUE: Final = 512
 LONGEST_RETRY: Final = 60.0
 """Seconds after which anybody may come again."""
 
-Arriving = AsyncIterable[Arrived | Moved]
+Arriving = AsyncIterable[Tabled | Arrived | Moved]
 """What comes of files that were not complete when the load began."""
 
 
@@ -121,7 +124,7 @@ class Pool:
         need_bytes: int = 0,
         arriving: Arriving | None = None,
     ) -> AsyncIterator[Engine]:
-        """Hold the engine of `spec`, which is started if there is none.
+        """Hold the engine of `spec`, with its adapters; it is started if there is none.
 
         `report` hears of the load. `keep_alive`: seconds for which it stays after this lease if no
         other comes; None: as the pool was told; `math.inf`: for ever. `need_bytes`: memory that it
@@ -131,8 +134,10 @@ class Pool:
         """
         entry, engine = await self._held(spec, report, need_bytes, arriving)
         since = trio.current_time()
+        reserve = partial(self._reserve, entry)
         try:
-            yield engine
+            async with entry.adapters.held(engine, spec.adapters, reserve):
+                yield engine
         finally:
             entry.keep_alive = self._keep_alive if keep_alive is None else keep_alive
             entry.release(trio.current_time(), since)
@@ -145,12 +150,27 @@ class Pool:
         """
         return tuple(self._row(entry) for entry in self._entries.values())
 
-    async def unload(self, release: str) -> None:
-        """Unload every engine of a release at once, whoever holds it. Returns once it is gone."""
-        found = [each for each in self._entries.values() if each.spec.release == release]
+    async def unload(self, release: str, variant: str | None = None) -> None:
+        """Unload every engine of a release at once, whoever holds it, or those of one `variant`.
+
+        Returns once they are gone.
+        """
+        found = [
+            each
+            for each in self._entries.values()
+            if each.spec.release == release and variant in (None, each.spec.variant)
+        ]
         async with trio.open_nursery() as nursery:
             for entry in found:
                 nursery.start_soon(self._end, entry, "was taken back")
+
+    async def detach(self, release: str) -> None:
+        """Take the adapter of this release from every engine. Requests that use it end with
+        `EngineError`, the others go on. Returns once it is gone."""
+        async with trio.open_nursery() as nursery:
+            for entry in self._entries.values():
+                if entry.engine is not None:
+                    nursery.start_soon(entry.adapters.detach, entry.engine, release)
 
     # ------------------------------------------------------------ leases
 
@@ -186,7 +206,8 @@ class Pool:
         key = key_of(spec)
         self._losses.require_peace(key, spec.name, trio.current_time())
         size = need or sum(file.content.size for file in spec.files)
-        entry = self._entries[key] = Entry(key, spec, size, trio.current_time(), self._keep_alive)
+        base, now = replace(spec, adapters=()), trio.current_time()
+        entry = self._entries[key] = Entry(key, base, size, now, self._keep_alive)
         self._nursery.start_soon(self._live, entry, arriving)
         return entry
 
@@ -259,20 +280,43 @@ class Pool:
             name = place(entry.spec.engine, options.device, devices)
             device = next((each for each in devices if each.name == name), None)
             if device is not None:
-                await self._make_room(entry, device)
+                await self._make_room(entry, device, entry.size)
+                options = replace(options, cache_bytes=await self._cache(entry, name))
             entry.device = name
         gpus = [each for each in devices if each.name != HOST]
-        if options.device or name == HOST or len(gpus) < 2:
-            return entry.spec
-        return replace(entry.spec, options=replace(options, device=name))
+        if not options.device and name != HOST and len(gpus) >= 2:
+            options = replace(options, device=name)
+        return replace(entry.spec, options=options)
 
-    async def _make_room(self, entry: Entry, device: Device) -> None:
+    async def _cache(self, entry: Entry, name: str) -> int:
+        """Bytes for keys and values: of an engine that sets them aside itself, what is left."""
+        told = entry.spec.options.cache_bytes
+        if told or not cache_share(entry.spec.engine, name, 1):
+            return told
+        devices = await self._machine.devices()  # what was unloaded just now is free
+        device = next(each for each in devices if each.name == name)
+        room = Room(self._memory, device.free - int(device.total * KEEP_FREE))
+        there = [each.taken() for each in self._entries.values() if each.device == name]
+        rest = min(left(room, there), room.free) - entry.size
+        cache = cache_share(entry.spec.engine, name, rest)
+        entry.size += cache
+        return cache
+
+    async def _reserve(self, entry: Entry, size: int) -> None:
+        """Make room for so many bytes more of an engine that runs. Raises `NoMemoryError`."""
+        async with self._deciding:
+            devices = await self._machine.devices()
+            device = next((each for each in devices if each.name == entry.device), None)
+            if device is not None:
+                await self._make_room(entry, device, size)
+
+    async def _make_room(self, entry: Entry, device: Device, size: int) -> None:
         room = Room(self._memory, device.free - int(device.total * KEEP_FREE))
         there = {each.key: each for each in self._entries.values() if each.device == device.name}
         taken = [each.taken() for each in there.values()]
-        gone = who_gives_way(entry.size, room, taken)
+        gone = who_gives_way(size, room, taken)
         if gone is None:
-            raise _too_large(entry, device, room, taken, list(there.values()))
+            raise _too_large(entry, size, device, room, taken, list(there.values()))
         for key in gone:
             await self._end(there[key], "was unloaded to make room")
 
@@ -297,10 +341,10 @@ class Pool:
     def _row(self, entry: Entry) -> Loaded:
         slots = max(1, entry.engine.info.slots) if entry.engine is not None else 0
         return Loaded(
-            spec=entry.spec,
+            spec=replace(entry.spec, adapters=entry.adapters.attached),
             info=entry.engine.info if entry.engine is not None else None,
             device=entry.device,
-            size=entry.size,
+            size=entry.taken().size,
             busy=min(entry.leases, slots),
             waiting=max(0, entry.leases - slots),
             keep_seconds=max(0.0, entry.due() - trio.current_time())
@@ -311,13 +355,13 @@ class Pool:
 
 
 def _too_large(
-    entry: Entry, device: Device, room: Room, taken: list[Taken], there: list[Entry]
+    entry: Entry, size: int, device: Device, room: Room, taken: list[Taken], there: list[Entry]
 ) -> NoMemoryError:
     """That it does not fit, with what is there instead."""
-    names = ", ".join(f"{each.spec.name} ({_shown(each.size)})" for each in there)
+    names = ", ".join(f"{each.spec.name} ({_shown(each.taken().size)})" for each in there)
     rest = max(0, left(room, taken))
     return NoMemoryError(
-        f"{entry.spec.name} needs {_shown(entry.size)} on {device.name}, where {_shown(rest)} of"
+        f"{entry.spec.name} needs {_shown(size)} on {device.name}, where {_shown(rest)} of"
         f" {_shown(room.limit or device.total)} are left; loaded there: {names or 'nothing'}",
         remedy="unload a model (`p2phub ps` lists them), or see with `p2phub fit` what would fit",
     )

@@ -23,6 +23,7 @@ import trio
 from p2phub.errors import BusyError, EngineError, P2PHubError
 from p2phub.inference.engine import Engine
 from p2phub.inference.memory import Taken
+from p2phub.inference.pool_adapters import EngineAdapters
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker_engine import Report
 
@@ -44,7 +45,7 @@ class Entry:
     key: str
     spec: ModelSpec
     size: int
-    """Bytes that are reserved for it."""
+    """Bytes that are reserved for it, without its adapters."""
     since: float
     """When it was begun, and then: when it was loaded."""
     keep_alive: float
@@ -57,6 +58,7 @@ class Entry:
     """Set once it is loaded, or failed."""
     loading: trio.CancelScope = field(default_factory=trio.CancelScope)
     reports: list[Report] = field(default_factory=list)
+    adapters: EngineAdapters = field(default_factory=EngineAdapters)
     leases: int = 0
     """Those who hold it, and those who wait for it to load."""
     idle_since: float | None = None
@@ -107,7 +109,8 @@ class Entry:
 
     def taken(self) -> Taken:
         """What it takes on its device."""
-        return Taken(self.key, self.size, self.idle_since, loading=self.engine is None)
+        size = self.size + self.adapters.size
+        return Taken(self.key, size, self.idle_since, loading=self.engine is None)
 
     def wait_seconds(self) -> float:
         """A guess of how long half of those take who are there."""
@@ -150,8 +153,8 @@ class Losses:
 
 
 def key_of(spec: ModelSpec) -> str:
-    """What tells engines apart: the release, how it runs, and the adapters it is loaded with."""
-    adapters = [[each.name, [str(file.content) for file in each.files]] for each in spec.adapters]
+    """What tells engines apart: which files of the release, and how they run."""
     settings = sorted(spec.settings.items())
-    told = (spec.release, spec.engine, spec.task, astuple(spec.options), adapters, settings)
+    files = [file.path for file in spec.files]
+    told = (spec.release, files, spec.engine, spec.task, astuple(spec.options), settings)
     return sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()

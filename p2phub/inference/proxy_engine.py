@@ -97,6 +97,10 @@ class ProxyEngine:
 
     async def generate(self, request: Generate) -> AsyncGenerator[Piece | Finished, None]:
         self._require_attached()
+        if request.truncate:
+            raise UnsupportedError(
+                "an attached server cannot be told to cut a prompt", remedy="send a shorter one"
+            )
         chat = isinstance(request.prompt, Chat)
         reader = StreamReader(chat=chat)
         path = "chat/completions" if chat else "completions"

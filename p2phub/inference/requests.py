@@ -110,9 +110,11 @@ class Generate:
     prompt: Prompt
     sampling: Sampling = Sampling()
     adapter: str = ""
-    """The name of an adapter that was loaded with the model; empty: none."""
+    """The name of an adapter that is attached, or the digest of its release; empty: none."""
     echo: bool = False
     """Whether a text prompt is part of the answer."""
+    truncate: int = 0
+    """So many of the last tokens of the prompt are kept; 0: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ class Chosen:
     """Its bytes; may be a part of a character."""
     others: tuple["Chosen", ...] = ()
     """The most likely ones there, the first one first."""
+    id: int | None = None
+    """Its number in the vocabulary of the model; None: the engine does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class ModelFile:
     where: str
     """The absolute path of the blob, or of what is here of it so far."""
     packed_table: bytes = field(default=b"", repr=False)
-    """Its piece table; empty for a file of at most 1 MiB."""
+    """Its piece table; empty for a file of at most 1 MiB, and while that still comes."""
     complete: bool = True
     """Whether all of it is there; else `Ready` messages tell how far it has come."""
 
@@ -66,7 +66,10 @@ class Adapter:
     """A LoRA release for this base."""
 
     name: str
+    """What requests call it."""
     files: tuple[ModelFile, ...]
+    release: str = ""
+    """The digest of its release, in hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class ModelSpec:
     name: str
     """What people call it: `lab/minilm@main`."""
     engine: str
-    """transformers or llamacpp."""
+    """transformers, llamacpp or vllm."""
     task: str
     """text-generation, feature-extraction, or another task of the Hugging Face API."""
     files: tuple[ModelFile, ...]
@@ -86,6 +89,8 @@ class ModelSpec:
     adapters: tuple[Adapter, ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     """For one engine alone."""
+    variant: str = ""
+    """Which weights of the release these files are; empty if it has no others."""
 
     def find(self, name: str) -> ModelFile | None:
         """The file with that path."""

@@ -6,7 +6,7 @@ a `Part` has a short form of its own, and many frames may share one write.
 
     node                          worker
     load(spec)             ->
-    arrived, moved         ->                        as files that still come grow
+    tabled, arrived, moved ->                        as files that still come grow
                            <-     loading            any number
                            <-     ready, or failed(0)
     ask(id, method, value) ->
@@ -45,7 +45,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.spec import Adapter, ModelSpec
 from p2phub.inference.wire_values import pack, unpack
 
 MAX_JSON: Final = 256 << 20
@@ -60,7 +60,7 @@ WHOLE: Final = 0
 _HEAD: Final = Struct("<II")
 _PART: Final = "p"
 
-Method = Literal["generate", "embed", "run", "count"]
+Method = Literal["generate", "embed", "run", "count", "attach", "detach"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,21 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Tabled:
+    """The piece table of a file came that was not there when the load began."""
+
+    name: str
+    packed: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """One request. `id`: 1 or more, never used twice."""
 
     id: int
     method: Method
-    value: Generate | Embed | TaskRequest
+    value: Generate | Embed | TaskRequest | Adapter | str
+    """A text to `detach`: the name of the adapter, or the digest of its release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +138,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one of the other methods; a number to `count`."""
+    """The answer to one of the other methods: a number to `count`, and what the model is now to
+    `attach` and `detach`."""
 
     id: int
-    value: Embeddings | TaskAnswer | int
+    value: Embeddings | TaskAnswer | int | ModelInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,7 @@ Message = (
     | Ready
     | Arrived
     | Moved
+    | Tabled
     | Ask
     | Cancel
     | Answer
@@ -191,6 +202,7 @@ _NAMES: Final[dict[type, str]] = {
     Ready: "ready",
     Arrived: "arrived",
     Moved: "moved",
+    Tabled: "tabled",
     Cancel: "cancel",
     Ping: "ping",
     Pong: "pong",
@@ -206,8 +218,15 @@ _ASKED: Final[dict[str, type]] = {
     "embed": Embed,
     "run": TaskRequest,
     "count": Generate,
+    "attach": Adapter,
+    "detach": str,
 }
-_ANSWERS: Final[dict[str, type]] = {"vectors": Embeddings, "task": TaskAnswer, "number": int}
+_ANSWERS: Final[dict[str, type]] = {
+    "vectors": Embeddings,
+    "task": TaskAnswer,
+    "number": int,
+    "info": ModelInfo,
+}
 _ANSWER_NAMES: Final = {kind: name for name, kind in _ANSWERS.items()}
 _to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 _from_json = json.JSONDecoder().decode

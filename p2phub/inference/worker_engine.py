@@ -13,9 +13,7 @@ Rules it keeps:
 
 import logging
 import signal
-from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
-from contextlib import suppress
 from copy import copy
 from typing import Any, Final, cast
 
@@ -24,6 +22,7 @@ import trio
 from p2phub.errors import EngineError, GarbageError, NoMemoryError, P2PHubError, plain_errors
 from p2phub.inference.answer_stream import AnswerStream
 from p2phub.inference.engine import ModelInfo
+from p2phub.inference.outgoing import Outgoing
 from p2phub.inference.requests import (
     Embed,
     Embeddings,
@@ -33,7 +32,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.spec import Adapter, ModelSpec
 from p2phub.inference.wire import (
     WHOLE,
     Answer,
@@ -51,6 +50,7 @@ from p2phub.inference.wire import (
     Ping,
     Reader,
     Ready,
+    Tabled,
     encode,
 )
 from p2phub.inference.worker_process import (
@@ -63,6 +63,7 @@ from p2phub.inference.worker_process import (
 
 log = logging.getLogger(__name__)
 
+Asked = Generate | Embed | TaskRequest | Adapter | str
 Report = Callable[[str, int, int], None]
 """How loading goes: (what is done now, bytes done, bytes in all)."""
 PING_EVERY: Final = 5.0
@@ -96,8 +97,8 @@ class WorkerEngine:
         self._pings = 0
         self._answered = 0
         """How many pings had been sent when it last said anything."""
-        self._outgoing: deque[memoryview] = deque()
-        self._more = trio.Event()
+        self._outgoing = Outgoing(process.socket)
+        self._send = self._outgoing.send
         self._closing = False
         self._why: P2PHubError | None = None
         """What is said to whoever asked; None as long as it is well."""
@@ -145,6 +146,12 @@ class WorkerEngine:
     async def count(self, request: Generate) -> int:
         return cast(int, await self._call("count", request))
 
+    async def attach(self, adapter: Adapter) -> None:
+        await self._call("attach", adapter)
+
+    async def detach(self, which: str) -> None:
+        await self._call("detach", which)
+
     async def close(self) -> None:
         """End it; requests under way end with `EngineError` at once. Returns once it is reaped."""
         self._lose(EngineError(f"{self.name} was unloaded", remedy="ask again to load it anew"))
@@ -158,16 +165,14 @@ class WorkerEngine:
             with trio.CancelScope(shield=True):
                 await self.gone.wait()
 
-    async def _call(self, method: Method, value: Embed | TaskRequest | Generate) -> Any:
+    async def _call(self, method: Method, value: Asked) -> Any:
         id, stream = self._ask(method, value)
         try:
             return await stream.take()
         finally:
             self._give_up(id, patience=NEVER)  # a picture may take minutes, and cannot be stopped
 
-    def _ask(
-        self, method: Method, value: Generate | Embed | TaskRequest
-    ) -> tuple[int, AnswerStream]:
+    def _ask(self, method: Method, value: Asked) -> tuple[int, AnswerStream]:
         if self._why is not None:
             raise _again(self._why)
         self._last_id += 1
@@ -181,38 +186,6 @@ class WorkerEngine:
         if self._streams.pop(id, None) is not None and self._why is None:
             self._given_up[id] = self._pings + patience
             self._send(encode(Cancel(id)))
-
-    # ------------------------------------------------------------ sending
-
-    def _send(self, data: bytes) -> None:
-        """Send what can be sent at once; the rest goes when there is room."""
-        rest = memoryview(data)
-        if not self._outgoing:
-            rest = rest[self._sent(rest) :]
-        if rest:
-            self._outgoing.append(rest)
-            self._more.set()
-
-    def _sent(self, data: memoryview) -> int:
-        try:
-            return self._process.socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:  # it is gone, as whoever reads finds out too
-            return len(data)
-
-    async def _write(self) -> None:
-        with suppress(trio.ClosedResourceError, OSError):
-            while True:
-                await self._more.wait()
-                self._more = trio.Event()
-                while self._outgoing:
-                    await trio.lowlevel.wait_writable(self._process.socket.fileno())
-                    rest = self._outgoing[0][self._sent(self._outgoing[0]) :]
-                    if rest:
-                        self._outgoing[0] = rest
-                    else:
-                        self._outgoing.popleft()
 
     # ------------------------------------------------------------ what it says
 
@@ -229,7 +202,7 @@ class WorkerEngine:
                 reading.cancel()
 
         async with trio.open_nursery() as nursery:
-            for task in (self._process.listen, self._write, self._watch, end):
+            for task in (self._process.listen, self._outgoing.run, self._watch, end):
                 nursery.start_soon(task)
             try:
                 with reading:
@@ -274,6 +247,8 @@ class WorkerEngine:
                 if stream is not None:
                     stream.put(value)
             case Answer(id, answer):
+                if isinstance(answer, ModelInfo):
+                    self._info = answer  # its adapters have changed, whoever still waits for it
                 self._answered_with(id, answer)
             case Failed(id, error) if id == WHOLE:
                 self._why = self._why or error
@@ -352,7 +327,9 @@ class WorkerEngine:
 
     # ------------------------------------------------------------ starting
 
-    async def _load(self, spec: ModelSpec, arriving: AsyncIterable[Arrived | Moved] | None) -> None:
+    async def _load(
+        self, spec: ModelSpec, arriving: AsyncIterable[Tabled | Arrived | Moved] | None
+    ) -> None:
         """Wait until it is loaded, and tell it of what still comes."""
         self._send(encode(Load(spec)))
         with plain_errors():
@@ -362,7 +339,7 @@ class WorkerEngine:
                 await self._loaded.take()
                 nursery.cancel_scope.cancel()
 
-    async def _tell(self, arriving: AsyncIterable[Arrived | Moved]) -> None:
+    async def _tell(self, arriving: AsyncIterable[Tabled | Arrived | Moved]) -> None:
         async for each in arriving:
             self._send(encode(each))
 
@@ -376,7 +353,7 @@ async def start_worker(
     nursery: trio.Nursery,
     spec: ModelSpec,
     report: Report = lambda what, done, total: None,
-    arriving: AsyncIterable[Arrived | Moved] | None = None,
+    arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
     *,
     patience: float = PATIENCE,
 ) -> WorkerEngine:

@@ -6,6 +6,7 @@ Rules it keeps:
  * it sees none of our secrets: of our environment it gets `PASSED_ON` and the variables of the
    libraries that it runs;
  * a Ctrl-C at the terminal is not for it: it has a session of its own;
+ * it has a folder of its own for temporary files, which goes with it, however it ended;
  * whatever it writes on stdout and stderr is kept, the last lines of it.
 """
 
@@ -25,6 +26,7 @@ import trio
 import p2phub
 from p2phub.errors import EngineError
 from p2phub.inference import threads
+from p2phub.inference.private_folder import PrivateFolder
 from p2phub.inference.spec import RunOptions
 
 PASSED_ON: Final = (
@@ -33,7 +35,6 @@ PASSED_ON: Final = (
     "LANG",
     "LC_ALL",
     "TZ",
-    "TMPDIR",
     "LD_LIBRARY_PATH",
     "LD_PRELOAD",
     "XDG_CACHE_HOME",
@@ -75,29 +76,34 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         output, its_output = os.pipe()
         self.kills_before = kills_for_memory()
+        folder = None
         try:
+            folder = PrivateFolder()
             self._process = subprocess.Popen(
                 command(theirs.fileno()),
                 stdin=subprocess.DEVNULL,
                 stdout=its_output,
                 stderr=its_output,
                 pass_fds=[theirs.fileno()],
-                env=environment(os.environ, options),
+                env=environment(os.environ, options, folder.path),
                 start_new_session=True,
             )
             self._pidfd = os.pidfd_open(self._process.pid)
         except OSError as error:
             ours.close()
             os.close(output)
+            if folder is not None:
+                folder.remove()
             raise EngineError(
                 f"no worker can be started: {error.strerror}",
-                remedy="the machine may have too many processes or open files; close some",
+                remedy="the machine may have too many processes or open files, or a full disk",
             ) from error
         finally:
             theirs.close()
             os.close(its_output)
         ours.setblocking(False)
         self.socket = ours
+        self._folder = folder
         self.lines: deque[str] = deque(maxlen=LAST_LINES)
         """The last that it said."""
         self._output = trio.lowlevel.FdStream(output)
@@ -128,6 +134,7 @@ class WorkerProcess:
         with trio.move_on_after(DRAIN):
             await self._heard_all.wait()
         await self._output.aclose()
+        await trio.to_thread.run_sync(self._folder.remove)
         return status
 
     async def listen(self) -> None:
@@ -152,12 +159,18 @@ def command(descriptor: int) -> list[str]:
     return [sys.executable, "-P", "-m", "p2phub.inference.worker", str(descriptor), ours]
 
 
-def environment(ours: Mapping[str, str], options: RunOptions) -> dict[str, str]:
-    """Its variables, made from ours.
+def environment(ours: Mapping[str, str], options: RunOptions, folder: Path) -> dict[str, str]:
+    """Its variables, made from ours. `folder`: for its temporary files.
 
-    >>> made = environment({"PATH": "/bin", "HF_TOKEN": "hf_x"}, RunOptions(threads=2))
-    >>> made["PATH"], "HF_TOKEN" in made, made["OMP_NUM_THREADS"]
-    ('/bin', False, '2')
+    What torch compiles is kept for the next worker, and so not in that folder. GPUs have the
+    numbers that `nvidia-smi` gives them, by which the node chose one (`memory`).
+
+    >>> ours = {"PATH": "/bin", "HOME": "/home/ann", "HF_TOKEN": "hf_x"}
+    >>> made = environment(ours, RunOptions(threads=2), Path("/tmp/x"))
+    >>> made["PATH"], "HF_TOKEN" in made, made["OMP_NUM_THREADS"], made["TMPDIR"]
+    ('/bin', False, '2', '/tmp/x')
+    >>> made["TORCHINDUCTOR_CACHE_DIR"], made["CUDA_DEVICE_ORDER"]
+    ('/home/ann/.cache/p2phub/torchinductor', 'PCI_BUS_ID')
     """
     made = {
         name: value
@@ -169,7 +182,11 @@ def environment(ours: Mapping[str, str], options: RunOptions) -> dict[str, str]:
     if options.threads:
         made["OMP_NUM_THREADS"] = str(options.threads)
     package = str(Path(p2phub.__file__).parent.parent)
+    cache = ours.get("XDG_CACHE_HOME") or str(Path(ours.get("HOME", "~")).expanduser() / ".cache")
+    made.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    made.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{cache}/p2phub/torchinductor")
     return made | {
+        "TMPDIR": str(folder),
         "PYTHONPATH": os.pathsep.join(filter(None, [package, ours.get("PYTHONPATH", "")])),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": ours.get("PYTHONDONTWRITEBYTECODE", ""),

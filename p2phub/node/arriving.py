@@ -20,10 +20,12 @@ import trio
 
 from p2phub.formats.ids import ContentId
 from p2phub.formats.manifest import FileEntry
-from p2phub.inference.wire import Arrived, Moved
+from p2phub.formats.pieces import PieceTable
+from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.node.services import Services
 
 LOOK_EVERY: Final = 0.05  # seconds
+CONFIG: Final = "config.json"
 
 
 @dataclass(slots=True)
@@ -34,6 +36,10 @@ class _File:
     content: ContentId
     place: str = ""
     told: set[tuple[int, int]] = field(default_factory=set)
+    tabled: bool = False
+    """Whether its piece table was told."""
+    here: bool = False
+    """Whether all of it was told, and where it stays."""
 
 
 class Coming:
@@ -44,7 +50,7 @@ class Coming:
         self._files = [_File("/".join(file.path), file.content) for file in files]
 
     async def ready(self) -> None:
-        """Return once every small file is here, and the piece tables of the others."""
+        """Return once it is known what is loaded: the configuration tells that."""
         while True:
             if await self._services.on_disk(self._is_ready):
                 return
@@ -52,39 +58,42 @@ class Coming:
 
     def _is_ready(self) -> bool:
         blobs = self._services.store.blobs
-        return all(
-            blobs.table(each.content) is not None
-            and (each.content.has_table or blobs.has(each.content))
-            for each in self._files
-        )
+        return all(blobs.has(each.content) for each in self._files if each.name == CONFIG)
 
-    async def news(self) -> AsyncGenerator[Arrived | Moved, None]:
-        """Where each file lies and which bytes of it have come, until all are here."""
+    async def news(self) -> AsyncGenerator[Tabled | Arrived | Moved, None]:
+        """The piece table of each file, where it lies and which bytes of it have come, until all
+        are here."""
         left = list(self._files)
         while left:
             for each in left:
                 for told in await self._look(each):
                     yield told
-            left = [each for each in left if (0, each.content.size) not in each.told]
+            left = [each for each in left if not each.here]
             if left:
                 await trio.sleep(LOOK_EVERY)
 
-    async def _look(self, file: _File) -> list[Arrived | Moved]:
-        services = self._services
+    async def _look(self, file: _File) -> list[Tabled | Arrived | Moved]:
+        services, blobs = self._services, self._services.store.blobs
         partial = services.store.partials.get(file.content)
-        if partial is not None and not partial.complete:
-            return _told(file, str(partial.data), partial.ranges())
-        if await services.on_disk(services.store.blobs.has, file.content):
-            blobs = services.store.blobs
+        if partial is not None:  # it is written to the disk for good while it is read already
+            return _told(file, str(partial.data), partial.ranges(), partial.table)
+        if await services.on_disk(blobs.has, file.content):
+            table = await services.on_disk(blobs.table, file.content)
             place = await services.on_disk(blobs.place, file.content)
+            file.here = True
             whole = ((0, file.content.size),)
-            return _told(file, str(place or blobs.path(file.content)), whole)
+            return _told(file, str(place or blobs.path(file.content)), whole, table)
         return []
 
 
-def _told(file: _File, place: str, ranges: Sequence[tuple[int, int]]) -> list[Arrived | Moved]:
+def _told(
+    file: _File, place: str, ranges: Sequence[tuple[int, int]], table: PieceTable | None
+) -> list[Tabled | Arrived | Moved]:
     """What is new of a file."""
-    found: list[Arrived | Moved] = []
+    found: list[Tabled | Arrived | Moved] = []
+    if table is not None and file.content.has_table and not file.tabled:
+        found.append(Tabled(file.name, table.pack()))
+        file.tabled = True
     if place != file.place:
         found.append(Moved(file.name, place))
         file.place = place

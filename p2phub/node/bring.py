@@ -8,18 +8,15 @@ is checked again, piece by piece, when the next one resumes.
 """
 
 import contextlib
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
-from p2phub.errors import (
-    NoSourceError,
-    WrongBytesError,
-    plain_errors,
-)
+from p2phub.errors import NoSourceError, WrongBytesError, plain_errors
 from p2phub.formats.ids import ContentId
-from p2phub.formats.limits import MAX_PIECE, MIN_BIG_FILE
+from p2phub.formats.limits import MAX_PIECE, MIB, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable
 from p2phub.formats.ranges import Range, both, covering
@@ -43,6 +40,7 @@ from p2phub.store.partial import Partial
 from p2phub.store.shelf import Shelf
 
 FILES_AT_ONCE = 4  # large ones, and as many of one piece
+SOONER = 32 * MIB  # what else is smaller comes before the weights that need it
 FIRST = 0.25  # seconds until others than those who are near are looked for
 SOON = 2.0  # seconds until a file that has sources is looked up by itself
 ATTEMPTS = 3
@@ -136,19 +134,21 @@ def _missing(shelf: Shelf, files: Sequence[FileEntry]) -> list[FileEntry]:
 
 async def _bring_missing(bringing: Bringing, missing: Sequence[FileEntry]) -> None:
     small = {file.content: file for file in missing if 0 < file.size <= MAX_PIECE}
-    large, others = trio.CapacityLimiter(FILES_AT_ONCE), trio.CapacityLimiter(FILES_AT_ONCE)
-
-    async def one(file: FileEntry, limit: trio.CapacityLimiter) -> None:
-        async with limit:
-            await _bring_with_patience(bringing, file)
-
+    others = [file for file in missing if file.content not in small]
+    large = deque(sorted(others, key=lambda file: file.size > SOONER))
     with plain_errors():
         async with trio.open_nursery() as nursery:
-            for file in missing:
-                if file.content not in small:
-                    nursery.start_soon(one, file, large)
-            for file in await _bring_small(bringing, small):
-                nursery.start_soon(one, file, others)
+            for _ in range(FILES_AT_ONCE):
+                nursery.start_soon(_bring_each, bringing, large)
+            left = deque(await _bring_small(bringing, small))
+            for _ in range(FILES_AT_ONCE):
+                nursery.start_soon(_bring_each, bringing, left)
+
+
+async def _bring_each(bringing: Bringing, files: deque[FileEntry]) -> None:
+    """Bring the first of the files that are left, until none is."""
+    while files:
+        await _bring_with_patience(bringing, files.popleft())
 
 
 async def _bring_small(

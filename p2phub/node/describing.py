@@ -103,6 +103,9 @@ def _release(release: Release) -> Sequence[Told]:
     ]
     if release.message:
         told.append(Told("message", release.message))
+    for made in release.lineage:
+        base = f"release {made.release.hex()}" if made.release else made.upstream
+        told.append(Told("made from", f"{base} ({made.relation})"))
     for file in release.files[:FILES]:
         told.append(Told("file", f"{'/'.join(file.path)} ({file.size} bytes)"))
     if len(release.files) > FILES:

@@ -6,7 +6,7 @@ from p2phub.errors import UsageError
 from p2phub.formats import limits
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import PublisherId
-from p2phub.formats.manifest import Card, FileEntry, Release
+from p2phub.formats.manifest import Card, FileEntry, Lineage, Release
 from p2phub.node.events import Report, Warned
 from p2phub.node.ingesting import with_seeds
 from p2phub.node.own_history import Base, parents_of_next
@@ -24,6 +24,7 @@ class Draft:
     layouts: tuple[str, ...]
     files: tuple[FileEntry, ...]
     card: Card
+    lineage: tuple[Lineage, ...] = ()
 
 
 def message_of(text: str) -> str:
@@ -58,6 +59,7 @@ def release_after(
         message=draft.message,
         parents=parents_of_next(services, base, request.name),
         card=draft.card,
+        lineage=draft.lineage,
     )
 
 

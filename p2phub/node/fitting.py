@@ -1,63 +1,133 @@
 """How much memory a model needs on this machine, before its weights are fetched.
 
-What its headers say is gathered here (`headers`), and what is free is asked of the machine; what
-follows from it is `inference.fit`'s answer. Of several GGUF files the largest that fits is chosen.
+The headers of every variant are read (`headers`), what follows from them is `inference.fit`'s
+answer, and which one would be run is `choosing`'s. An adapter needs its base and its own weights.
 """
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
-from p2phub.errors import EngineError
-from p2phub.inference import fit as prediction
-from p2phub.inference.memory import HOST, Device, Machine, place
-from p2phub.inference.spec import RunOptions
-from p2phub.inference.threads import computes_bfloat16, cpuinfo
-from p2phub.inference_results import FitReport
+from p2phub.errors import MalformedError, NoMemoryError, UnsupportedError
+from p2phub.inference.variants import ModelName
+from p2phub.inference_results import FitReport, Variant
+from p2phub.node.adapters import AdapterRelease
+from p2phub.node.bases import base_of_asked, takes_adapters
+from p2phub.node.choosing import Candidate, Capacity, pick, predicted
 from p2phub.node.events import Report
 from p2phub.node.headers import describe
+from p2phub.node.locate import ResolvedRelease
+from p2phub.node.pull import obey_policy
+from p2phub.node.resolve import resolve
 from p2phub.node.services import Services
-from p2phub.node.serving import TEXT, choose, options_of, task_of
+from p2phub.node.serving import Chosen, choices
 
 
-async def fit(services: Services, reference: str, report: Report) -> FitReport:
-    """What a model would take here. Raises what `describe` raises, `UnsupportedError`."""
-    found = await describe(services, reference, report)
-    inference = services.config.inference
-    options = options_of(inference, code=False)
-    devices = await Machine().devices()
-    headers = {file.path: header for file, header in found.files}
-    chosen = choose(list(headers), code=False, engine=inference.engine)
-    device = _device(place(chosen.engine, options.device, devices), devices)
-    free = min(device.free, inference.memory) if inference.memory else device.free
-    task = task_of(found.resolved.release.card.task, chosen.engine, found.config)
-    weights = list(headers) if chosen.engine == "llamacpp" else chosen.weights
-    wanted = {"/".join(path): headers[path] for path in weights if _fits(path, chosen.engine)}
-    release = prediction.Release(
-        found.resolved.called, found.resolved.digest.hex(), task, found.config, found.prefixes
+async def fit(services: Services, name: str, capacity: Capacity, report: Report) -> FitReport:
+    """What a model would take here: one variant, if the name has one, else all of them.
+
+    Raises `NotFoundError`, `UntrustedError`, `UnsupportedError` (no engine here runs it),
+    `EngineError` (there is no such device), and what a pull raises.
+    """
+    wanted = ModelName.parse(name)
+    asked = await resolve(services, wanted.reference)
+    await obey_policy(services, asked, report)
+    resolved, adapter = await base_of_asked(services, asked, report)
+    found = choices(
+        [file.path for file in resolved.release.files],
+        code=False,
+        engine=capacity.inference.engine,
+        variant=wanted.variant,
     )
-    return prediction.report(
-        release,
-        wanted,
-        available_bytes=free,
-        device=device.name,
-        options=_typed(options, task, device.name),
+    if adapter is not None:
+        found = takes_adapters(found, resolved)
+    made = await _predicted(services, resolved, found, capacity)
+    if adapter is not None:
+        made = [(chosen, _with(each, adapter)) for chosen, each in made]
+    contents = {file.path: file.content for file in resolved.release.files}
+    right = await services.on_disk(services.store.shelf.right, list(contents.values()))
+    candidates = [
+        Candidate(
+            chosen.label,
+            chosen.engine,
+            each.bytes_needed,
+            each.available_bytes,
+            here=all(contents[path] in right for path in chosen.wanted),
+        )
+        for chosen, each in made
+    ]
+    return _report([each for _, each in made], candidates, asked.called)
+
+
+def _with(report: FitReport, adapter: AdapterRelease) -> FitReport:
+    """What a base needs, with an adapter on it."""
+    return replace(
+        report,
+        ref=adapter.resolved.called,
+        release=adapter.digest,
+        weight_bytes=report.weight_bytes + adapter.bytes,
     )
 
 
-def _fits(path: tuple[str, ...], engine: str) -> bool:
-    """Whether a file is of the kind that the engine loads."""
-    return path[-1].endswith(".gguf") == (engine == "llamacpp")
+async def _predicted(
+    services: Services,
+    resolved: ResolvedRelease,
+    found: Sequence[Chosen],
+    capacity: Capacity,
+) -> list[tuple[Chosen, FitReport]]:
+    """What each of these needs. One whose headers are broken is left out, unless it is alone."""
+    made = []
+    for chosen in found:
+        with suppress(*((MalformedError, UnsupportedError) if len(found) > 1 else ())):
+            described = await describe(services, resolved, chosen.weights)
+            each = predicted(resolved, chosen, described, capacity)
+            capacity.note(resolved, chosen, each.bytes_needed)
+            made.append((chosen, each))
+    if not made:
+        raise MalformedError(
+            f"no variant of {resolved.called} begins as a file of weights does",
+            remedy="`p2phub ls REF` lists its files; tell its publisher",
+        )
+    return made
 
 
-def _typed(options: RunOptions, task: str, device: str) -> RunOptions:
-    """The options with the type that a worker will choose for text on this processor."""
-    if options.dtype or device != HOST or task != TEXT or not computes_bfloat16(cpuinfo()):
-        return options
-    return replace(options, dtype="bfloat16")
+def _report(made: Sequence[FitReport], candidates: Sequence[Candidate], called: str) -> FitReport:
+    """All of them, with the numbers of the one that would be run, or else of the smallest."""
+    chosen: Candidate | None
+    try:
+        chosen = pick(called, candidates)
+    except NoMemoryError:
+        chosen = None
+    shown = chosen or min(candidates, key=lambda each: each.need)
+    variants = [
+        Variant(
+            each.label,
+            one.dtype,
+            each.need,
+            each.fits,
+            chosen=each is chosen and each.fits,
+            here=each.here,
+            engine=each.engine,
+        )
+        for each, one in zip(candidates, made, strict=True)
+    ]
+    variants.sort(key=lambda each: (-each.bytes_needed, each.name))
+    return replace(
+        made[candidates.index(shown)],
+        variants=tuple(variants),
+        chosen=chosen.label if chosen is not None and chosen.fits else "",
+    )
 
 
-def _device(name: str, devices: tuple[Device, ...]) -> Device:
-    found = next((each for each in devices if each.name == name), None)
-    if found is None:
-        known = ", ".join(each.name for each in devices)
-        raise EngineError(f"there is no device {name} here", remedy=f"there are: {known}")
-    return found
+async def learn(
+    services: Services, resolved: ResolvedRelease, chosen: Chosen, capacity: Capacity
+) -> None:
+    """Fetch the headers of a variant, so that `capacity` knows what it needs.
+
+    Raises what a pull raises.
+    """
+    need: int | None = None
+    with suppress(MalformedError, UnsupportedError):
+        described = await describe(services, resolved, chosen.weights)
+        need = predicted(resolved, chosen, described, capacity).bytes_needed
+    capacity.note(resolved, chosen, need)

@@ -1,86 +1,104 @@
 """What a model is made of, from its headers alone: its weights are not fetched.
 
 Only the pieces that hold `config.json` and the beginning of each file of weights are brought, and
-verified like everything else.
+verified like everything else. `describe_here` does the same with what is on this disk, and asks
+nobody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from p2phub.errors import UnsupportedError
 from p2phub.formats import gguf, safetensors
-from p2phub.formats.ids import Reference
 from p2phub.formats.limits import MAX_HEADER
 from p2phub.formats.manifest import FileEntry
+from p2phub.formats.paths import FilePath
 from p2phub.formats.ranges import MAX_READ
 from p2phub.formats.tensors import Header, More
-from p2phub.node.events import Report
+from p2phub.inference.variants import GGUF
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.parts import PartRequest
-from p2phub.node.pull import obey_policy
 from p2phub.node.ranges import read_ranges
-from p2phub.node.resolve import resolve
 from p2phub.node.services import Services
 from p2phub.node.serving import MAX_CONFIG, read_config
+from p2phub.store.excerpt import read_excerpt
 
 FIRST: Final = 1 << 16
 """Bytes of a file that are read at first: most headers of safetensors fit."""
+_CONFIG: Final = ("config.json",)
+
+Reading = Generator[tuple[FileEntry, int, int], bytes, "Described"]
+"""Asks for bytes of a file, from an offset to another, and is sent them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A release, as its headers describe it."""
+    """Weights of a release, as their headers describe them."""
 
-    resolved: ResolvedRelease
     config: Mapping[str, Any]
     """`config.json`; empty if there is none."""
-    files: tuple[tuple[FileEntry, Header], ...]
-    """Every file of weights, by its path: safetensors and GGUF."""
+    files: Mapping[str, Header]
+    """The files of weights, by the path with slashes."""
     prefixes: Mapping[str, bytes]
-    """The headers of GGUF files as they are, by the path with slashes."""
+    """The headers of GGUF files as they are, by the same."""
 
 
-async def describe(services: Services, reference: str, report: Report) -> Described:
-    """Read the headers of a release, fetching them if they are not here.
+async def describe(
+    services: Services, resolved: ResolvedRelease, weights: Collection[FilePath]
+) -> Described:
+    """Read the headers of these files of a release, fetching them if they are not here.
 
-    Raises `NotFoundError`, `UntrustedError`, `UnsupportedError` (it has no weights that are known
-    here), and what a pull raises.
+    Raises `MalformedError` for a file without a header, and what a pull raises.
     """
-    resolved = await resolve(services, Reference.parse(reference))
-    await obey_policy(services, resolved, report)
     exact = f"{resolved.repo.publisher}/{resolved.repo.name}@{resolved.commit}"
+    reading, data = _reading(resolved, weights), b""
+    try:
+        file, start, stop = next(reading)
+        while True:
+            name, data = "/".join(file.path), b""
+            for at in range(start, stop, MAX_READ):
+                wanted = ((at, min(at + MAX_READ, stop)),)
+                data += await read_ranges(services, PartRequest(exact, name, wanted))
+            file, start, stop = reading.send(data)
+    except StopIteration as end:
+        return _described(end)
+
+
+def describe_here(
+    services: Services, resolved: ResolvedRelease, weights: Collection[FilePath]
+) -> Described:
+    """The same from this disk alone; blocks. Raises `NotFoundError` for what is not here."""
+    store, reading = services.store, _reading(resolved, weights)
+    try:
+        file, start, stop = next(reading)
+        while True:
+            wanted = ((start, stop),) if start < stop else ()
+            data = read_excerpt(store.blobs, store.partials, file.content, wanted)
+            file, start, stop = reading.send(data)
+    except StopIteration as end:
+        return _described(end)
+
+
+def _described(end: StopIteration) -> Described:
+    assert isinstance(end.value, Described)
+    return end.value
+
+
+def _reading(resolved: ResolvedRelease, weights: Collection[FilePath]) -> Reading:
+    """What has to be read of these files, step by step."""
     config: Mapping[str, Any] = {}
-    files, prefixes = [], {}
+    headers, prefixes = {}, {}
     for file in resolved.release.files:
         name = "/".join(file.path)
-        if name == "config.json" and file.size <= MAX_CONFIG:
-            config = read_config(await _read(services, exact, file, 0, file.size)) or {}
-        elif name.endswith((".safetensors", ".gguf")):
-            prefix, header = await _header(services, exact, file)
-            files.append((file, header))
-            if name.endswith(".gguf"):
+        if file.path == _CONFIG and file.size <= MAX_CONFIG:
+            config = read_config((yield file, 0, file.size)) or {}
+        elif file.path in weights:
+            parse = gguf.parse if name.lower().endswith(GGUF) else safetensors.parse
+            prefix = yield file, 0, min(FIRST, file.size)
+            while isinstance(found := parse(prefix, file.size), More):
+                wanted = min(found.total, file.size, MAX_HEADER)
+                prefix += yield file, len(prefix), wanted
+            headers[name] = found
+            if parse is gguf.parse:
                 prefixes[name] = prefix
-    if not files:
-        raise UnsupportedError(
-            f"{resolved.called} has neither safetensors nor GGUF weights",
-            remedy="`p2phub ls REF` lists its files; is it a model?",
-        )
-    return Described(resolved, config, tuple(files), prefixes)
-
-
-async def _header(services: Services, exact: str, file: FileEntry) -> tuple[bytes, Header]:
-    parse = gguf.parse if file.path[-1].endswith(".gguf") else safetensors.parse
-    prefix = await _read(services, exact, file, 0, min(FIRST, file.size))
-    while isinstance(found := parse(prefix, file.size), More):
-        wanted = min(found.total, file.size, MAX_HEADER)
-        prefix += await _read(services, exact, file, len(prefix), wanted)
-    return prefix, found
-
-
-async def _read(services: Services, exact: str, file: FileEntry, start: int, stop: int) -> bytes:
-    parts = []
-    for at in range(start, stop, MAX_READ):
-        wanted = ((at, min(at + MAX_READ, stop)),)
-        parts.append(await read_ranges(services, PartRequest(exact, "/".join(file.path), wanted)))
-    return b"".join(parts)
+    return Described(config, headers, prefixes)

@@ -7,8 +7,9 @@ judged and loaded, and nothing that a client said.
 Rules it keeps:
  * a request fetches nothing: what is not on this disk is brought by `load`, which is asked with a
    token;
- * a release that is taken back is unloaded at once. What it answers then ends with `RevokedError`,
-   and nothing of it is answered after;
+ * an adapter is answered by its base (`bases`): both are judged, and the worse verdict is told;
+ * a release that is taken back is unloaded at once, an adapter is taken off its base. What it
+   answers then ends with `RevokedError`, and nothing of it is answered after;
  * files that the loader finds changed are read whole by the store, which puts them in quarantine:
    the next load fetches them again;
  * everything else yields to what is answered: each request is counted in `Services.pressure`.
@@ -18,14 +19,15 @@ What runs a model, and how many fit, is the pool's business.
 
 import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from glob import escape
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
 
 from p2phub.errors import (
+    MalformedError,
     NotFoundError,
     P2PHubError,
     RevokedError,
@@ -34,37 +36,41 @@ from p2phub.errors import (
     UsageError,
     plain_errors,
 )
-from p2phub.formats.ids import Reference
+from p2phub.formats.manifest import FileEntry
 from p2phub.inference.engine import Engine
+from p2phub.inference.memory import Machine
 from p2phub.inference.spec import ModelSpec
-from p2phub.inference.wire import Arrived, Moved
+from p2phub.inference.variants import ModelName, with_variant
+from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
+from p2phub.node.adapters import NoBaseError
 from p2phub.node.arriving import Coming
+from p2phub.node.bases import resolve_asked, with_adapters
+from p2phub.node.choosing import Capacity
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
-from p2phub.node.fitting import fit
-from p2phub.node.loaded import InMemory, row_of
+from p2phub.node.fitting import fit, learn
+from p2phub.node.loaded import InMemory, Judged, Kept, is_called, rows_of
 from p2phub.node.models import (
     Model,
+    Read,
     find_model,
-    model_of,
     models_here,
     not_here,
+    reader,
     shown_name,
-    spec_of,
     unknown,
 )
 from p2phub.node.obedient import ObedientEngine, revoked
+from p2phub.node.pedigree import served, served_elsewhere
 from p2phub.node.pull import obey_policy, pull_resolved, told_of
-from p2phub.node.resolve import resolve
 from p2phub.node.served import Served
 from p2phub.node.services import Services
+from p2phub.node.serving import TEXT
+from p2phub.node.specs import Specs
 from p2phub.node.values import PullRequest
 
 log = logging.getLogger(__name__)
-
-REMEMBERED: Final = 64
-"""Models of which it is remembered what an engine is told."""
 
 
 class Pool(Protocol):
@@ -76,12 +82,16 @@ class Pool(Protocol):
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
         *,
-        arriving: AsyncIterable[Arrived | Moved] | None = None,
+        arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
     ) -> AbstractAsyncContextManager[Engine]: ...
 
     def loaded(self) -> Sequence[InMemory]: ...
 
-    async def unload(self, release: str) -> None: ...
+    async def unload(self, release: str, variant: str | None = None) -> None: ...
+
+    async def detach(self, release: str) -> None:
+        """Take an adapter off every model that it is attached to."""
+        ...
 
 
 class Inference:
@@ -94,11 +104,10 @@ class Inference:
         """What was taken back, by its digest, and as which of them."""
         self._news = 0
         """How many releases were taken back so far."""
-        self._specs: dict[tuple[str, bool], ModelSpec] = {}
-        self._kept: dict[str, float] = {}
-        """Seconds for which a model stays that was asked to stay for other than usual."""
-        self._served: dict[str, Model] = {}
-        """What was judged when it was loaded, by the digest of its release."""
+        self._specs = Specs(services)
+        self._kept = Kept()
+        self._judged = Judged()
+        self._machine: Capacity | None = None
 
     async def run(self) -> None:
         """Unload every release that is taken back, for ever."""
@@ -106,7 +115,12 @@ class Inference:
             async for withdrawn in news:
                 self._news += 1
                 self._taken_back[withdrawn.digest] = self._news, withdrawn
-                await self._pool.unload(withdrawn.digest)
+                await self._let_go(withdrawn.digest)
+
+    async def _let_go(self, digest: str) -> None:
+        """Let nothing of a release answer any more, be it a model or an adapter."""
+        await self._pool.detach(digest)
+        await self._pool.unload(digest)
 
     async def close(self) -> None:
         """Let go of the servers of others."""
@@ -124,37 +138,49 @@ class Inference:
         before = self._news
         try:
             found = await self._find(model)
-        except NotFoundError:
+        except NotFoundError as error:
             url = await self._endpoints.find(model)
             if url is None:
-                raise
+                raise self._endpoints.unknown(error) from error
             async with self._endpoints.engine(url, model) as elsewhere:
-                yield _served_elsewhere(elsewhere, model)
+                yield served_elsewhere(elsewhere, model)
             return
         async with self._leased(found, before, _unheard) as engine:
             _require(engine, task, found)
-            yield Served(
-                engine=engine,
-                release=found.digest,
-                publisher=str(found.resolved.repo.publisher),
-                verdict=found.resolved.judgement.text,
-                name=found.name,
-                policy=found.rule.policy,
-            )
+            yield served(engine, found)
 
     async def _find(self, wanted: str) -> Model:
         """What a request names, on this disk."""
         services = self._services
         try:
-            found = await services.on_disk(find_model, services, Reference.parse(wanted))
+            named = ModelName.parse(wanted)
+            read = with_adapters(await self._reader(named.variant))
+            found = await services.on_disk(find_model, services, named.reference, read)
+        except NoBaseError:
+            raise
         except (NotFoundError, UsageError) as error:
             if isinstance(error, UnsupportedError):
                 raise UnsupportedError(f"{wanted}: {error.message}", remedy=error.remedy) from error
             raise await services.on_disk(unknown, services, wanted, error) from error
-        if found.missing:
-            raise not_here(found)
-        await obey_policy(services, found.resolved, _logged)
+        if found.lacking:
+            raise await services.on_disk(not_here, services, found)
+        await self._obey(found, _logged)
         return found
+
+    async def _capacity(self) -> Capacity:
+        """What this machine has for models; looked at once."""
+        if self._machine is None:
+            devices = await Machine().devices()
+            self._machine = self._machine or Capacity(self._services.config.inference, devices)
+        return self._machine
+
+    async def _reader(self, variant: str) -> Read:
+        return reader(variant, await self._capacity())
+
+    async def _obey(self, model: Model, report: Report) -> None:
+        """The rules for whoever signed what would answer. Raises `UntrustedError`."""
+        for each in (model.resolved, *(adapter.resolved for adapter in model.adapters)):
+            await obey_policy(self._services, each, report)
 
     @asynccontextmanager
     async def _leased(
@@ -165,55 +191,61 @@ class Inference:
         keep_alive: float | None = None,
         coming: Coming | None = None,
     ) -> AsyncIterator[Engine]:
+        releases = [model.digest, *(each.digest for each in model.adapters)]
+
         def taken_back() -> ReleaseWithdrawn | None:
-            number, withdrawn = self._taken_back.get(model.digest, (0, None))
-            return withdrawn if number > before else None
+            known = [self._taken_back[each] for each in releases if each in self._taken_back]
+            return next((withdrawn for number, withdrawn in known if number > before), None)
 
         def tell(step: str, done: int, total: int) -> None:
             report(Loading(model.resolved.called, step, done, total))
 
-        spec = await self._spec(model)
-        keeps = self._kept.get(model.digest) if keep_alive is None else keep_alive
+        spec = await self._specs.of(model)
+        keeps = self._kept.seconds(model) if keep_alive is None else keep_alive
         news = coming.news() if coming is not None else None
-        self._served[model.digest] = model
+        self._judged.note(model)
         try:
             async with self._pool.lease(spec, tell, keeps, arriving=news) as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:
-            if not isinstance(error, RevokedError):
+            if not isinstance(error, RevokedError | MalformedError):  # malformed is how it was made
                 await self._put_in_quarantine(model)
             raise
 
     async def _require_good(self, withdrawn: ReleaseWithdrawn | None) -> None:
         """Raise `RevokedError` for what was taken back while it was loaded, and unload it again."""
         if withdrawn is not None:
-            await self._pool.unload(withdrawn.digest)
+            await self._let_go(withdrawn.digest)
             raise revoked(withdrawn)
 
-    async def _spec(self, model: Model) -> ModelSpec:
-        if model.missing:
-            return await self._services.on_disk(spec_of, self._services, model)
-        key = (model.digest, model.code)
-        if key not in self._specs:
-            made = await self._services.on_disk(spec_of, self._services, model)
-            while len(self._specs) >= REMEMBERED:
-                self._specs.pop(next(iter(self._specs)))
-            self._specs[key] = made
-        return replace(self._specs[key], name=model.name)
-
     async def _put_in_quarantine(self, model: Model) -> None:
-        """Read every file again; what is not what was signed is no blob any more."""
-        self._specs = {key: spec for key, spec in self._specs.items() if key[0] != model.digest}
-        for file in model.files:
-            with suppress(P2PHubError):
+        """Read every file again; what is not what was signed is no blob any more.
+
+        The files of the model, which may be many, only if nothing is wrong with its adapters.
+        """
+        parts = [(each.digest, each.files) for each in model.adapters]
+        for digest, files in (*parts, (model.digest, model.files)):
+            self._specs.forget(digest)
+            if await self._is_damaged(files):
+                return
+
+    async def _is_damaged(self, files: Sequence[FileEntry]) -> bool:
+        damaged = False
+        for file in files:
+            try:
                 await self._services.on_disk(self._services.store.blobs.verify, file.content)
+            except P2PHubError:
+                damaged = True
+        return damaged
 
     # ------------------------------------------------------------ looking
 
     async def models(self) -> tuple[ModelRow, ...]:
         """All that may be asked for without anything being fetched, the loaded ones first."""
-        rows = await self._services.on_disk(models_here, self._services)
+        rows = await self._services.on_disk(
+            models_here, self._services, with_adapters(await self._reader(""))
+        )
         loaded = {row.id for row in await self.loaded()}
         marked = [replace(row, loaded=row.id in loaded) for row in rows]
         named = {row.id for row in marked}
@@ -222,35 +254,59 @@ class Inference:
 
     async def loaded(self) -> tuple[LoadedRow, ...]:
         """What is in memory."""
-        return tuple(
-            row_of(each, self._served.get(each.spec.release)) for each in self._pool.loaded()
-        )
+        return rows_of(self._pool.loaded(), self._judged)
 
     async def fit(self, reference: str) -> FitReport:
         """What a model would take on this machine; fetches headers and no weights.
 
         Raises `NotFoundError`, `UntrustedError`, `UnsupportedError`, and what a pull raises.
         """
-        return await fit(self._services, reference, _logged)
+        return await fit(self._services, reference, await self._capacity(), _logged)
 
     # ------------------------------------------------------------ loading
 
-    async def load(self, reference: str, keep_alive: float | None, report: Report) -> LoadedRow:
-        """Bring what is missing of a model, and load it.
+    async def load(
+        self,
+        reference: str,
+        keep_alive: float | None,
+        report: Report,
+        adapters: Sequence[str] = (),
+    ) -> LoadedRow:
+        """Bring what is missing of a model, and load it, with `adapters` on it.
 
         `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None: as
-        node.toml says. Raises what a pull and `serve` raise.
+        node.toml says. Raises what a pull and `serve` raise, and `UsageError` for an adapter that
+        was made for another release.
         """
+        elsewhere = None if adapters else await self._elsewhere(reference)
+        if elsewhere is not None:
+            return elsewhere
         services, before = self._services, self._news
-        resolved = await resolve(services, Reference.parse(reference))
-        model = await services.on_disk(model_of, services, resolved)
+        name = ModelName.parse(reference)
+        read = await self._reader(name.variant)
+        with self._endpoints.naming_those_away():
+            model = await resolve_asked(services, str(name.reference), adapters, report, read)
+        while model.guessed:  # its headers tell whether it fits
+            await learn(services, model.resolved, model.chosen, await self._capacity())
+            again = await services.on_disk(read, services, model.resolved)
+            model = replace(again, adapter=model.adapter, beside=model.beside)
         if model.missing:
             return await self._load_while_it_comes(model, before, keep_alive, report)
-        await obey_policy(services, resolved, report)
-        report(told_of(resolved))
+        await self._obey(model, report)
+        report(told_of(model.asked))
         async with self._leased(model, before, report, keep_alive):
-            self._keep(model, keep_alive)
+            self._kept.note(model, keep_alive)
             return await self._row(model)
+
+    async def _elsewhere(self, wanted: str) -> LoadedRow | None:
+        """A model of another server, which is loaded there; None if it is, or may be, ours."""
+        if await self._endpoints.find(wanted) is None:
+            return None
+        try:
+            await self._find(wanted)
+        except NotFoundError:
+            return await self._endpoints.row(wanted)
+        return None
 
     async def _load_while_it_comes(
         self, model: Model, before: int, keep_alive: float | None, report: Report
@@ -258,52 +314,63 @@ class Inference:
         """Load what is fetched meanwhile; if one fails, the other ends."""
         services, resolved = self._services, model.resolved
         names = tuple(escape("/".join(file.path)) for file in model.files)
-        request = PullRequest(model.name, include=names)
+        request = PullRequest(shown_name(resolved.called), include=names)
         coming, now = Coming(services, model.missing), trio.current_time()
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pull_resolved, services, resolved, request, report, now)
                 await coming.ready()
                 async with self._leased(model, before, report, keep_alive, coming):
-                    self._keep(model, keep_alive)
+                    self._kept.note(model, keep_alive)
                     row = await self._row(model)
         return row
 
-    def _keep(self, model: Model, keep_alive: float | None) -> None:
-        if keep_alive is not None:
-            self._kept[model.digest] = keep_alive
-
     async def _row(self, model: Model) -> LoadedRow:
-        return next(row for row in await self.loaded() if row.release == model.digest)
+        wanted = model.asked.digest.hex()
+        rows = [row for row in await self.loaded() if row.release == wanted]
+        return next(row for row in rows if row.variant == model.chosen.label)
 
     async def unload(self, reference: str) -> LoadedRow:
         """Take a model out of memory, by a name, a release digest or the beginning of a commit.
 
-        Raises `NotFoundError`.
+        Without a variant every one of them is meant. An adapter is taken off its base, which stays
+        as long as somebody else asked it to, or as usual. Raises `NotFoundError`.
         """
         rows = await self.loaded()
-        wanted = shown_name(str(Reference.parse(reference)))
-        repo, _, revision = wanted.partition("@")
-        for row in rows:
-            named = row.id == wanted or (row.id.partition("@")[0] == repo and bool(revision))
-            if named and (row.id == wanted or row.release.startswith(revision)):
-                self._kept.pop(row.release, None)
-                await self._pool.unload(row.release)
-                return row
+        found = [row for row in rows if is_called(row, ModelName.parse(reference))]
+        for row in found:
+            await self._unload(row)
+        if found:
+            return found[0]
         known = ", ".join(row.id for row in rows)
         raise NotFoundError(
             f"{reference} is not in memory",
             remedy=f"in memory are: {known}" if known else "no model is in memory",
         )
 
-
-def _served_elsewhere(engine: Engine, model: str) -> Served:
-    """A model of another server: nobody here knows what it is made of."""
-    return Served(engine, release="", publisher="", verdict="unsigned", name=model, policy="off")
+    async def _unload(self, row: LoadedRow) -> None:
+        if not row.base:
+            self._kept.forget(with_variant(row.release, row.variant))
+            await self._pool.unload(row.release, row.variant)
+            return
+        await self._pool.detach(row.release)
+        key = with_variant(row.base_release, row.variant)
+        base = self._judged.model(key)
+        there = {each.spec.release for each in self._pool.loaded()}
+        freed = self._kept.forget_adapter(key, row.release)
+        if freed and base is not None and row.base_release in there:
+            # The next lease says how long it stays; this one is given back at once.
+            async with self._pool.lease(await self._specs.of(base)):
+                pass
 
 
 def _require(engine: Engine, task: str, model: Model) -> None:
-    """Raise `UnsupportedError` for what this model cannot do."""
+    """Raise `UnsupportedError` for what this model cannot do, or an adapter would not change."""
+    if model.adapter is not None and task not in ("", TEXT):
+        raise UnsupportedError(
+            f"{model.name} is an adapter, and adapters do {TEXT}",
+            remedy=f"ask {model.called}, the model that it is on",
+        )
     if task and task not in engine.info.tasks:
         can = ", ".join(engine.info.tasks)
         raise UnsupportedError(

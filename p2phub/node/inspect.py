@@ -19,6 +19,7 @@ from p2phub.formats.publisher import Head
 from p2phub.node.claims import Claims, claims_of
 from p2phub.node.events import Report
 from p2phub.node.knowledge import Knowledge
+from p2phub.node.lineage import made_from
 from p2phub.node.locate import (
     DEFAULT_REVISION,
     ResolvedRelease,
@@ -138,6 +139,7 @@ class Inspector:
             languages=card.languages,
             tags=card.tags,
             base=card.base,
+            lineage=made_from(self._store, self._knowledge, release),
             refs=tuple(
                 RefInfo(name, commit_id(ref.release), ref.tag)
                 for name, ref in sorted(found.refs.items())

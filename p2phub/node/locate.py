@@ -8,7 +8,7 @@ Everything here blocks; a node calls it from the store's threads, once for each 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
@@ -72,6 +72,36 @@ def locate(store: Store, knowledge: Knowledge, reference: Reference) -> Resolved
         entry.refs,
         name_of(store, repo, revision),
     )
+
+
+def locate_digest(store: Store, knowledge: Knowledge, digest: bytes) -> ResolvedRelease:
+    """The release of this digest, called by a ref that names it now, or by its commit.
+
+    Raises as `locate`.
+    """
+    repo = store.repos.repo_of(digest)
+    if repo is None:
+        raise NotFoundError(
+            f"release {digest.hex()} is not known here", remedy="pull it from its publisher"
+        )
+    exact = Reference(str(repo.publisher), repo.name, commit_id(digest))
+    return by_ref(store, locate(store, knowledge, exact))
+
+
+def by_ref(store: Store, resolved: ResolvedRelease) -> ResolvedRelease:
+    """The same release, called by a ref that names it now, if there is one."""
+    revision = ref_of(resolved.refs, resolved.digest)
+    if revision is None:
+        return resolved
+    return replace(resolved, revision=revision, called=name_of(store, resolved.repo, revision))
+
+
+def ref_of(refs: Mapping[str, Ref], digest: bytes) -> str | None:
+    """A ref that names a release: `main` if it does, else the first by name."""
+    named = sorted(
+        (name != DEFAULT_REVISION, name) for name in refs if refs[name].release == digest
+    )
+    return named[0][1] if named else None
 
 
 def digest_of(store: Store, knowledge: Knowledge, reference: Reference) -> tuple[RepoId, bytes]:

@@ -21,6 +21,8 @@ import trio
 from p2phub.config import Config, Endpoint
 from p2phub.errors import plain_errors
 from p2phub.inference.pool import open_pool
+from p2phub.inference.private_folder import remove_abandoned
+from p2phub.inference.starting import Starter
 from p2phub.network.control import ControlServer
 from p2phub.network.control_client import ControlClient
 from p2phub.network.data_server import DataServer
@@ -74,6 +76,7 @@ from p2phub.node.web_seeds import WebSeeds
 from p2phub.node.withdrawals import Withdrawals
 from p2phub.node.yielding import Yielding
 from p2phub.store.keyring import Keyring
+from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.records import best, check_head
 
@@ -129,8 +132,13 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
 async def _models(services: Services, nursery: trio.Nursery) -> AsyncIterator[Inference]:
     """The models of this node; they are unloaded at the end of the block."""
     inference = services.config.inference
+    await services.on_disk(remove_abandoned)  # of a node that was killed
+    start = Starter(inference.vllm, partial(_gateway, services.store.layout))
     async with open_pool(
-        memory=inference.memory, keep_alive=inference.keep_alive, queue=inference.queue
+        memory=inference.memory,
+        keep_alive=inference.keep_alive,
+        queue=inference.queue,
+        start=start,
     ) as pool:
         models = Inference(services, pool)
         nursery.start_soon(models.run)
@@ -139,6 +147,14 @@ async def _models(services: Services, nursery: trio.Nursery) -> AsyncIterator[In
         finally:
             with trio.CancelScope(shield=True):
                 await models.close()
+
+
+def _gateway(layout: Layout) -> str:
+    """The URL of this node's gateway; empty while it has none."""
+    try:
+        return layout.gateway.read_text().strip()
+    except OSError:
+        return ""
 
 
 def _services(

@@ -109,7 +109,8 @@ def like(services: Services, release: Release) -> Proposed | None:
 
 
 def _content(release: Release) -> tuple[object, ...]:
-    return release.name, release.kind, release.files, release.parents, release.message
+    said = release.parents, release.message, release.lineage
+    return release.name, release.kind, release.files, *said
 
 
 def find(services: Services, commit: str) -> tuple[Proposal, Proposed]:

@@ -17,6 +17,7 @@ from p2phub.formats.manifest import Release
 from p2phub.node.author import author_of, own_delegation, require_may_write, signers_of
 from p2phub.node.desk import require_own_papers
 from p2phub.node.drafting import Draft, message_of, release_after
+from p2phub.node.drafting_lineage import is_same, lineage_of, named_base, warn_of_no_base
 from p2phub.node.events import Report, Warned
 from p2phub.node.folder import files_in
 from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles
@@ -62,13 +63,14 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     what the repo holds already makes no new release: the one that is there is announced again, and
     tagged if a tag is asked for. What more keys must sign than are here, or is only to be prepared,
     is kept and announced to nobody. Raises `UsageError` (folder, name, tag, no publisher),
-    `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`, and `UntrustedError` for
-    what a peer's gate would refuse."""
+    `UnsafePathError`, `FileChangedError`, `NoSpaceError`, `RefusedError`, `UntrustedError` for what
+    a peer's gate would refuse, and what looking up `request.base` raises."""
     check_name(request.name)
     check_tag(request.tag)
     message = message_of(request.message)
     layouts = seed_layouts(request.seeds)
     own = await services.on_disk(_publisher, services, request)
+    base = await named_base(services, request, report)
     await services.on_disk(keep_keys_home, request.folder, services.store.layout)
     folder = await services.on_disk(files_in, request.folder, services.store.layout.blobs)
     warn_of_pickles(folder, report)
@@ -76,7 +78,8 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
         services, folder, report, in_place=request.in_place, rehash=request.rehash
     )
     card = await services.on_disk(card_of, services, files, report)
-    draft = Draft(request, message, layouts, files, card)
+    lineage = lineage_of(request, base, files)
+    draft = Draft(request, message, layouts, files, card, lineage)
     async with services.signing:  # two at once would each leave the other out of the index
         await come_up_to_date(services, own, request.name)
         sign = partial(_sign_and_keep, services, own, draft, report)
@@ -142,8 +145,9 @@ def _sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: R
         files = with_model_signature(services, own, request.name, draft.files, last, report)
         draft = replace(draft, files=files)
     release = release_after(services, own, draft, base, main, report)
-    if main is not None and (main[1].files, main[1].kind) == (release.files, release.kind):
+    if main is not None and is_same(request, main[1], release):
         return _unchanged(services, base, main, request, report)
+    warn_of_no_base(request, release, report)
     known = like(services, release)
     if request.prepare is not None:
         return _prepare(services, release, known, request, request.prepare)

@@ -1,21 +1,20 @@
-"""Which files of a release a model needs, what runs it, and what it can be asked.
+"""What of a release is loaded and by which engine, and what it can be asked.
 
 Decided from the names of the files, the card and `config.json`, before anything is fetched: a repo
-often has the same weights several times (safetensors, pickles, onnx, other quantisations), of which
-one is needed.
+often has the same weights several times (safetensors, pickles, onnx, quantisations), of which one
+is needed. Which of its variants is for `choosing`.
 
 Rules it keeps:
- * weights are safetensors, or one GGUF file; a pickle is never loaded, whatever a policy says;
+ * weights are safetensors, or GGUF; a pickle is never loaded, whatever a policy says;
  * Python files are part of a model only where the publisher's rule lets code run.
 
 >>> files = [("config.json",), ("model.safetensors",), ("pytorch_model.bin",), ("model.py",)]
->>> chosen = choose(files, code=False)
+>>> (chosen,) = choices(files, code=False)
 >>> chosen.engine, chosen.wanted
 ('transformers', (('config.json',), ('model.safetensors',)))
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -23,6 +22,14 @@ from typing import Any, Final
 from p2phub.errors import UnsupportedError
 from p2phub.formats.paths import FilePath, is_pickle
 from p2phub.inference.spec import RunOptions
+from p2phub.inference.variants import (
+    LLAMACPP,
+    REPEATED,
+    VariantFiles,
+    belongs_to,
+    variant_named,
+    variants_of,
+)
 from p2phub.inference_settings import InferenceSettings
 
 TEXT: Final = "text-generation"
@@ -31,17 +38,14 @@ MAX_CONFIG: Final = 1 << 20
 """Bytes of a `config.json` that is read."""
 _SMALL: Final = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab", ".bpe", ".spm")
 """Ends of the names of what belongs to a model beside its weights."""
-_REPEATED: Final = ("consolidated", "original/", "onnx/", "openvino/", "tf_model", "flax_model")
-"""Beginnings of the names of the same weights in another form."""
-_PRECISION: Final = re.compile(r"\.(?:fp16|bf16|fp8)\.|[-_.](?:fp16|bf16|fp8)\.safetensors$")
-"""In names of weights that are there in another precision too."""
+_WRITES: Final = "summarization"
+"""What a model is for that writes a text from a text, where its card does not say."""
 _ALIASES: Final = {
     "sentence-similarity": VECTORS,
     "conversational": TEXT,
     "image-text-to-text": TEXT,
-    "text2text-generation": "summarization",
     "ner": "token-classification",
-    "image-to-text": "image-to-text",
+    "text-to-audio": "text-to-speech",
 }
 """Tasks of cards that are asked under another name."""
 _ENDS: Final = {
@@ -58,9 +62,13 @@ _ENDS: Final = {
     "WhisperForConditionalGeneration": "automatic-speech-recognition",
     "ForCTC": "automatic-speech-recognition",
     "MarianMTModel": "translation",
+    "M2M100ForConditionalGeneration": "translation",
+    "BlipForConditionalGeneration": "image-to-text",
+    "ForTextToSpeech": "text-to-speech",
+    "ForSpeechToText": "automatic-speech-recognition",
     "VisionEncoderDecoderModel": "image-to-text",
     "VitsModel": "text-to-speech",
-    "ForConditionalGeneration": "summarization",
+    "ForConditionalGeneration": _WRITES,
     "Model": VECTORS,
 }
 """What an architecture is for, by the end of its name; the first that fits."""
@@ -75,6 +83,8 @@ class Chosen:
     weights: tuple[FilePath, ...]
     others: tuple[FilePath, ...]
     """Configuration and tokenizer, and Python files where they may run."""
+    label: str = ""
+    """Of the variant; empty where the release has no other for the engine that is set."""
 
     @property
     def wanted(self) -> tuple[FilePath, ...]:
@@ -82,23 +92,25 @@ class Chosen:
         return tuple(sorted((*self.weights, *self.others)))
 
 
-def choose(
+def choices(
     paths: Sequence[FilePath], *, code: bool, engine: str = "auto", variant: str = ""
-) -> Chosen:
-    """The files to load. `variant`: the GGUF file to take; without one, the first by name.
+) -> tuple[Chosen, ...]:
+    """Every way to load a release, safetensors first; with a `variant`, the one of that name.
 
-    Raises `UnsupportedError` for a release that no engine here can load.
+    Raises `UnsupportedError` for a release that no engine here can load, `NotFoundError` for a
+    variant that it does not have.
     """
     others = tuple(each for each in paths if _belongs(each, code=code))
-    tensors = _safetensors(paths)
-    if variant.endswith(".gguf") or engine == "llamacpp" or not tensors:
-        gguf = [each for each in paths if each[-1].endswith(".gguf")]
-        named = [each for each in gguf if variant in ("", "/".join(each))]
-        if named and engine != "transformers":
-            return Chosen("llamacpp", _parts(min(named), gguf), others)
-    if not tensors or engine == "llamacpp":
+    found = [each for each in variants_of(paths) if engine in ("auto", "vllm", each.engine)]
+    if not found:
         raise _unsupported(paths, engine)
-    return Chosen("transformers", tensors, others)
+    wanted = [variant_named(found, variant)] if variant else found
+    return tuple(_chosen(each, others, alone=len(found) == 1) for each in wanted)
+
+
+def _chosen(variant: VariantFiles, others: Sequence[FilePath], *, alone: bool) -> Chosen:
+    mine = tuple(each for each in others if belongs_to(each, variant))
+    return Chosen(variant.engine, variant.paths, mine, "" if alone else variant.label)
 
 
 def task_of(card_task: str, engine: str, config: Mapping[str, Any] | None) -> str:
@@ -113,8 +125,9 @@ def task_of(card_task: str, engine: str, config: Mapping[str, Any] | None) -> st
     for architecture in named if isinstance(named, list) else ():
         for end, task in _ENDS.items():
             if isinstance(architecture, str) and architecture.endswith(end):
-                return task
-    return TEXT if engine == "llamacpp" else VECTORS
+                sees = task == _WRITES and "vision_config" in (config or {})
+                return TEXT if sees else task
+    return TEXT if engine == LLAMACPP else VECTORS
 
 
 def read_config(data: bytes) -> Mapping[str, Any] | None:
@@ -141,40 +154,9 @@ def options_of(inference: InferenceSettings, *, code: bool) -> RunOptions:
 
 def _belongs(path: FilePath, *, code: bool) -> bool:
     name = "/".join(path)
-    if name.startswith(_REPEATED) or is_pickle(path):
+    if name.startswith(REPEATED) or is_pickle(path):
         return False
     return name.endswith(_SMALL) or (code and name.endswith(".py"))
-
-
-def _safetensors(paths: Sequence[FilePath]) -> tuple[FilePath, ...]:
-    """The safetensors files of a model, in one precision and in one form.
-
-    A pipeline of several models (diffusers) has them in folders of their own.
-    """
-    depth = 2 if ("model_index.json",) in paths else 1
-    found = [
-        each
-        for each in paths
-        if each[-1].endswith(".safetensors")
-        and len(each) == depth
-        and not "/".join(each).startswith(_REPEATED)
-    ]
-    plain = [each for each in found if not _PRECISION.search(each[-1])] or found
-    named = [each for each in plain if each[-1].startswith("model")] if depth == 1 else []
-    return tuple(named or plain)
-
-
-def _parts(first: FilePath, gguf: Sequence[FilePath]) -> tuple[FilePath, ...]:
-    """A GGUF file, with its other parts where it is one of several (`-00001-of-00003`)."""
-    stem, middle, rest = first[-1].rpartition("-of-")
-    if not middle:
-        return (first,)
-    head = stem.rpartition("-")[0]
-    return tuple(
-        each
-        for each in sorted(gguf)
-        if each[:-1] == first[:-1] and each[-1].startswith(f"{head}-") and each[-1].endswith(rest)
-    )
 
 
 def _unsupported(paths: Sequence[FilePath], engine: str) -> UnsupportedError:
@@ -183,7 +165,7 @@ def _unsupported(paths: Sequence[FilePath], engine: str) -> UnsupportedError:
             "its weights are pickles, which run code when they are loaded",
             remedy="look for a release of it with safetensors or GGUF",
         )
-    wanted = "no GGUF file" if engine == "llamacpp" else "neither safetensors nor GGUF weights"
+    wanted = "no GGUF file" if engine == LLAMACPP else "neither safetensors nor GGUF weights"
     return UnsupportedError(
         f"it has {wanted}", remedy="`p2phub ls REF` lists its files; is it a model?"
     )

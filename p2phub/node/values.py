@@ -39,6 +39,7 @@ from p2phub.results import (
     Hit,
     Identity,
     Kind,
+    MadeFrom,
     PeerInfo,
     Pending,
     Pin,
@@ -66,6 +67,7 @@ __all__ = [
     "Identity",
     "Json",
     "Kind",
+    "MadeFrom",
     "PeerInfo",
     "Pending",
     "Pin",
@@ -133,6 +135,11 @@ class PublishRequest:
     proposal_file: Path | None = None
     """Where a release that others must sign is written: a file, or a folder in which it gets a name
     of its own; absolute over HTTP. None writes no file."""
+    base: str | None = None
+    """The release that this one was made from: a reference, of which the digest is signed."""
+    relation: str | None = None
+    """How it was made from `base`: adapter, finetune, merge or quantized. None: adapter for a
+    folder with `adapter_config.json`, else finetune."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,19 @@ come than they did when nothing else went on. Without inference nothing is slowe
 pressure nothing is either.
 
 Rules it keeps:
- * under pressure the rate of all uploads is halved every `STEP` seconds, down to `LEAST`; without
-   it is doubled, until it is not held back any more;
+ * under pressure the rate of all uploads is quartered every `STEP` seconds, down to `LEAST`: one
+   token in twenty may come late, so it must not take a second;
+ * without it grows, fast up to half of what was last too much and slowly from there, until it is
+   not held back any more;
  * within `STEP` seconds after the last answer the rate is what node.toml says;
+ * the next answer begins with the rate that the last one had in the end, for `REMEMBERED` seconds:
+   what was measured need not be found out again at the cost of its first tokens;
  * hashing in the background waits for idle moments, a piece at a time (`Pressure.wait_a_moment`).
 
->>> slower(8 << 20), faster(LEAST, 1 << 20) == 2 * LEAST, faster(1 << 20, 1 << 20)
-(4194304, True, 0)
+>>> slower(8 << 20), faster(LEAST, 1 << 20, 1 << 20) == 1.5 * LEAST
+(2097152, True)
+>>> faster(100_000, 1 << 20, 100_000), faster(1 << 20, 1 << 20, 1 << 20)
+(105000, 0)
 """
 
 from collections.abc import Callable
@@ -26,7 +32,9 @@ from p2phub.node.pressure import Pressure
 from p2phub.node.rates import Paces
 from p2phub.node.traffic import Meter
 
-STEP: Final = 0.5  # seconds
+STEP: Final = 0.25  # seconds
+REMEMBERED: Final = 600.0
+"""Seconds without an answer after which it is forgotten what was too much."""
 LEAST: Final = 64 * 1024
 """Bytes a second that all peers together are sent whatever the pressure: nobody gives us up."""
 STALLED: Final = 0.1
@@ -71,11 +79,18 @@ class Yielding:
         self._pressure, self._paces, self._sent, self._stalls = pressure, paces, sent, stalls
         self._freely = 0.0
         """Bytes a second that were sent before anything was held back."""
+        self._too_much = 0.0
+        """The rate at which pressure began the last time; 0: it is not known."""
+        self._last = 0
+        """What the last answer was left with; 0: nothing was held back."""
+        self._quiet = 0.0
+        """Seconds since the last answer."""
+        self._pressed = False
         self.held_to = 0
         """Bytes a second that uploads are held back to; 0: they are not."""
 
     async def run(self) -> None:
-        """Look twice a second, for ever."""
+        """Look every `STEP` seconds, for ever."""
         before = self._stalls()
         while True:
             await trio.sleep(STEP)
@@ -84,20 +99,38 @@ class Yielding:
             before = now
 
     def _adjust(self, now: Stalls, before: Stalls) -> None:
-        held = self.held_to
         sending = self._sent.rate()
-        if not self._pressure.under_way:
-            held = 0
-        elif self._is_pressed(now, before):
-            if not held:
-                self._freely = sending
-            held = slower(held or sending) if sending else held
-        elif held:
-            held = faster(held, self._freely)
+        if self._pressure.under_way:
+            held = self._while_answering(self._is_pressed(now, before), sending)
+        else:
+            held = self._while_idle()
         self._pressure.learning = not held and not sending
         if held != self.held_to:
             self.held_to = held
             self._paces.hold_up_to(held)
+
+    def _while_idle(self) -> int:
+        self._last = self.held_to or self._last
+        self._quiet += STEP
+        self._pressed = False
+        if self._quiet > REMEMBERED:
+            self._last, self._too_much = 0, 0.0
+        return 0
+
+    def _while_answering(self, pressed: bool, sending: float) -> int:
+        """What uploads are held to from now on."""
+        held, began = self.held_to, pressed and not self._pressed
+        self._pressed, self._quiet = pressed, 0.0
+        if not sending:
+            return held
+        if not held:
+            self._freely = sending
+        if not held and self._last:
+            held, self._last = self._last, 0
+        if pressed:
+            self._too_much = held or sending if began else self._too_much
+            return slower(held or sending)
+        return faster(held, self._freely, self._too_much) if held else 0
 
     def _is_pressed(self, now: Stalls, before: Stalls) -> bool:
         waited = max(now.processor - before.processor, now.disk - before.disk)
@@ -108,9 +141,10 @@ class Yielding:
 
 def slower(rate: float) -> int:
     """The next rate under pressure."""
-    return max(int(rate / 2), LEAST)
+    return max(int(rate / 4), LEAST)
 
 
-def faster(rate: int, usual: float) -> int:
+def faster(rate: int, usual: float, too_much: float) -> int:
     """The next rate without pressure; 0: held back no more."""
-    return 2 * rate if 2 * rate < usual else 0
+    wanted = int(rate * (1.5 if 1.5 * rate < too_much / 2 else 1.05))
+    return wanted if wanted < usual else 0

@@ -152,6 +152,15 @@ class Repos:
             rows = statements.all("repos.commits", str(publisher), name, first, last)
         return [digest for (digest,) in rows]
 
+    def repo_of(self, digest: bytes) -> RepoId | None:
+        """The repo of a release whose manifest is here, or that an index lists now."""
+        with self._index.read() as statements:
+            row = statements.one("repos.of_release", digest) or statements.one(
+                "repos.listing", digest
+            )
+            with statements.decoding():
+                return None if row is None else RepoId(PublisherId.parse(row[0]), row[1])
+
     # ------------------------------------------------------------ what is held
 
     def pulling(self, digest: bytes, ref: str, now: int) -> None:

@@ -18,8 +18,9 @@ from typing import cast
 import trio
 
 from p2phub.errors import ContextError, EngineError, P2PHubError, UsageError
-from p2phub.inference.engine import Engine
+from p2phub.inference.engine import AdaptableEngine, Engine
 from p2phub.inference.requests import Embed, Finished, Generate, Piece, TaskRequest
+from p2phub.inference.spec import Adapter
 
 SOON = 5.0
 """Seconds within which a step of any model ends."""
@@ -47,6 +48,8 @@ class Subject:
     task: TaskRequest | None = None
     crash: Callable[[], None] | None = None
     """Kill what runs it."""
+    adapter: Adapter | None = None
+    """One that can be attached."""
 
 
 class EngineConformance:
@@ -138,6 +141,49 @@ class EngineConformance:
             answer = await subject.engine.run(subject.task)
             assert answer.value is not None or answer.data
 
+    async def test_an_adapter_is_attached_while_others_answer(self, subject: Subject) -> None:
+        if subject.adapter is None:
+            return
+        engine, name = _adaptable(subject), subject.adapter.name
+        wanted = await _answered(subject, subject.long)
+        async with aclosing(_stream(subject, subject.long)) as stream:
+            first = await anext(stream)
+            assert isinstance(first, Piece)
+            for _ in range(2):
+                await engine.attach(subject.adapter)
+                assert subject.engine.info.adapters == (name,)
+            assert await _answered(subject, replace(subject.short(1), adapter=name))
+            rest = [each.text async for each in stream if isinstance(each, Piece)]
+        assert first.text + "".join(rest) == wanted
+
+    async def test_an_adapter_that_goes_ends_its_requests_alone(self, subject: Subject) -> None:
+        if subject.adapter is None:
+            return
+        engine, name = _adaptable(subject), subject.adapter.name
+        begun, errors, ended = trio.Event(), [], []
+
+        async def use() -> None:
+            asked = _answered(subject, replace(subject.long, adapter=name), begun)
+            errors.append(await _error(asked))
+
+        async def other() -> None:
+            ended.append(await _answered(subject, subject.long))
+
+        with trio.fail_after(2 * SOON):
+            await engine.attach(subject.adapter)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                nursery.start_soon(use)
+                await begun.wait()
+                await engine.detach(subject.adapter.release)
+            await engine.detach(name)
+        assert [type(each) for each in errors] == [EngineError]
+        assert ended[0]
+        assert subject.engine.info.adapters == ()
+        late = await _error(_answered(subject, replace(subject.short(1), adapter=name)))
+        assert isinstance(late, UsageError)
+        await _quiet(subject)
+
     async def test_many_requests_leave_nothing_behind(self, subject: Subject) -> None:
         places = trio.Semaphore(TOGETHER)
 
@@ -189,6 +235,11 @@ class EngineConformance:
         assert {type(each) for each in errors} == {EngineError}
         assert all(each.remedy for each in errors)
         assert subject.engine.lost.is_set()
+
+
+def _adaptable(subject: Subject) -> AdaptableEngine:
+    assert isinstance(subject.engine, AdaptableEngine)
+    return subject.engine
 
 
 def _stream(subject: Subject, request: Generate) -> AsyncGenerator[Piece | Finished, None]:

@@ -24,7 +24,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
-from p2phub.inference.spec import ModelSpec, RunOptions
+from p2phub.inference.spec import Adapter, ModelSpec, RunOptions
 
 STEP = 0.01  # seconds
 CONTEXT = 4096  # words
@@ -44,6 +44,7 @@ class FakeEngine:
         self, name: str = "lab/x", *, slots: int = 4, weight_bytes: int = 0, step: float = STEP
     ) -> None:
         self.name, self._seconds = name, step
+        self._weight_bytes = weight_bytes
         self.info = ModelInfo(
             engine="fake",
             device="cpu",
@@ -57,6 +58,11 @@ class FakeEngine:
         self.lost = trio.Event()
         self.closed = 0
         self.under_way = 0
+        self.attached: list[Adapter] = []
+        """What was asked to be attached, in order."""
+        self.attaching: P2PHubError | None = None
+        """Raised by the next calls of `attach`, as long as it is set."""
+        self._adapters: dict[str, Adapter] = {}
         self._slots = trio.Semaphore(slots)
         self._why = ""
 
@@ -69,6 +75,7 @@ class FakeEngine:
             async with self._slots:
                 for number, word in enumerate(said):
                     await self._step()
+                    self._require_adapter(request)
                     yield Piece(f" {word}" if number else word)
         finally:
             self.under_way -= 1
@@ -89,6 +96,30 @@ class FakeEngine:
         await self._call()
         return len(self._words(request))
 
+    async def attach(self, adapter: Adapter) -> None:
+        self.attached.append(adapter)
+        await self._step()
+        if self.attaching is not None:
+            raise self.attaching
+        self._adapters[adapter.name] = adapter
+        self._tell_adapters()
+
+    async def detach(self, which: str) -> None:
+        await self._step()
+        there = tuple(self._adapters.values())
+        self._adapters = {each.name: each for each in there if which not in _names(each)}
+        self._tell_adapters()
+
+    def _tell_adapters(self) -> None:
+        size = sum(file.content.size for each in self._adapters.values() for file in each.files)
+        self.info = replace(
+            self.info, adapters=tuple(self._adapters), weight_bytes=self._weight_bytes + size
+        )
+
+    def _require_adapter(self, request: Generate) -> None:
+        if request.adapter and request.adapter not in self._adapters:
+            raise EngineError(f"{request.adapter} was taken away", remedy="use another")
+
     async def close(self) -> None:
         self.closed += 1
         self._end(f"{self.name} was unloaded")
@@ -103,7 +134,7 @@ class FakeEngine:
         self.lost.set()
 
     def _words(self, request: Generate) -> list[str]:
-        if request.adapter:
+        if request.adapter and request.adapter not in self._adapters:
             raise UsageError(f"there is no adapter {request.adapter}")
         prompt = request.prompt
         if isinstance(prompt, Chat):
@@ -131,6 +162,10 @@ class FakeEngine:
     def _require_life(self) -> None:
         if self.lost.is_set():
             raise EngineError(self._why, remedy="ask again: it is started anew")
+
+
+def _names(adapter: Adapter) -> tuple[str, str]:
+    return adapter.name, adapter.release
 
 
 class FakeStart:

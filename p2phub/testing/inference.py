@@ -41,6 +41,7 @@ from p2phub.node.served import Served
 from p2phub.node.values import Report
 
 RELEASE = "ab" * 32
+ADAPTER_RELEASE = "cd" * 32
 PUBLISHER = "b" * 52
 TEXT = "lab/smol"
 VECTORS = "lab/minilm"
@@ -67,6 +68,8 @@ class ScriptedEngine:
         self.info = info
         self.lost = trio.Event()
         self.script = tuple(script)
+        self.pieces: tuple[Piece, ...] = ()
+        """Given instead of the script, where there are any."""
         self.tool_calls: tuple[Json, ...] = ()
         """Made at the end of every text, where the request has tools."""
         self.values: Mapping[str, TaskAnswer] = {}
@@ -120,6 +123,11 @@ class ScriptedEngine:
         sampling, said = request.sampling, ""
         if request.echo and isinstance(request.prompt, str):
             yield Piece(request.prompt)
+        if self.pieces:
+            for piece in self.pieces:
+                yield piece
+            yield Finished("stop", words, len(self.pieces))
+            return
         for number, text in enumerate(self.script[: sampling.max_tokens]):
             await self._step(number)
             if self.fails is not None:
@@ -130,7 +138,7 @@ class ScriptedEngine:
                 return
             said += text
             self.steps += 1
-            yield Piece(text, self._chosen(request, text))
+            yield Piece(text, self._chosen(request, text, number))
         if isinstance(request.prompt, Chat) and request.prompt.tools and self.tool_calls:
             yield Piece("", tool_calls=self.tool_calls)
             yield Finished("tool_calls", words, len(self.script))
@@ -147,7 +155,7 @@ class ScriptedEngine:
         else:
             await trio.lowlevel.checkpoint()
 
-    def _chosen(self, request: Generate, text: str) -> tuple[Chosen, ...]:
+    def _chosen(self, request: Generate, text: str, number: int) -> tuple[Chosen, ...]:
         most = request.sampling.logprobs
         if most is None:
             return ()
@@ -155,7 +163,7 @@ class ScriptedEngine:
         others = tuple(
             Chosen(each, -0.5 - place, each.encode()) for place, each in enumerate(ranked)
         )
-        return (Chosen(text, -0.5, text.encode(), others),)
+        return (Chosen(text, -0.5, text.encode(), others, number),)
 
     async def embed(self, request: Embed) -> Embeddings:
         """Vectors that tell the length of their input: (words, 0, 0, 0)."""
@@ -221,6 +229,8 @@ class FakeInference:
         self.text = text_engine()
         self.vectors = vector_engine()
         self.engines: dict[str, Engine] = {TEXT: self.text, VECTORS: self.vectors}
+        self.adapters: dict[str, str] = {}
+        """Names of adapters, and of their bases."""
         self.in_memory = {TEXT}
         """Names of the loaded ones."""
         self.fails: P2PHubError | None = None
@@ -244,9 +254,26 @@ class FakeInference:
         self.inside += 1
         try:
             await self.loading.wait()
-            yield Served(self.engines[model], RELEASE, PUBLISHER, self.verdict, model)
+            yield self._served(model)
         finally:
             self.inside -= 1
+
+    def adapt(self, name: str, model: str) -> None:
+        """There is an adapter of this name on a model."""
+        self.adapters[name] = model
+        self.engines[name] = self.engines[model]
+
+    def _served(self, model: str) -> Served:
+        plain = Served(self.engines[model], RELEASE, PUBLISHER, self.verdict, model)
+        if model not in self.adapters:
+            return plain
+        return replace(
+            plain,
+            release=ADAPTER_RELEASE,
+            adapter=model,
+            base_release=RELEASE,
+            base_publisher=PUBLISHER,
+        )
 
     def _check(self, model: str) -> None:
         if self.fails is not None:
@@ -259,7 +286,14 @@ class FakeInference:
     async def models(self) -> Sequence[ModelRow]:
         await trio.lowlevel.checkpoint()
         return tuple(
-            ModelRow(name, 1_700_000_000, "lab", engine.info.tasks, name in self.in_memory)
+            ModelRow(
+                name,
+                1_700_000_000,
+                "lab",
+                engine.info.tasks,
+                name in self.in_memory,
+                base=self.adapters.get(name, ""),
+            )
             for name, engine in self.engines.items()
         )
 
@@ -270,17 +304,28 @@ class FakeInference:
     def _row(self, name: str) -> LoadedRow:
         info = self.engines[name].info
         verdict = (RELEASE, PUBLISHER, self.verdict)
-        return LoadedRow(name, *verdict, info.tasks[0], info.engine, info.device, info.dtype)
+        row = LoadedRow(name, *verdict, info.tasks[0], info.engine, info.device, info.dtype)
+        if name not in self.adapters:
+            return row
+        base = self.adapters[name]
+        return replace(row, release=ADAPTER_RELEASE, base=base, base_release=RELEASE)
 
     async def fit(self, reference: str) -> FitReport:
         await trio.lowlevel.checkpoint()
         self._check(reference)
         return FitReport(f"{reference}@main", RELEASE, "cpu", 600, 300, 100, 2000)
 
-    async def load(self, reference: str, keep_alive: float | None, report: Report) -> LoadedRow:
+    async def load(
+        self,
+        reference: str,
+        keep_alive: float | None,
+        report: Report,
+        adapters: Sequence[str] = (),
+    ) -> LoadedRow:
         async with self.serve(reference, ""):
             self.in_memory.add(reference)
-            return replace(self._row(reference), keep_seconds=keep_alive)
+            row = replace(self._row(reference), keep_seconds=keep_alive)
+            return replace(row, adapters=tuple(adapters))
 
     async def unload(self, reference: str) -> LoadedRow:
         await trio.lowlevel.checkpoint()

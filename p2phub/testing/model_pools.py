@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Final, cast
 
 import trio
 
@@ -19,8 +19,12 @@ from p2phub.inference.requests import (
     TaskRequest,
 )
 from p2phub.inference.spec import ModelSpec
-from p2phub.inference.wire import Arrived, Moved
+from p2phub.inference.variants import with_variant
+from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.testing.inference import ScriptedEngine, text_engine, vector_engine
+
+USUAL: Final = 300.0
+"""Seconds for which a model stays if nobody says otherwise."""
 
 
 class EndedEngine:
@@ -65,7 +69,7 @@ class FakeLoaded:
     engine: EndedEngine
     busy: int = 0
     waiting: int = 0
-    keep_seconds: float = 300.0
+    keep_seconds: float = USUAL
     device: str = "cpu"
     pid: int = 7
 
@@ -81,9 +85,10 @@ class FakePool:
         self.memory: dict[str, FakeLoaded] = {}
         self.specs: list[ModelSpec] = []
         """What was loaded, the last one last."""
-        self.heard: list[Arrived | Moved] = []
+        self.heard: list[Tabled | Arrived | Moved] = []
         """What was told of files that came while they were loaded."""
         self.unloaded: list[str] = []
+        self.detached: list[str] = []
         self.fails: P2PHubError | None = None
         """Raised by the next loads, as long as it is set."""
         self.loading = trio.Event()
@@ -97,16 +102,17 @@ class FakePool:
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
         *,
-        arriving: AsyncIterable[Arrived | Moved] | None = None,
+        arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
     ) -> AsyncIterator[EndedEngine]:
         await trio.lowlevel.checkpoint()
-        if spec.release not in self.memory:
+        key = with_variant(spec.release, spec.variant)
+        if key not in self.memory:
             if arriving is not None:
                 self.heard += [each async for each in arriving]
             await self._load(spec, report)
-        kept = self.memory[spec.release]
-        if keep_alive is not None:
-            kept.keep_seconds = keep_alive
+        kept = self.memory[key]
+        self._attach(kept, spec)
+        kept.keep_seconds = USUAL if keep_alive is None else keep_alive
         kept.busy += 1
         try:
             yield kept.engine
@@ -120,15 +126,29 @@ class FakePool:
         if self.fails is not None:
             raise self.fails
         made = text_engine() if spec.task == "text-generation" else vector_engine()
-        self.memory[spec.release] = FakeLoaded(spec, EndedEngine(made))
+        self.memory[with_variant(spec.release, spec.variant)] = FakeLoaded(spec, EndedEngine(made))
         self.specs.append(spec)
+
+    def _attach(self, kept: FakeLoaded, spec: ModelSpec) -> None:
+        """What is attached once stays, as a running engine has it."""
+        there = {each.name: each for each in (*kept.spec.adapters, *spec.adapters)}
+        kept.spec = replace(kept.spec, adapters=tuple(there.values()))
+        kept.engine.info = replace(kept.engine.info, adapters=tuple(there))
+
+    async def detach(self, release: str) -> None:
+        await trio.lowlevel.checkpoint()
+        self.detached.append(release)
+        for kept in self.memory.values():
+            left = [each for each in kept.spec.adapters if each.release != release]
+            kept.spec = replace(kept.spec, adapters=())
+            self._attach(kept, replace(kept.spec, adapters=tuple(left)))
 
     def loaded(self) -> tuple[FakeLoaded, ...]:
         return tuple(self.memory.values())
 
-    async def unload(self, release: str) -> None:
+    async def unload(self, release: str, variant: str | None = None) -> None:
         await trio.lowlevel.checkpoint()
         self.unloaded.append(release)
-        gone = self.memory.pop(release, None)
-        if gone is not None:
-            gone.engine.lost.set()
+        for key, each in tuple(self.memory.items()):
+            if each.spec.release == release and variant in (None, each.spec.variant):
+                self.memory.pop(key).engine.lost.set()

@@ -1,12 +1,11 @@
-"""A publisher for tests: the same keys, documents and bytes every time, and every lie by name.
+"""A publisher for tests: the same keys, documents and bytes every time.
 
 `FakePublisher(seed)` makes root, next, recovery and release keys from its seed, signs its root and
 its delegation, and publishes releases: each `publish` is a release, an index with its pages and a
 head, all correctly signed. What it has signed so far lies packed in `documents`, by digest, as a
 peer would serve it; the bytes of its files lie in `contents`, their piece tables in `tables`.
 
-The second half are the forgeries. Each is one attack with its name, and nothing else is wrong with
-the bytes it gives, so that a test which expects a refusal cannot pass for another reason.
+What lies about them is in `forgeries`.
 
 >>> lab = FakePublisher(1)
 >>> first = lab.publish("demo", {"README.md": b"hello"})
@@ -17,14 +16,12 @@ True
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from p2phub.errors import MalformedError
 from p2phub.formats.digest import blake3, git_blob_sha1, sha256
 from p2phub.formats.ids import ContentId, Kind, PublisherId, head_key
 from p2phub.formats.limits import MAX_PIECE
-from p2phub.formats.manifest import Card, FileEntry, Release
+from p2phub.formats.manifest import Card, FileEntry, Lineage, Release
 from p2phub.formats.paths import parse_path
 from p2phub.formats.pieces import PieceTable
 from p2phub.formats.planner import PiecePlanner
@@ -39,7 +36,7 @@ from p2phub.formats.publisher import (
     Root,
     build_pages,
 )
-from p2phub.trust.envelope import Envelope, sign, sign_payload, unpack
+from p2phub.trust.envelope import Envelope, sign, sign_payload
 from p2phub.trust.keys import SigningKey
 
 CREATED = 1_700_000_000
@@ -229,6 +226,7 @@ class FakePublisher:
         kind: Kind = "model",
         message: str = "",
         card: Card | None = None,
+        lineage: tuple[Lineage, ...] = (),
         writer: str = "release",
         signers: Sequence[str] | None = None,
     ) -> Publication:
@@ -241,6 +239,7 @@ class FakePublisher:
             kind=kind,
             message=message,
             card=card,
+            lineage=lineage,
             parents=(last.release,) if last else (),
             signers=signers or (writer,),
         )
@@ -261,6 +260,7 @@ class FakePublisher:
         kind: Kind = "model",
         message: str = "",
         card: Card | None = None,
+        lineage: tuple[Lineage, ...] = (),
         parents: tuple[bytes, ...] = (),
         signers: Sequence[str] = ("release",),
         created: int | None = None,
@@ -277,6 +277,7 @@ class FakePublisher:
             message=message,
             parents=parents,
             card=card or Card(),
+            lineage=lineage,
         )
         return self._keep(sign(document, [self.key(signer) for signer in signers]))
 
@@ -356,45 +357,3 @@ class FakePublisher:
     def _keep(self, envelope: Envelope) -> Envelope:
         self.documents[envelope.digest] = envelope.pack()
         return envelope
-
-
-# ---------------------------------------------------------------- forgeries
-
-
-def tampered(data: bytes) -> bytes:
-    """The same envelope with one bit of its payload changed; the payload still parses."""
-    envelope = unpack(data)
-    payload = bytearray(envelope.payload)
-    for at in reversed(range(len(payload))):
-        payload[at] ^= 1
-        with suppress(MalformedError):
-            _CLASSES[envelope.type].from_payload(bytes(payload))
-            return replace(envelope, payload=bytes(payload)).pack()
-        payload[at] ^= 1
-    raise ValueError("no bit of this payload can change")
-
-
-def damaged_signature(data: bytes) -> bytes:
-    """The same envelope with one bit of its first signature changed."""
-    envelope = unpack(data)
-    first, *others = envelope.signatures
-    wrong = bytes([first.signature[0] ^ 1]) + first.signature[1:]
-    return replace(envelope, signatures=(replace(first, signature=wrong), *others)).pack()
-
-
-def unsigned(data: bytes) -> bytes:
-    """The same document without a signature."""
-    return replace(unpack(data), signatures=()).pack()
-
-
-def signed_by_others(data: bytes, *keys: SigningKey) -> bytes:
-    """The same document signed by `keys` instead of its publisher's."""
-    envelope = unpack(data)
-    return sign_payload(envelope.type, envelope.payload, keys).pack()
-
-
-_CLASSES: dict[str, type[Release] | type[Index] | type[Head]] = {
-    "release": Release,
-    "index": Index,
-    "head": Head,
-}

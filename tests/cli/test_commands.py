@@ -60,6 +60,14 @@ def test_publish_in_place_and_reading_everything_again(cli, node):
     cli("publish", "/model", "minilm", "--in-place", "--rehash")
     (published,) = node.asked
     assert (published.in_place, published.rehash) == (True, True)
+    assert (published.base, published.relation) == (None, None)
+
+
+def test_publish_names_the_base_of_an_adapter(cli, node):
+    cli("publish", "/lora", "lora", "--base", "lab/minilm@v1", "--relation", "merge")
+    (published,) = node.asked
+    assert (published.base, published.relation) == ("lab/minilm@v1", "merge")
+    assert cli("publish", "/lora", "lora", "--base", "x", "--relation", "sister").code == 2
 
 
 def test_publish_prints_ref_commit_and_digest(cli, node):

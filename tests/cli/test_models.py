@@ -74,6 +74,31 @@ class TestRun:
         assert error.message in result.err
 
 
+class TestAdapters:
+    @pytest.fixture
+    def sonnet(self, node):
+        """An adapter on the model that writes."""
+        node.inference.adapt("poet/sonnet", TEXT)
+        node.inference.in_memory |= {TEXT, "poet/sonnet"}
+
+    def test_stand_below_their_base(self, cli, node, sonnet):
+        rows = [line.split("\t") for line in cli("ps").out.splitlines()]
+        assert [row[0] for row in rows] == [TEXT, "poet/sonnet"]
+        assert rows[1][-1] == f"an adapter on {TEXT}"
+        base, adapter = cli("--json", "ps").objects
+        assert (adapter["base"], adapter["base_release"]) == (TEXT, base["release"])
+
+    def test_answer_with_the_pedigree_of_both(self, cli, node, sonnet, piped):
+        (told,) = cli("--json", "run", "poet/sonnet", "hello").objects
+        assert (told["release"], told["base_release"]) == ("cd" * 32, "ab" * 32)
+        assert node.inference.text.asked[-1].adapter == "poet/sonnet"
+
+    def test_are_for_one_base(self, cli, node):
+        result = cli("serve", TEXT, VECTORS, "--adapter", "poet/sonnet")
+        assert result.code == 2
+        assert "one base" in result.err
+
+
 class TestAConversation:
     @pytest.fixture
     def talk(self, home, node):
@@ -172,7 +197,7 @@ class TestFit:
     def test_tells_what_a_model_needs(self, cli, node):
         (told,) = cli("--json", "fit", TEXT).objects
         assert (told["bytes_needed"], told["fits"]) == (1000, True)
-        assert "fits on cpu: 1.0 kB of 2.0 kB free" in cli("fit", TEXT).out
+        assert "fits on cpu: 1.0 kB of 2.0 kB that models may take" in cli("fit", TEXT).out
 
     def test_an_unknown_model_is_not_found(self, cli, node):
         assert cli("fit", "lab/nothing").code == 3

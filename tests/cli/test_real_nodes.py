@@ -11,6 +11,8 @@ import pytest
 
 from p2phub import Hub
 
+pytestmark = pytest.mark.slow
+
 LOOPBACK = {
     "P2PHUB_NETWORK_LISTEN": "/ip4/127.0.0.1/tcp/0",
     "P2PHUB_NETWORK_DATA_LISTEN": "127.0.0.1:0",

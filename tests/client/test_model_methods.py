@@ -52,6 +52,18 @@ def test_vectors_come_in_the_order_of_the_texts(hub):
     assert [row[0] for row in hub.embed(VECTORS, ["a b", "c"])] == [2.0, 1.0]
 
 
+def test_adapters_are_loaded_with_the_base_that_they_are_for(hub, running):
+    assert hub.serve(TEXT, adapters=["poet/sonnet", "poet/haiku"]).adapters == (
+        "poet/sonnet",
+        "poet/haiku",
+    )
+    running.node.inference.adapt("poet/sonnet", TEXT)
+    answer = hub.chat("poet/sonnet", QUESTION)
+    assert (answer.release, answer.base_release) == ("cd" * 32, RELEASE)
+    assert (answer.base_publisher, hub.chat(TEXT, QUESTION).base_release) == (PUBLISHER, "")
+    assert {row.id: row.base for row in hub.models()}["poet/sonnet"] == TEXT
+
+
 def test_a_model_is_loaded_looked_at_and_unloaded(hub, running):
     row = hub.serve(VECTORS, keep_alive=60)
     assert (row.id, row.keep_seconds) == (VECTORS, 60)

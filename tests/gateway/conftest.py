@@ -73,6 +73,9 @@ class Lines:
     async def send(self, event):
         await self._socket.send_all(self._http.send(event))
 
+    async def close(self):
+        await self._socket.aclose()
+
     async def receive(self):
         """The next bytes as they come, framing included."""
         return await self._socket.receive_some()

@@ -22,11 +22,11 @@ WHOLE = SCRIPT[-1].encode()
 
 
 class TestAClientThatGoesAway:
-    async def test_costs_a_stream_no_more_steps(self, served):
+    @pytest.mark.parametrize("stream", [False, True])
+    async def test_costs_no_more_steps(self, served, stream):
         engine = served.node.inference.text
         engine.script, engine.pause = ("word ",) * 10_000, 0.005
-        async with posted(served, CHAT, ASK | {"stream": True}) as lines:
-            assert await lines.status() == 200
+        async with posted(served, CHAT, ASK | {"stream": stream}):
             await until(lambda: engine.steps >= 5)
             when = engine.steps
         with trio.fail_after(2):
@@ -106,6 +106,27 @@ class TestTooMuch:
                 assert (
                     await served.stranger.post(CHAT, json=ASK, headers=other)
                 ).status_code == 200
+
+    @pytest.mark.parametrize("path", [CHAT, "/v1/embeddings", "/v1/responses", "/models/lab/smol"])
+    async def test_in_a_minute_is_refused_and_told_when_to_come_again(self, tmp_path, path):
+        environ = {"P2PHUB_INFERENCE_REQUESTS_PER_MINUTE": "4"}
+        async with serving(tmp_path, environ=environ) as served:
+            for _ in range(4):
+                assert (await served.stranger.get("/v1/models")).status_code == 200
+                assert (await served.stranger.post(CHAT, json=ASK)).status_code == 200
+            answer = await served.stranger.post(path, json=ASK)
+            assert (answer.status_code, answer.headers["retry-after"]) == (429, "15")
+            assert "requests_per_minute" in answer.text
+            other = {"Authorization": "Bearer b"}
+            answer = await served.stranger.post(CHAT, json=ASK, headers=other)
+            assert answer.status_code == 200
+
+    async def test_at_once_is_what_the_settings_say(self, tmp_path):
+        environ = {"P2PHUB_INFERENCE_ANSWERS_PER_CLIENT": "2"}
+        async with serving(tmp_path, environ=environ) as served:
+            answer = await served.stranger.post(CHAT, json=ASK | {"n": 3})
+            assert (answer.status_code, answer.json()["error"]["type"]) == (429, "rate_limit_error")
+            assert answer.headers["x-should-retry"] == "true"
 
     @pytest.mark.slow
     async def test_at_once_ends_in_answers_and_refusals(self, tmp_path):

@@ -17,7 +17,15 @@ from p2phub.errors import BusyError, EngineError, UnsupportedError
 from p2phub.gateway.inference_body import Fields
 from p2phub.gateway.inference_tasks import Sent, task_request
 from p2phub.inference.engine import ModelInfo
-from p2phub.inference.requests import Embed, Generate, Sampling, TaskAnswer, TaskRequest
+from p2phub.inference.requests import (
+    Chosen,
+    Embed,
+    Generate,
+    Piece,
+    Sampling,
+    TaskAnswer,
+    TaskRequest,
+)
 from p2phub.testing.inference import (
     PUBLISHER,
     RELEASE,
@@ -83,7 +91,40 @@ class TestTextGeneration:
         assert answer.details.finish_reason == "length"
         assert answer.details.generated_tokens == 2
         assert [token.text for token in answer.details.tokens] == ["The", " capital"]
+        assert [token.id for token in answer.details.tokens] == [0, 1]
         assert answer.details.tokens[0].logprob == -0.5
+
+    async def test_tells_the_tokens_that_were_likely_too(self, served, ask):
+        def whole(client):
+            return client.text_generation("Hi", details=True, max_new_tokens=1, top_n_tokens=2)
+
+        def streamed(client):
+            more = {"stream": True, "details": True, "top_n_tokens": 2}
+            return list(client.text_generation("Hi", max_new_tokens=1, **more))
+
+        (places,) = (await ask(whole)).details.top_tokens
+        first, last = await ask(streamed)
+        assert [each["text"] for each in places] == ["The", " other1"]
+        assert [each.text for each in first.top_tokens] == ["The", " other1"]
+        assert (first.token.id, last.top_tokens) == (0, None)
+
+    async def test_streams_one_event_for_each_token_if_details_are_asked_for(self, served, ask):
+        parts = (Chosen("caf", -1.0, id=5), Chosen("\ufffd", -2.0, b"\xc3", id=6))
+        two = Piece("caf\u00e9", (*parts, Chosen("\ufffd", -3.0, b"\xa9", id=7)))
+        served.node.inference.text.pieces = (two, Piece("!", (Chosen("!", -1.0, id=8),)))
+
+        def use(client):
+            return list(client.text_generation("Hi", stream=True, details=True))
+
+        events = await ask(use)
+        assert [each.token.id for each in events] == [5, 6, 7, 8, None]
+        assert [each.index for each in events] == [0, 1, 2, 3, 4]
+        assert [each.token.logprob for each in events[:3]] == [-1.0, -2.0, -3.0]
+        assert "".join(each.token.text for each in events) == "caf\u00e9!"
+
+    async def test_cuts_the_prompt_if_asked(self, served, ask):
+        await ask(lambda client: client.text_generation("word " * 60, truncate=5))
+        assert served.node.inference.text.asked[0].truncate == 5
 
     async def test_gives_the_prompt_back_if_asked(self, ask):
         def use(client):
@@ -116,7 +157,10 @@ class TestTextGeneration:
     async def test_keeps_to_a_schema(self, served, ask):
         grammar = {"type": "json", "value": {"type": "object"}}
         await ask(lambda client: client.text_generation("Hi", grammar=grammar))
-        assert served.node.inference.text.asked[0].sampling.schema == {"type": "object"}
+        named = {"type": "json_schema", "value": {"name": "x", "schema": grammar["value"]}}
+        await ask(lambda client: client.text_generation("Hi", grammar=named))
+        first, second = (each.sampling.schema for each in served.node.inference.text.asked)
+        assert first == second == {"type": "object"}
         with pytest.raises(ValidationError, match="grammar"):
             await ask(lambda c: c.text_generation("Hi", grammar={"type": "regex", "value": "a"}))
 
@@ -154,7 +198,22 @@ class TestTextGeneration:
         with pytest.raises(ValidationError):
             await ask(lambda client: client.text_generation(prompt))
 
-    @pytest.mark.parametrize("parameters", [{"max_new_tokens": 0}, {"best_of": 2}, {"top_k": -2}])
+    @pytest.mark.parametrize(
+        "parameters",
+        [
+            {"max_new_tokens": 0},
+            {"best_of": 2},
+            {"top_k": -2},
+            {"adapter_id": "x"},
+            {"decoder_input_details": True},
+            {"top_n_tokens": 99},
+            {"truncate": 0},
+            {"typical_p": 0.5},
+            {"watermark": True},
+            {"max_tokens": 5},
+        ],
+        ids=str,
+    )
     async def test_parameters_that_cannot_be_are_refused(self, served, parameters):
         body = {"inputs": "Hi", "parameters": parameters}
         answer = await served.stranger.post(f"/models/{TEXT}", json=body)
@@ -338,6 +397,27 @@ class TestTasks:
         )
         assert (answer.status_code, answer.json()["error_type"]) == (400, "validation")
         assert made.asked == []
+
+    @pytest.mark.parametrize(
+        ("task", "body"),
+        [
+            ("text-classification", {"inputs": "a", "top_k": 1}),
+            (TEXT, {"inputs": "a", "max_new_tokens": 1}),
+            ("feature-extraction", {"inputs": "a", "pooling": "mean"}),
+            ("feature-extraction", {"inputs": "a", "parameters": {"pooling": "mean"}}),
+            (
+                "sentence-similarity",
+                {"inputs": {"source_sentence": "a", "sentences": ["b"]}, "parameters": {"x": 1}},
+            ),
+        ],
+    )
+    async def test_ignore_no_parameter(self, served, engine, task, body):
+        engine("text-classification", [LABELS])
+        model = {"text-classification": "lab/task", TEXT: TEXT}.get(task, VECTORS)
+        path = f"/models/{model}" if task == TEXT else f"/models/{model}/pipeline/{task}"
+        answer = await served.stranger.post(path, json=body)
+        assert answer.status_code == 400
+        assert "is no parameter of" in answer.json()["error"]
 
     async def test_take_plain_text(self, engine, served):
         made = engine("text-classification", [LABELS])

@@ -60,6 +60,20 @@ async def test_a_client_that_leaves_frees_its_slot(served, worker, stream):
     assert (await ask(served, "others go on")).status_code == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_client_that_leaves_the_queue_is_gone_within_a_step(served, stream):
+    async with echo(pace=20, slots=1) as worker:
+        served.node.inference.engines[TEXT] = worker
+        async with posted(served, CHAT, LONG | {"stream": True}) as others:
+            await text_until(others, b"word")
+            async with posted(served, CHAT, LONG | {"stream": stream}):
+                await until(lambda: worker.under_way == 2)
+            steps = 0
+            while worker.under_way == 2:
+                steps += (await others.receive()).count(b"word")
+            assert steps <= 2
+
+
 async def test_memory_that_runs_out_costs_one_request(served, worker):
     answer = await ask(served, "#memory")
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_memory")

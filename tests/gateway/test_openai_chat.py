@@ -16,7 +16,7 @@ from p2phub.errors import (
 )
 from p2phub.gateway import inference_answers
 from p2phub.inference.requests import Chat, Generate, Sampling
-from p2phub.testing.inference import PUBLISHER, RELEASE, SCRIPT, TEXT, VECTORS
+from p2phub.testing.inference import ADAPTER_RELEASE, PUBLISHER, RELEASE, SCRIPT, TEXT, VECTORS
 
 WHOLE = "".join(SCRIPT)
 HELLO = [{"role": "user", "content": "Where am I?"}]
@@ -69,6 +69,37 @@ def refused(kind, code=None, param=None):
     with pytest.raises(kind) as caught:
         yield caught
     assert (caught.value.code, caught.value.param) == (code, param)
+
+
+class TestAnAdapter:
+    async def test_answers_with_its_own_pedigree_and_that_of_its_base(self, served, ask):
+        served.node.inference.adapt("poet/sonnet", TEXT)
+        raw = await ask(
+            lambda client: client.chat.completions.with_raw_response.create(
+                model="poet/sonnet", messages=HELLO
+            )
+        )
+        told = {"release": ADAPTER_RELEASE, "base-release": RELEASE, "base-publisher": PUBLISHER}
+        assert {name: raw.headers[f"p2phub-{name}"] for name in told} == told
+        assert asked_of(served).adapter == "poet/sonnet"
+        *_, last = await ask(streamed(model="poet/sonnet"))
+        assert last.p2phub["release"] == ADAPTER_RELEASE
+        assert last.p2phub["base_release"] == RELEASE
+        plain = await ask(
+            lambda client: client.chat.completions.with_raw_response.create(
+                model=TEXT, messages=HELLO
+            )
+        )
+        assert "p2phub-base-release" not in plain.headers
+        assert asked_of(served).adapter == ""
+
+    async def test_is_listed_with_its_parent_and_never_meant_by_chance(self, served, ask):
+        served.node.inference.adapt("poet/sonnet", TEXT)
+        served.node.inference.in_memory.add("poet/sonnet")
+        listed = {each.id: each for each in await ask(lambda client: client.models.list().data)}
+        assert listed["poet/sonnet"].parent == TEXT
+        assert listed[TEXT].parent is None
+        assert (await ask(chat(model="default"))).model == TEXT
 
 
 class TestChat:

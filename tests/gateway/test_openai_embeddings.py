@@ -92,6 +92,13 @@ class TestModels:
         answer = await served.stranger.get(f"/v1/models/{path}")
         assert (answer.status_code, answer.json()["id"]) == (200, TEXT)
 
+    @pytest.mark.parametrize("path", ["lab/v", "lab/v:q4_0", "lab/v:Q4_0"])
+    async def test_of_several_variants_are_found_by_each_name(self, served, path):
+        served.node.inference.engines["lab/v:Q4_0"] = served.node.inference.text
+        answer = await served.stranger.get(f"/v1/models/{path}")
+        assert (answer.status_code, answer.json().get("id")) == (200, "lab/v:Q4_0")
+        assert (await served.stranger.get("/v1/models/lab/v:Q8_0")).status_code == 404
+
     async def test_are_found_by_the_client(self, ask):
         assert (await ask(lambda client: client.models.retrieve(TEXT))).id == TEXT
 

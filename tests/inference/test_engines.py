@@ -3,6 +3,7 @@
 import pytest
 
 from p2phub.inference.requests import Embed, Generate, TaskRequest
+from p2phub.inference.spec import Adapter
 from p2phub.testing.engine_conformance import EngineConformance, Subject
 from p2phub.testing.engines import CONTEXT, FakeEngine
 
@@ -21,4 +22,5 @@ class TestFakeEngine(EngineConformance):
             embed=Embed(("some", "texts")),
             task=TaskRequest("echo", {"a": 1}),
             crash=engine.crash,
+            adapter=Adapter("lab/poet", (), "ab" * 32),
         )

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.formats import weights
 from p2phub.formats.tensors import Header, Tensor
-from p2phub.inference.fit import Release, report
+from p2phub.inference.fit import Release, predict
 from p2phub.inference.spec import ModelFile, RunOptions
 from tests.inference.worker.release_files import content_of, spec_of
 from tests.real_models import package_folder, smol_gguf, write_smol
@@ -27,7 +28,6 @@ LLAMA = {
     "num_hidden_layers": 3,
     "max_position_embeddings": 128,
 }
-PLENTY = 1 << 40
 
 
 def header(*tensors, dtype="F32", size=4):
@@ -41,9 +41,19 @@ def header(*tensors, dtype="F32", size=4):
     return Header("safetensors", 0, tuple(made))
 
 
-def told(files, available=PLENTY, config=LLAMA, task="text-generation", **options):
+def told(files, config=LLAMA, task="text-generation", **options):
     release = Release("lab/x@main", "ab" * 32, task, config)
-    return report(release, files, available_bytes=available, options=RunOptions(**options))
+    return predict(release, files, options=RunOptions(**options))
+
+
+def gguf_header(pairs):
+    """The beginning of a GGUF file with these texts and no tensors."""
+
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    told = (text(key) + struct.pack("<I", 8) + text(value) for key, value in pairs.items())
+    return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(told)
 
 
 TWO = header(("model.embed_tokens.weight", 10, 8), ("lm_head.weight", 10, 8))
@@ -61,11 +71,17 @@ class TestWeights:
     def test_shards_are_added(self):
         files = {f"model-0000{n}-of-00002.safetensors": TWO for n in (1, 2)}
         assert told(files).weight_bytes == 2 * 160 * 4
-        assert len(told(files).variants) == 1
 
     def test_quantized_ones_are_smaller_and_embeddings_stay(self):
         made = told({"model.safetensors": TWO}, quantize="int8")
-        assert (made.weight_bytes, made.dtype) == (80 * 4 + 80, "int8")
+        assert (made.weight_bytes, made.dtype) == (160 * 4, "int8")  # both are kept whole
+        layer = header(("model.layers.0.mlp.up_proj.weight", 128, 64), ("model.norm.weight", 64))
+        assert told({"model.safetensors": layer}, quantize="int8").weight_bytes == (
+            128 * 64 + 128 * 4 + 64 * 4
+        )
+        assert told({"model.safetensors": layer}, quantize="int4").weight_bytes == (
+            128 * 32 + 2 * 2 * 128 * 2 + 64 * 2  # in bfloat16
+        )
 
     def test_whole_numbers_stay_what_they_are(self):
         kept = header(("steps", 5), dtype="I64", size=8)
@@ -85,33 +101,22 @@ class TestCache:
         assert told({"model.safetensors": TWO}, task="feature-extraction").cache_bytes == 0
 
 
-class TestVariants:
-    FILES = {  # noqa: RUF012
-        "small/model.safetensors": header(("a.weight", 1000, 1000)),
-        "big/model.safetensors": header(("a.weight", 9000, 9000)),
-    }
-
-    def test_the_largest_that_fits_is_chosen(self):
-        small = told(self.FILES).variants[1].bytes_needed
-        assert told(self.FILES).chosen == "big"
-        assert told(self.FILES, small).chosen == "small"
-        assert told(self.FILES, small).fits
-
-    def test_if_none_fits_the_smallest_is_told(self):
-        made = told(self.FILES, 1)
-        assert (made.chosen, made.fits, made.weight_bytes) == ("", False, 4_000_000)
-        assert [each.name for each in made.variants] == ["big", "small"]
-
-
 class TestRefusals:
     def test_a_release_without_weights(self):
         with pytest.raises(UnsupportedError):
             told({})
 
+    @pytest.mark.parametrize("kind", ["adapter", "mmproj", "imatrix"])
+    def test_a_gguf_that_says_it_is_no_model(self, kind):
+        data = gguf_header({"general.type": kind})
+        release = Release("lab/x", "ab", prefixes={"a.gguf": data})
+        with pytest.raises(UnsupportedError, match=kind):
+            predict(release, {"a.gguf": Header("gguf", 0, ())})
+
     def test_a_gguf_header_that_is_cut_short(self):
         release = Release("lab/x", "ab", prefixes={"a.gguf": b"GGUF\x03\0\0\0"})
         with pytest.raises(MalformedError):
-            report(release, {"a.gguf": Header("gguf", 0, ())}, available_bytes=1)
+            predict(release, {"a.gguf": Header("gguf", 0, ())})
 
 
 def read(spec, task):
@@ -125,7 +130,7 @@ def read(spec, task):
             files[file.name] = weights.parse(data[: 8 << 20], len(data))
             prefixes[file.name] = data[: 8 << 20]
     release = Release("lab/x", "ab", task, config, prefixes)
-    return report(release, files, available_bytes=PLENTY, options=spec.options)
+    return predict(release, files, options=spec.options)
 
 
 def spec_in(folder, engine, task, **options):
@@ -186,7 +191,7 @@ class TestIsWhatIsTaken:
 @pytest.mark.parametrize("key", [*LLAMA, "head_dim", "text_config"])
 def test_numbers_that_a_stranger_wrote_and_are_none_need_nothing(key, wrong):
     files = {"model.safetensors": header(("a.weight", 8, 8))}
-    made = report(Release("x", "ab", config=LLAMA | {key: wrong}), files, available_bytes=PLENTY)
+    made = predict(Release("x", "ab", config=LLAMA | {key: wrong}), files)
     assert 0 <= made.cache_bytes < 1 << 31
     assert made.weight_bytes == 256
 
@@ -194,5 +199,5 @@ def test_numbers_that_a_stranger_wrote_and_are_none_need_nothing(key, wrong):
 def test_a_model_with_pictures_is_described_by_its_part_for_text():
     files = {"model.safetensors": header(("a.weight", 8, 8))}
     for config in (LLAMA, {"text_config": LLAMA, "num_hidden_layers": 99}):
-        made = report(Release("x", "ab", config=config), files, available_bytes=PLENTY)
+        made = predict(Release("x", "ab", config=config), files)
         assert made.cache_bytes == 2 * 3 * 2 * 16 * 4 * 8 * 128

@@ -1,6 +1,7 @@
 """Who gives way for a load, and what a machine says it has."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
 from p2phub.inference import memory
@@ -63,8 +64,28 @@ def test_a_machine_that_tells_nothing_has_nothing():
     assert within_group(Device("cpu", 99, 88), "10", "12", "") == Device("cpu", 10, 0)
 
 
+@pytest.mark.parametrize(
+    ("visible", "free"),
+    [
+        (None, [1, 2, 3]),
+        ("2,0", [3, 1]),
+        ("GPU-b,1", [2, 2]),
+        ("", []),
+        ("-1", []),
+        ("0,9,1", [1]),
+        ("GPU-", []),
+    ],
+)
+def test_gpus_are_those_that_cuda_sees_in_its_order(visible, free):
+    told = "0, 9, 1, GPU-a\n1, 9, 2, GPU-b\n2, 9, 3, GPU-c\n"
+    seen = gpus_of(told, visible)
+    assert [each.free >> 20 for each in seen] == free
+    assert [each.name for each in seen] == [f"cuda:{n}" for n in range(len(free))]
+
+
 async def test_this_machine_has_a_processor_with_memory(monkeypatch):
-    monkeypatch.setattr(memory, "_nvidia", lambda: "0, 100, 40\n")
+    monkeypatch.setattr(memory, "_nvidia", lambda: "0, 100, 40, GPU-1\n")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     devices = await Machine().devices()
     assert [each.name for each in devices] == ["cpu", "cuda:0"]
     assert 0 < devices[0].free <= devices[0].total

@@ -1,13 +1,15 @@
 """A server of our own: one that never answers, that dies, that leaves children behind."""
 
 import os
+import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import trio
 
-from p2phub.errors import EngineError, UsageError
+from p2phub.errors import EngineError
 from p2phub.inference import own_server as module
 from p2phub.inference.own_server import OwnServer, own_server
 from p2phub.inference.requests import Finished, Generate
@@ -46,10 +48,21 @@ def server(tmp_path, text=SERVER, *more, **words):
     return OwnServer((sys.executable, str(program)), tmp_path, "lab/m", **words)
 
 
+def of_process(pid, what):
+    return Path(f"/proc/{pid}/{what}").read_text()
+
+
+def gone(pids, seconds=5):
+    until = time.monotonic() + seconds
+    while any(map(alive, pids)) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not any(map(alive, pids))
+
+
 def alive(pid):
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return of_process(pid, "stat").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
         return False
 
 
@@ -98,7 +111,7 @@ async def test_one_that_will_not_end_is_killed(tmp_path, monkeypatch):
 async def test_one_that_crashes_costs_the_request_and_is_lost(tmp_path):
     text = SERVER.replace('options.get("--fatal")', "True")
     async with own_server(server(tmp_path, text)) as engine:
-        with pytest.raises(EngineError):
+        with pytest.raises(EngineError, match="SIGABRT"):
             [each async for each in engine.generate(Generate("x"))]
         with trio.fail_after(5):
             await engine.lost.wait()
@@ -106,7 +119,7 @@ async def test_one_that_crashes_costs_the_request_and_is_lost(tmp_path):
 
 async def test_a_command_that_is_none_is_a_mistake_in_the_settings(tmp_path):
     wanted = OwnServer((str(tmp_path / "none"),), tmp_path, "m")
-    with pytest.raises(UsageError, match="cannot be started"):
+    with pytest.raises(EngineError, match="no program that may be run"):
         async with own_server(wanted):
             pytest.fail("there is no server")
 
@@ -119,3 +132,32 @@ async def test_who_gives_up_while_it_loads_leaves_no_process(tmp_path):
             pytest.fail("it does not answer")
     assert lines
     assert not alive(int(lines[0]))
+
+
+async def test_the_process_that_is_shown_is_the_server_and_killing_it_costs_it(tmp_path):
+    async with own_server(server(tmp_path)) as engine:
+        assert "serve.py" in of_process(engine.pid, "cmdline")
+        os.kill(engine.pid, signal.SIGKILL)
+        with trio.fail_after(5):
+            await engine.gone.wait()
+        with pytest.raises(EngineError, match="SIGKILL"):
+            [each async for each in engine.generate(Generate("x"))]
+
+
+async def test_a_guard_that_is_killed_takes_the_server_along(tmp_path):
+    lines = []
+    async with own_server(server(tmp_path), lines.append) as engine:
+        guard = int(of_process(engine.pid, "stat").rpartition(")")[2].split()[1])
+        os.kill(guard, signal.SIGKILL)
+        with trio.fail_after(5):
+            await engine.gone.wait()
+    assert gone([engine.pid])
+    assert not any(alive(int(line.split()[1])) for line in lines if line.startswith("child"))
+
+
+async def test_one_that_is_closed_is_gone_when_that_returns_and_says_so(tmp_path):
+    async with own_server(server(tmp_path)) as engine:
+        await engine.close()
+        assert not alive(engine.pid)
+        with pytest.raises(EngineError, match="was unloaded"):
+            [each async for each in engine.generate(Generate("x"))]

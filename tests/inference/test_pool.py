@@ -2,6 +2,7 @@
 
 import math
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import trio
@@ -123,9 +124,6 @@ class TestStarting:
             fake_spec("lab/y"),
             fake_spec("lab/x", dtype="float32"),
             ModelSpec("lab/x", "lab/x", "llamacpp", "text-generation", ()),
-            ModelSpec("lab/x", "lab/x", "transformers", "text-generation", (), adapters=(
-                Adapter("a", (ModelFile(("f",), ContentId(1, sha256(b"1")), "/f"),)),
-            )),
         ],
     )  # fmt: skip
     async def test_what_runs_otherwise_is_another_engine(self, autojump_clock, other):
@@ -228,6 +226,17 @@ class TestLosing:
             for _ in range(5):
                 with pytest.raises(UnsupportedError):
                     await held(pool, X)
+
+    async def test_an_adapter_that_is_taken_back_is_in_no_engine_any_more(self, autojump_clock):
+        adapted = replace(X, adapters=(Adapter("poet/sonnet", (), "ab" * 32),))
+        async with pool_of() as pool:
+            await held(pool, adapted)
+            await held(pool, Y)
+            await pool.detach("cd" * 32)
+            assert "lab/x" in names(pool)
+            await pool.detach("ab" * 32)
+            assert not any(each.spec.adapters for each in pool.loaded())
+            assert names(pool) == ["lab/x", "lab/y"]
 
     async def test_unloading_ends_what_is_under_way_and_what_loads(self, autojump_clock):
         start, told = FakeStart(5.0), []
@@ -365,3 +374,36 @@ class TestWithProcesses:
                 assert pool.loaded()[0].pid == second.pid
             assert first.pid != second.pid
         assert second.gone.is_set()
+
+
+class TestAnEngineThatSetsItsCacheAsideItself:
+    """vLLM takes what it is given, once and for all."""
+
+    GPUS = (Device("cpu", 100 * GIB, 90 * GIB), Device("cuda:0", 80 * GIB, 80 * GIB))
+    SERVED = replace(X, engine="vllm")
+
+    async def test_it_is_given_what_is_left_of_a_gpu_and_that_is_counted(self, autojump_clock):
+        start = FakeStart()
+        async with pool_of(start, machine=Machine(*self.GPUS)) as pool:
+            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            assert start.started[0].options.cache_bytes == 66 * GIB
+            assert pool.loaded()[0].size == 76 * GIB
+
+    async def test_no_more_than_models_may_take_is_given(self, autojump_clock):
+        start = FakeStart()
+        async with pool_of(start, machine=Machine(*self.GPUS), memory=40 * GIB) as pool:
+            await held(pool, Y, need_bytes=5 * GIB)
+            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            assert start.started[1].options.cache_bytes == 25 * GIB
+
+    async def test_on_a_processor_it_is_little(self, autojump_clock):
+        start = FakeStart()
+        async with pool_of(start) as pool:
+            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            assert start.started[0].options.cache_bytes == 4 * GIB
+
+    async def test_others_are_told_of_none(self, autojump_clock):
+        start = FakeStart()
+        async with pool_of(start, machine=Machine(*self.GPUS)) as pool:
+            await held(pool, X, need_bytes=10 * GIB)
+            assert start.started[0].options.cache_bytes == 0

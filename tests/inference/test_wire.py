@@ -92,6 +92,7 @@ FILES = st.builds(
     st.booleans(),
 )
 OPTIONS = st.builds(RunOptions, device=TEXT, threads=COUNT, compile=st.booleans(), slots=COUNT)
+ADAPTERS = st.builds(Adapter, TEXT, rows(FILES), TEXT)
 SPECS = st.builds(
     ModelSpec,
     release=TEXT,
@@ -100,7 +101,7 @@ SPECS = st.builds(
     task=TEXT,
     files=rows(FILES),
     options=OPTIONS,
-    adapters=rows(st.builds(Adapter, TEXT, rows(FILES))),
+    adapters=rows(ADAPTERS),
     settings=st.dictionaries(TEXT, TEXT, max_size=3),
 )
 INFOS = st.builds(
@@ -113,12 +114,15 @@ MESSAGES = st.one_of(
     st.builds(wire.Ready, INFOS),
     st.builds(wire.Arrived, TEXT, COUNT, COUNT),
     st.builds(wire.Moved, TEXT, TEXT),
+    st.builds(wire.Tabled, TEXT, st.binary(max_size=100)),
     st.builds(wire.Ask, IDS, st.sampled_from(["generate", "count"]), GENERATE),
     st.builds(wire.Ask, IDS, st.just("embed"), EMBED),
     st.builds(wire.Ask, IDS, st.just("run"), TASKS),
+    st.builds(wire.Ask, IDS, st.just("attach"), ADAPTERS),
+    st.builds(wire.Ask, IDS, st.just("detach"), TEXT),
     st.builds(wire.Cancel, IDS),
     st.builds(wire.Part, IDS, PIECES | ENDS),
-    st.builds(wire.Answer, IDS, ANSWERS),
+    st.builds(wire.Answer, IDS, ANSWERS | INFOS),
     st.builds(wire.Ping, COUNT),
     st.builds(wire.Pong, COUNT),
     st.just(wire.Close()),

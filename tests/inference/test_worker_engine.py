@@ -1,5 +1,6 @@
 """A worker that is killed, hangs, talks nonsense or is left alone: nothing waits, nothing leaks."""
 
+import errno
 import os
 import signal
 import socket
@@ -17,7 +18,7 @@ from p2phub.errors import EngineError, NoMemoryError, UnsupportedError, UsageErr
 from p2phub.inference import worker_engine, worker_process
 from p2phub.inference.engine import ModelInfo
 from p2phub.inference.requests import Embed, Finished, Generate, Piece, TaskRequest
-from p2phub.inference.spec import RunOptions
+from p2phub.inference.spec import Adapter, RunOptions
 from p2phub.inference.wire import Answer, Arrived, Failed, Part, Ready, encode
 from p2phub.inference.worker_engine import start_worker
 from p2phub.inference.worker_process import environment, how_it_ended, kills_for_memory
@@ -53,6 +54,7 @@ class TestEcho(EngineConformance):
                 embed=Embed(("some", "texts")),
                 task=TaskRequest("echo", {"a": 1}),
                 crash=lambda: os.kill(engine.pid, signal.SIGKILL),
+                adapter=Adapter("lab/poet", (), "ab" * 32),
             )
 
 
@@ -341,7 +343,7 @@ class TestImpostor:
 
 def test_a_worker_sees_none_of_our_secrets():
     ours = {"PATH": "/bin", "HF_TOKEN": "x", "P2PHUB_TOKEN": "x", "AWS_SECRET_ACCESS_KEY": "x"}
-    made = environment(ours | {"CUDA_VISIBLE_DEVICES": "1"}, RunOptions(threads=3))
+    made = environment(ours | {"CUDA_VISIBLE_DEVICES": "1"}, RunOptions(threads=3), Path("/t"))
     assert not {"HF_TOKEN", "P2PHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"} & made.keys()
     assert (made["PATH"], made["CUDA_VISIBLE_DEVICES"], made["OMP_NUM_THREADS"]) == (
         "/bin",
@@ -358,6 +360,39 @@ async def test_a_worker_is_settled():
         assert "Max core file size        0                    0" in limits
         assert int((at / "oom_score_adj").read_text()) >= 800
         assert os.getsid(engine.pid) == engine.pid
+
+
+def folder_of(pid):
+    """The folder for temporary files of a process."""
+    lines = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return Path(dict(line.split("=", 1) for line in lines if line)["TMPDIR"])
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_what_a_worker_leaves_in_its_own_folder_goes_with_it(killed):
+    async with echo() as engine, echo() as other:
+        folder, others = folder_of(engine.pid), folder_of(other.pid)
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "p2phub-llama-x").mkdir()
+        if killed:
+            os.kill(engine.pid, signal.SIGKILL)
+        else:
+            await engine.close()
+        await engine.gone.wait()
+        assert not folder.exists()
+        assert others.is_dir()
+    assert not others.exists()
+
+
+def test_a_disk_without_room_for_that_folder_is_told_and_leaves_nothing(monkeypatch):
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(worker_process, "PrivateFolder", full)
+    before = open_files()
+    with pytest.raises(EngineError, match="No space left"):
+        worker_process.WorkerProcess(RunOptions())
+    assert open_files() == before
 
 
 def test_a_signal_without_a_name_is_told_too():

@@ -1,9 +1,11 @@
 """What somebody is asked to sign, in plain words: nothing that matters is left out."""
 
+from dataclasses import replace
+
 import pytest
 
 from p2phub.formats.ids import commit_id
-from p2phub.formats.manifest import Release
+from p2phub.formats.manifest import Lineage, Release
 from p2phub.formats.notices import Revocation, RevokedFile, RevokedKey, RevokedRelease, Withdrawal
 from p2phub.formats.publisher import Delegation, KeySet, ReleaseKey, Root
 from p2phub.node.describing import FILES, describe, publisher_of, read_document
@@ -54,6 +56,14 @@ def test_a_release_tells_its_files_its_size_and_what_came_before():
     assert told(Release.from_payload(first.payload))["previous version"] == [
         "none: it is the first"
     ]
+
+
+def test_a_release_tells_what_it_was_made_from():
+    plain = Release.from_payload(FakePublisher(1).publish("demo", {"a.txt": b"x"}).release.payload)
+    made = (Lineage("adapter", ONE), Lineage("merge", upstream="org/other"))
+    said = told(replace(plain, lineage=made))
+    assert said["made from"] == [f"release {ONE.hex()} (adapter)", "org/other (merge)"]
+    assert "made from" not in told(plain)
 
 
 @pytest.mark.parametrize(("count", "lines"), [(FILES, FILES), (FILES + 1, FILES + 1)])

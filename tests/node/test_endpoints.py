@@ -3,8 +3,8 @@
 import pytest
 import trio
 
-from p2phub.errors import EngineError
-from p2phub.node.endpoints import AGAIN, PATIENCE, Endpoints
+from p2phub.errors import EngineError, NotFoundError, UsageError
+from p2phub.node.endpoints import AGAIN, PATIENCE, SOON, Endpoints
 from p2phub.testing.inference import text_engine
 
 ONE, TWO = "http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"
@@ -48,7 +48,7 @@ async def test_a_server_that_is_away_hides_its_own_models_and_comes_back(autojum
     assert [await endpoints.find(name) for name in "ab"] == [None, TWO]
     servers.away.clear()
     assert await endpoints.find("a") is None
-    await trio.sleep(AGAIN)
+    await trio.sleep(SOON)
     assert await endpoints.find("a") == ONE
 
 
@@ -90,3 +90,30 @@ async def test_a_server_that_went_away_is_said_so():
         async with endpoints.engine(ONE, "a"):
             pass
     assert await endpoints.find("a") is None
+
+
+async def test_who_asks_for_what_nobody_has_is_told_which_servers_are_away(autojump_clock):
+    servers = Servers(**{TWO: None})
+    endpoints, error = servers.endpoints(), NotFoundError("there is no model x", remedy="look")
+    servers.away.add(ONE)
+    assert await endpoints.find("x") is None
+    told = endpoints.unknown(error)
+    assert "there is no model x" in told.message
+    assert f"{ONE} ([inference] endpoints): nobody answers" in told.message
+    assert f"{TWO} ([inference] endpoints): it did not list its models" in told.message
+    with pytest.raises(NotFoundError, match="nobody answers"), endpoints.naming_those_away():
+        raise UsageError("x names no publisher")
+    with pytest.raises(EngineError, match=r"it broke$"), endpoints.naming_those_away():
+        raise EngineError("it broke")
+    servers.away.clear()
+    servers.models[TWO] = []
+    await trio.sleep(AGAIN)
+    assert await endpoints.find("x") is None
+    assert endpoints.unknown(error) is error
+
+
+async def test_a_model_of_theirs_has_a_line_of_its_own():
+    endpoints = Servers().endpoints()
+    row = await endpoints.row("c")
+    assert (row.id, row.device, row.verdict, row.release) == ("c", TWO, "unsigned", "")
+    assert await endpoints.row("x") is None

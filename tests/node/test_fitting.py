@@ -1,31 +1,36 @@
-"""What a model is said to need on this machine: where there is no such device, and its type."""
+"""What is told of the variants of a model: all of them, and which one would be run."""
 
-import pytest
-
-from p2phub.errors import EngineError
-from p2phub.inference.memory import Device
-from p2phub.inference.spec import RunOptions
-from p2phub.node import fitting
+from p2phub.inference_results import FitReport
+from p2phub.node.choosing import Candidate
+from p2phub.node.fitting import _report
 
 
-def test_a_device_that_is_not_there_is_named_with_those_that_are():
-    devices = (Device("cpu", 10, 5), Device("cuda:0", 10, 5))
-    assert fitting._device("cuda:0", devices).free == 5
-    with pytest.raises(EngineError, match="cuda:1") as refused:
-        fitting._device("cuda:1", devices)
-    assert "cpu, cuda:0" in refused.value.remedy
+def made(size, room):
+    return FitReport("lab/x@main", "ab" * 32, "cpu", size, 0, 0, room, dtype=f"Q{size}")
 
 
-@pytest.mark.parametrize(
-    ("flags", "task", "device", "dtype"),
-    [
-        ("flags : amx_bf16", fitting.TEXT, "cpu", "bfloat16"),
-        ("flags : avx2", fitting.TEXT, "cpu", ""),
-        ("flags : amx_bf16", "feature-extraction", "cpu", ""),
-        ("flags : amx_bf16", fitting.TEXT, "cuda:0", ""),
-    ],
-)
-def test_text_is_counted_in_the_type_that_a_worker_chooses(monkeypatch, flags, task, device, dtype):
-    monkeypatch.setattr(fitting, "cpuinfo", lambda: flags)
-    assert fitting._typed(RunOptions(), task, device).dtype == dtype
-    assert fitting._typed(RunOptions(dtype="float32"), task, device).dtype == "float32"
+def told(room, *, here=()):
+    sizes = (4, 8, 6)
+    candidates = [
+        Candidate(f"Q{each}", "llamacpp", each, room, here=each in here) for each in sizes
+    ]
+    return _report([made(each, room) for each in sizes], candidates, "lab/x@main")
+
+
+def test_the_largest_that_fits_is_marked_and_all_are_told():
+    found = told(7)
+    assert (found.chosen, found.weight_bytes, found.fits) == ("Q6", 6, True)
+    rows = [(each.name, each.bytes_needed, each.fits, each.chosen) for each in found.variants]
+    assert rows == [("Q8", 8, False, False), ("Q6", 6, True, True), ("Q4", 4, True, False)]
+
+
+def test_one_that_is_on_this_disk_is_what_would_be_run():
+    found = told(7, here=(4, 8))
+    assert (found.chosen, found.weight_bytes) == ("Q4", 4)
+    assert [each.here for each in found.variants] == [True, False, True]
+
+
+def test_if_none_fits_the_numbers_are_those_of_the_smallest():
+    found = told(1)
+    assert (found.chosen, found.weight_bytes, found.fits) == ("", 4, False)
+    assert not any(each.chosen for each in found.variants)

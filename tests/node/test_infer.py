@@ -197,6 +197,12 @@ class TestAModelElsewhere:
         rows = {row.id: row.owner for row in await scene.inference.models()}
         assert rows == {"lab/x": "lab", "gpt-elsewhere": "http://127.0.0.1:1/v1"}
 
+    async def test_is_loaded_already_where_it_is(self, scene, endpoints):
+        row = await scene.inference.load("gpt-elsewhere", None, lambda event: None)
+        assert (row.id, row.device) == ("gpt-elsewhere", "http://127.0.0.1:1/v1")
+        assert scene.pool.specs == []
+        assert await scene.inference._elsewhere("lab/x") is None, "that one is ours"
+
     async def test_of_the_same_name_never_answers_for_one_of_this_node(self, scene, endpoints):
         _, served = await ask(scene, "lab/x")
         assert served.release == scene.digest
@@ -240,6 +246,10 @@ class TestAFileThatChanged:
         with pytest.raises(WrongBytesError):
             await ask(scene)
         assert not scene.store.blobs.has(content)
+        for _ in range(2):  # as long as it is so
+            with pytest.raises(NotFoundError, match="lab/x was found changed") as caught:
+                await ask(scene)
+            assert "p2phub serve lab/x" in caught.value.remedy
 
 
 class TestAReleaseThatIsTakenBack:
@@ -313,7 +323,7 @@ class TestWhatIsThere:
         await ask(scene)
         await scene.pool.unload(scene.digest)
         model = await scene.inference._find("lab/x")
-        scene.inference._keep(model, math.inf)
+        scene.inference._kept.note(model, math.inf)
         await ask(scene)
         (row,) = await scene.inference.loaded()
         assert row.keep_seconds is None

@@ -10,8 +10,9 @@ from p2phub.formats.publisher import Index, Page
 from p2phub.node.knowledge import Knowledge
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
+from p2phub.testing.forgeries import damaged_signature
 from p2phub.testing.notices import fork_proof, revoke_key, revoke_release, withdraw
-from p2phub.testing.publishers import FakePublisher, damaged_signature
+from p2phub.testing.publishers import FakePublisher
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import merge, unpack
 

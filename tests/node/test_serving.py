@@ -2,21 +2,21 @@
 
 import pytest
 
-from p2phub.errors import UnsupportedError
+from p2phub.errors import NotFoundError, UnsupportedError
 from p2phub.formats.paths import parse_path
 from p2phub.inference_settings import InferenceSettings
-from p2phub.node.serving import choose, options_of, read_config, task_of
+from p2phub.node.serving import choices, options_of, read_config, task_of
 
 COMMON = ("config.json", "tokenizer.json", "tokenizer.model", "README.md", ".gitattributes")
 
 
 def chosen(*names, **more):
-    found = choose([parse_path(name) for name in names], **{"code": False, **more})
+    found = choices([parse_path(name) for name in names], **{"code": False, **more})[0]
     return found.engine, {"/".join(path) for path in found.weights}
 
 
 def wanted(*names, **more):
-    found = choose([parse_path(name) for name in names], **{"code": False, **more})
+    found = choices([parse_path(name) for name in names], **{"code": False, **more})[0]
     return {"/".join(path) for path in found.wanted}
 
 
@@ -33,7 +33,7 @@ class TestWeights:
 
     def test_another_precision_and_the_original_are_left_out(self):
         names = ("model.safetensors", "model.fp16.safetensors", "original/x.safetensors")
-        assert chosen(*names) == ("transformers", {"model.safetensors"})
+        assert chosen(*names, variant="safetensors") == ("transformers", {"model.safetensors"})
         assert chosen("model.fp16.safetensors") == ("transformers", {"model.fp16.safetensors"})
 
     def test_a_pipeline_has_them_in_folders(self):
@@ -46,16 +46,31 @@ class TestWeights:
             "all_in_one.safetensors",
         )
         folders = {f"{each}/diffusion_pytorch_model.safetensors" for each in ("unet", "vae")}
-        assert chosen(*names) == ("transformers", folders)
+        assert chosen(*names, variant="safetensors") == ("transformers", folders)
 
     def test_folders_of_sentence_transformers_come_along(self):
         names = ("model.safetensors", "modules.json", "1_Pooling/config.json")
         assert wanted(*names) == set(names)
 
-    def test_one_gguf_is_taken_with_all_its_parts(self):
-        parts = [f"big-Q8-0000{n}-of-00002.gguf" for n in (1, 2)]
-        assert chosen("x-Q8.gguf", *parts) == ("llamacpp", set(parts))
-        assert chosen("a.gguf", "b.gguf", variant="b.gguf") == ("llamacpp", {"b.gguf"})
+    def test_every_variant_is_one_way_and_has_its_own_index(self):
+        index = "model.safetensors.index.json"
+        parts = [f"big-Q8_0-0000{n}-of-00002.gguf" for n in (1, 2)]
+        shards = [f"model.fp16-0000{n}-of-00002.safetensors" for n in (1, 2)]
+        names = ["config.json", index, "model-00001-of-00001.safetensors", "x-Q4_0.gguf"]
+        found = choices([(name,) for name in (*names, *parts, *shards)], code=False)
+        assert [each.label for each in found] == ["fp16", "safetensors", "Q4_0", "Q8_0"]
+        others = [{"/".join(path) for path in each.others} for each in found]
+        assert others == [{"config.json"}, {"config.json", index}, {"config.json"}, {"config.json"}]
+        assert chosen(*names, *parts, variant="big-q8_0.gguf") == ("llamacpp", set(parts))
+        with pytest.raises(NotFoundError, match="no variant Q5_0") as caught:
+            chosen(*names, variant="Q5_0")
+        assert "safetensors, Q4_0" in caught.value.remedy
+
+    def test_the_only_one_needs_no_label(self):
+        (found,) = choices([("x-Q4_0.gguf",)], code=False)
+        assert found.label == ""
+        (found,) = choices([("x-Q4_0.gguf",)], code=False, variant="q4_0")
+        assert found.label == ""
 
     def test_the_engine_of_the_settings_decides_where_there_are_both(self):
         names = ("model.safetensors", "x.gguf")
@@ -112,16 +127,25 @@ def test_the_settings_reach_the_engine():
         ("MarianMTModel", "translation"),
         ("T5ForConditionalGeneration", "summarization"),
         ("ViTForImageClassification", "image-classification"),
+        ("M2M100ForConditionalGeneration", "translation"),
+        ("SpeechT5ForTextToSpeech", "text-to-speech"),
+        ("BlipForConditionalGeneration", "image-to-text"),
     ],
 )
 def test_a_model_is_for_what_its_architecture_says(architecture, task):
     assert task_of("", "transformers", {"architectures": [architecture]}) == task
 
 
+def test_a_model_that_sees_and_writes_is_for_conversations():
+    config = {"architectures": ["LlavaForConditionalGeneration"], "vision_config": {}}
+    assert task_of("", "transformers", config) == "text-generation"
+
+
 def test_a_model_is_for_what_its_card_says_first():
     config = {"architectures": ["BertModel"]}
     assert task_of("text-generation", "transformers", config) == "text-generation"
     assert task_of("sentence-similarity", "transformers", config) == "feature-extraction"
+    assert task_of("text2text-generation", "transformers", config) == "text2text-generation"
     assert task_of("", "llamacpp", None) == "text-generation"
 
 

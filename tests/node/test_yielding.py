@@ -8,7 +8,7 @@ from p2phub.config import SwarmSettings
 from p2phub.node.pressure import Pressure
 from p2phub.node.rates import Paces
 from p2phub.node.traffic import Meter
-from p2phub.node.yielding import LEAST, STEP, Stalls, Yielding, read_stalls
+from p2phub.node.yielding import LEAST, REMEMBERED, STEP, Stalls, Yielding, read_stalls
 
 RATE = 8 << 20
 
@@ -83,13 +83,50 @@ async def test_the_rate_is_back_within_five_seconds_after_the_last_answer(autoju
         assert scene.paces.up.rate == 0
 
 
+async def test_the_first_second_under_pressure_is_enough(autojump_clock):
+    async with running() as scene:
+        scene.stalled = 0.5
+        with scene.pressure.answering():
+            await trio.sleep(1)
+            assert scene.paces.up.rate <= RATE // 64
+
+
+async def test_the_next_answer_need_not_find_out_again(autojump_clock):
+    async with running() as scene:
+        scene.stalled = 0.5
+        with scene.pressure.answering():
+            await trio.sleep(5)
+        await trio.sleep(60)
+        scene.stalled = 0.0
+        with scene.pressure.answering():
+            await trio.sleep(STEP + 0.01)
+            assert scene.paces.up.rate <= 2 * LEAST
+        await trio.sleep(REMEMBERED + 10)
+        with scene.pressure.answering():
+            await trio.sleep(5)
+            assert scene.paces.up.rate == 0
+
+
+async def test_what_was_too_much_is_come_back_to_slowly(autojump_clock):
+    async with running() as scene:
+        scene.stalled = 0.5
+        with scene.pressure.answering():
+            await trio.sleep(5)
+            scene.stalled = 0.0
+            await trio.sleep(3)
+            half = scene.paces.up.rate
+            assert RATE / 4 < half < RATE
+            await trio.sleep(1)
+            assert half < scene.paces.up.rate < 1.3 * half
+
+
 async def test_the_rate_comes_back_when_the_pressure_goes_and_the_answers_go_on(autojump_clock):
     async with running() as scene:
         scene.stalled = 0.5
         with scene.pressure.answering():
             await trio.sleep(30)
             scene.stalled = 0.0
-            await trio.sleep(5)
+            await trio.sleep(10)
             assert scene.paces.up.rate == 0
 
 

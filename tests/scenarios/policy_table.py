@@ -11,15 +11,9 @@ from typing import Final, Literal
 
 from p2phub.formats.digest import sha256
 from p2phub.formats.publisher import ReleaseKey
+from p2phub.testing.forgeries import signed_by_others, unsigned
 from p2phub.testing.notices import fork_proof, revoke_release, withdraw
-from p2phub.testing.publishers import (
-    CREATED,
-    FakePublisher,
-    Publication,
-    fake_file,
-    signed_by_others,
-    unsigned,
-)
+from p2phub.testing.publishers import CREATED, FakePublisher, Publication, fake_file
 from p2phub.trust.envelope import Envelope
 from p2phub.trust.policy import Rule
 from p2phub.trust.verdict import Verdict

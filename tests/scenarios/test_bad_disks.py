@@ -14,6 +14,8 @@ import pytest
 from p2phub.testing.files import tiny_model_folder
 from tests.scenarios.processes import Daemon, Home, machines, wait_for
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 STRANGER = "b" * 51 + "a"
 

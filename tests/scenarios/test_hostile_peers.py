@@ -17,15 +17,10 @@ from p2phub.formats.pieces import PieceTable
 from p2phub.node.node import Node
 from p2phub.testing import peers
 from p2phub.testing.files import random_bytes
+from p2phub.testing.forgeries import damaged_signature, signed_by_others, tampered, unsigned
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import GarbagePeer, Script, ServedPeer
-from p2phub.testing.publishers import (
-    FakePublisher,
-    damaged_signature,
-    signed_by_others,
-    tampered,
-    unsigned,
-)
+from p2phub.testing.publishers import FakePublisher
 from p2phub.testing.samples import Sample
 from p2phub.testing.strangers import Faults, Stranger
 from p2phub.trust.keys import SigningKey

@@ -7,10 +7,12 @@ import pytest
 import trio
 
 from p2phub.errors import NotFoundError, UnsupportedError
+from p2phub.formats.ids import Reference
 from p2phub.inference.wire import Arrived
 from p2phub.node.events import Loading, Planned, Resolved
-from p2phub.node.headers import describe
+from p2phub.node.headers import describe, describe_here
 from p2phub.node.infer import Inference
+from p2phub.node.resolve import resolve
 from p2phub.testing.model_pools import FakePool
 from tests.scenarios.nodes import consumer, new_publisher, node, publish, snapshots
 
@@ -82,17 +84,19 @@ async def test_what_a_model_needs_is_told_before_its_weights_come(tmp_path):
     async with node(tmp_path / "a") as serving:
         await publish(serving, folder(tmp_path / "model", FILES | {"model.safetensors": weights}))
         async with consumer(tmp_path / "b", serving, publisher) as running:
-            found = await describe(running._services, "lab/x", lambda event: None)
+            resolved = await resolve(running._services, Reference.parse("lab/x"))
+            found = await describe(running._services, resolved, [("model.safetensors",)])
             assert found.config == {"architectures": ["LlamaForCausalLM"]}
-            ((file, told),) = found.files
-            assert file.path == ("model.safetensors",)
+            ((name, told),) = found.files.items()
+            assert name == "model.safetensors"
+            assert describe_here(running._services, resolved, [(name,)]) == found
             assert [(each.name, each.shape) for each in told.tensors] == [("w", (1 << 20,))]
             told = await Inference(running._services, FakePool()).fit("lab/x")
             assert (told.ref, told.engine) == ("lab/x@main", "transformers")
             size = {"bfloat16": 2, "float32": 4}[told.dtype]  # what this processor computes with
             assert told.weight_bytes == size << 20
             assert told.fits
-            assert told.release == found.resolved.digest.hex()
+            assert told.release == resolved.digest.hex()
             assert (await running.status()).bytes < 2 << 20
 
 
@@ -101,8 +105,8 @@ async def test_what_has_no_weights_is_described_by_nothing(tmp_path):
     async with node(tmp_path / "a") as serving:
         await publish(serving, folder(tmp_path / "model", {"data.csv": b"1,2"}))
         async with consumer(tmp_path / "b", serving, publisher) as running:
-            with pytest.raises(UnsupportedError):
-                await describe(running._services, "lab/x", lambda event: None)
+            with pytest.raises(UnsupportedError, match="neither safetensors nor GGUF"):
+                await Inference(running._services, FakePool()).fit("lab/x")
 
 
 async def test_what_is_no_model_is_not_fetched(tmp_path):

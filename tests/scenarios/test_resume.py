@@ -15,6 +15,8 @@ from p2phub.testing.files import random_bytes, tiny_model_folder
 from tests.scenarios.nodes import contents
 from tests.scenarios.processes import Daemon, Home, ended, machines, wait_for
 
+pytestmark = pytest.mark.slow
+
 MIB = 1 << 20
 BIG = "weights.bin.safetensors"
 

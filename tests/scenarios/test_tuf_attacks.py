@@ -40,7 +40,8 @@ from p2phub.formats.publisher import Index, Ref, RepoEntry
 from p2phub.gateway.server import open_gateway
 from p2phub.node.node import Node
 from p2phub.testing.files import random_bytes
-from p2phub.testing.publishers import FakePublisher, signed_by_others
+from p2phub.testing.forgeries import signed_by_others
+from p2phub.testing.publishers import FakePublisher
 from p2phub.trust.envelope import sign_payload, unpack
 from p2phub.trust.refusals import verdict_of
 from p2phub.trust.verdict import Verdict

@@ -17,15 +17,8 @@ from p2phub.formats import limits
 from p2phub.formats.codec import decode, encode
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.publisher import Index, Page, Ref, ReleaseKey, RepoEntry
-from p2phub.testing.publishers import (
-    CREATED,
-    FakePublisher,
-    Publication,
-    damaged_signature,
-    signed_by_others,
-    tampered,
-    unsigned,
-)
+from p2phub.testing.forgeries import damaged_signature, signed_by_others, tampered, unsigned
+from p2phub.testing.publishers import CREATED, FakePublisher, Publication
 from p2phub.trust.catalog import Accepted, TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign_payload
 from p2phub.trust.history import Histories

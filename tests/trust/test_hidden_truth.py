@@ -10,8 +10,9 @@ import pytest
 
 from p2phub.formats.notices import RevokedRelease
 from p2phub.formats.publisher import Delegation, Ref, ReleaseKey, RepoEntry
+from p2phub.testing.forgeries import signed_by_others, unsigned
 from p2phub.testing.notices import fork_proof, revoke, revoke_key, revoke_release, withdraw
-from p2phub.testing.publishers import FakePublisher, signed_by_others, unsigned
+from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import notices
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign

@@ -8,14 +8,8 @@ from p2phub.errors import MalformedError, NewerVersionError, UntrustedError
 from p2phub.formats import limits
 from p2phub.formats.codec import decode, encode
 from p2phub.formats.publisher import Head, ReleaseKey
-from p2phub.testing.publishers import (
-    CREATED,
-    FakePublisher,
-    damaged_signature,
-    signed_by_others,
-    tampered,
-    unsigned,
-)
+from p2phub.testing.forgeries import damaged_signature, signed_by_others, tampered, unsigned
+from p2phub.testing.publishers import CREATED, FakePublisher
 from p2phub.trust.envelope import sign, sign_payload, unpack
 from p2phub.trust.records import best, check_head, newer
 from p2phub.trust.refusals import Refusal

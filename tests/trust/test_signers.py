@@ -3,7 +3,8 @@
 import pytest
 
 from p2phub.formats.publisher import ReleaseKey
-from p2phub.testing.publishers import CREATED, FakePublisher, damaged_signature, unsigned
+from p2phub.testing.forgeries import damaged_signature, unsigned
+from p2phub.testing.publishers import CREATED, FakePublisher
 from p2phub.trust.envelope import unpack
 from p2phub.trust.identity import Identity, verify_chain, verify_identity
 from p2phub.trust.refusals import Refusal, Trail

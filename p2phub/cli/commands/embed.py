@@ -14,7 +14,7 @@ from p2phub.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
+    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision][:variant]")
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="a text; standard input if none")
 
 

@@ -1,7 +1,8 @@
 """Tell how much memory a model needs on this machine, before any weights are fetched.
 
-Only the headers of its files are read. Where a repo has the weights in several forms, the largest
-one that fits is named. The exit code is 1 if none fits.
+Only the headers of its files are read. Where a repo has several variants, all are listed, and the
+one is marked that `serve` would take: one that is on this disk, else the largest that fits into
+what models may take here in all. REF:VARIANT asks for one of them. The exit code is 1 if none fits.
 """
 
 import argparse
@@ -16,12 +17,14 @@ VARIANTS = (
     Column("type", "dtype"),
     Column("memory", "bytes_needed", bytes=True),
     Column("fits", "fits"),
+    Column("here", "here"),
+    Column("chosen", "chosen"),
 )
 TOO_LARGE = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
+    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision][:variant]")
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
@@ -38,6 +41,11 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         session.output.line(line)
     if len(report["variants"]) > 1:
         session.output.table(list(report["variants"]), VARIANTS)
+    if fits and needed > report["free_bytes"] > 0:
+        session.output.say(
+            f"only {size(report['free_bytes'])} are free just now: unload a model, or end what"
+            " takes the memory"
+        )
     return 0 if fits else TOO_LARGE
 
 
@@ -51,7 +59,7 @@ def _lines(report: Mapping[str, Any], needed: int, *, fits: bool) -> list[str]:
     chosen = f" ({report['chosen']})" if report["chosen"] else ""
     return [
         f"{report['ref']}{chosen} {verdict} on {report['device']}: {size(needed)} of"
-        f" {size(report['available_bytes'])} free",
+        f" {size(report['available_bytes'])} that models may take",
         f"weights  {size(report['weight_bytes'])} {report['dtype']}",
         f"cache    {size(report['cache_bytes'])} for {report['context']} tokens"
         f" in {report['slots']} requests at once",

@@ -1,6 +1,7 @@
 """What is known about a release: who signed it, what its card says, how much of it is here."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from p2phub.cli.output import moment, size
@@ -27,7 +28,8 @@ _NAMES = {
     "library": "library",
     "languages": "language",
     "tags": "tag",
-    "base": "made from",
+    "lineage": "made from",
+    "base": "base on card",
     "refs": "known ref",
 }
 
@@ -51,5 +53,19 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 def _readable(answer: Any) -> dict[str, Any]:
     created = moment(answer["created"])
     refs = [f"{each['name']} {each['commit']}" for each in answer["refs"]]
-    said = {"domain": domain_of(answer), "created": created}
+    lineage = [made_from(each) for each in answer.get("lineage", ())]
+    said = {"domain": domain_of(answer), "created": created, "lineage": lineage}
     return {**answer, **said, "bytes": size(answer["bytes"]), "refs": refs}
+
+
+def made_from(made: Mapping[str, Any]) -> str:
+    """A base of a release in one line.
+
+    >>> made_from({"relation": "adapter", "ref": "lab/x@main", "release": "ab" * 32,
+    ...     "upstream": None, "revision": None})[:30]
+    'lab/x@main (adapter), release '
+    """
+    if made["release"] is None:
+        at = f"@{made['revision']}" if made["revision"] else ""
+        return f"{made['upstream']}{at} ({made['relation']}), of another hub"
+    return f"{made['ref'] or 'unknown here'} ({made['relation']}), release {made['release']}"

@@ -1,5 +1,6 @@
 """Show the models that are in memory: what each takes, how it runs, and how long it stays.
 
+An adapter stands below the model that it is on, which has the memory and the requests of both.
 Without a running node nothing is.
 """
 
@@ -7,6 +8,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from p2phub.cli.models import kernels, kind
 from p2phub.cli.output import Column
 from p2phub.cli.session import Session
 
@@ -15,7 +17,8 @@ COLUMNS = (
     Column("verdict", "verdict"),
     Column("engine", "engine"),
     Column("device", "device"),
-    Column("type", "dtype"),
+    Column("type", "type"),
+    Column("runs with", "kernels"),
     Column("weights", "weight_bytes", bytes=True),
     Column("cache", "cache_bytes", bytes=True),
     Column("busy", "load"),
@@ -41,6 +44,9 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as people read it."""
+    row = {**row, "type": kind(row), "kernels": kernels(row)}
+    if row.get("base"):
+        return {**row, "cache_bytes": None, "load": "", "stays": f"an adapter on {row['base']}"}
     load = f"{row['busy']} of {row['slots']}"
     waiting = f", {row['waiting']} wait" if row["waiting"] else ""
     return {**row, "load": load + waiting, "stays": stays(row["keep_seconds"])}

@@ -45,6 +45,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where to write a release that others must sign as well; by default beside you",
     )
+    _add_content(parser)
+    _add_signing(parser)
+
+
+def _add_content(parser: argparse.ArgumentParser) -> None:
+    """What is in the release, and what is said of it."""
     parser.add_argument("--message", "-m", default="", metavar="TEXT", help="what changed")
     parser.add_argument("--tag", metavar="TAG", help="a tag that names this release too")
     parser.add_argument(
@@ -67,6 +73,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " {path}, {name}, {publisher} or {content} in it; may be given several times. Without it"
         " the seeds of the last release stay; `none` takes them away",
     )
+    parser.add_argument(
+        "--base",
+        metavar="REF",
+        help="the release that this one was made from: its digest is signed, and an adapter is"
+        " served on it alone",
+    )
+    parser.add_argument(
+        "--relation",
+        choices=("adapter", "finetune", "merge", "quantized"),
+        help="how it was made from the base; by default adapter for a folder with"
+        " adapter_config.json, else finetune",
+    )
+
+
+def _add_signing(parser: argparse.ArgumentParser) -> None:
+    """What is signed, and with what."""
     parser.add_argument(
         "--oms",
         action="store_true",
@@ -95,6 +117,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         rehash=arguments.rehash,
         seeds=arguments.seed,
         oms=arguments.oms,
+        base=arguments.base,
+        relation=arguments.relation,
         prepare=arguments.prepare,
         proposal_file=arguments.proposal_file or Path.cwd(),
     )

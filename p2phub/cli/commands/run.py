@@ -16,7 +16,7 @@ from p2phub.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
+    parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision][:variant]")
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to ask")
     parser.add_argument("--system", metavar="TEXT", help="what the model is told beforehand")
     parser.add_argument("--max-tokens", metavar="N", type=int, help="new tokens at most")

@@ -2,7 +2,8 @@
 
 What is not on this disk is fetched and verified first. The models answer at the OpenAI API of the
 node that runs, or of one that is started for this; any program that speaks it can ask them. After
-Ctrl-C they are unloaded.
+Ctrl-C they are unloaded. An adapter brings the release that it was made for, and several of one
+base share its memory; with --adapter they are loaded together with the base that is named.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2phub.cli.models import Row, load, summary
 from p2phub.cli.session import Session
-from p2phub.errors import P2PHubError
+from p2phub.errors import P2PHubError, UsageError
 
 if TYPE_CHECKING:
     from p2phub.client.connection import Connection
@@ -22,17 +23,33 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "references", metavar="REF", nargs="+", help="[publisher/]name[@revision] or p2p://…"
+        "references", metavar="REF", nargs="+", help="[publisher/]name[@revision][:variant]"
+    )
+    parser.add_argument(
+        "--adapter",
+        metavar="REF",
+        action="append",
+        default=[],
+        help="an adapter to put on REF, for which it must have been made; may be given several"
+        " times",
     )
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
+    if arguments.adapter and len(arguments.references) > 1:
+        raise UsageError(
+            "--adapter is for one base, and there are several",
+            remedy="name the adapters themselves: each brings its base",
+        )
     with session.node() as node:
         rows: list[Row] = []
         try:
             for reference in arguments.references:
-                rows.append(load(session, node, reference, keep=True))
-                session.output.say(summary(rows[-1]))
+                row = load(session, node, reference, keep=True, adapters=arguments.adapter)
+                new = [row, *(_on(node, row) if arguments.adapter else [])]
+                rows += new
+                for each in new:
+                    session.output.say(summary(each))
             with _until_asked_to_end():
                 _tell(session, node, rows)
                 while True:
@@ -40,6 +57,14 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         finally:
             _unload(node, rows)
     return 0
+
+
+def _on(node: "Connection", base: Row) -> list[Row]:
+    """The adapters of a model."""
+    from p2phub.client import calls
+
+    loaded = node.answer(calls.loaded())["models"]
+    return [row for row in loaded if row.get("base_release") == base["release"]]
 
 
 def _tell(session: Session, node: "Connection", rows: Sequence[Row]) -> None:
@@ -86,6 +111,7 @@ def _interrupt(number: int, frame: object) -> None:
 def _unload(node: "Connection", rows: Sequence[Row]) -> None:
     from p2phub.client import calls
 
-    for row in rows:
+    gone = {row["release"] for row in rows}
+    for row in (row for row in rows if row.get("base_release") not in gone):
         with suppress(P2PHubError):  # the node may be gone, and the model with it
             node.answer(calls.unload(row["id"]))

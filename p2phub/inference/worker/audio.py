@@ -1,8 +1,10 @@
-"""Sounds from strangers, and sounds for them: WAV by itself, others with soundfile.
+"""Sounds from strangers, and sounds for them: WAV by itself, FLAC, Ogg and MP3 with soundfile.
 
 Rules it keeps:
  * a sound is one channel of float32 between -1 and 1, at the rate that its model wants;
- * how long it is is known before it is unpacked: at most `MAX_SECONDS`;
+ * how long it is is known before it is unpacked: at most `MAX_SECONDS`. What a header claims beyond
+   the bytes that came is no length: a WAV file that was written to a pipe claims four gigabytes;
+ * only formats that are common are tried, known by how they begin;
  * what cannot be read is an error with a sentence.
 
 >>> sound = read_audio(as_wav(numpy.zeros(800, "f4"), 8000), 16000)
@@ -32,6 +34,11 @@ _MAX_SAMPLES: Final = 1 << 28
 """Samples of all channels together: 1 GiB of memory."""
 _MAX_STEP: Final = 1000
 """Samples of one step of the filter: two rates without a common part are met within 1e-6."""
+_BEGINS: Final = (b"RIFF", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM")
+"""How files of WAV, FLAC, Ogg (Vorbis, Opus), MP3 and AIFF begin; MP3 also with 11 bits set."""
+_ENDLESS: Final = 1 << 40
+"""Samples from which on a header only says that it does not know how many there are."""
+_WANTED: Final = "send WAV, FLAC, Ogg or MP3, whole"
 _ZEROS: Final = 6
 """Crossings of zero of the filter to each side: as torchaudio has it."""
 _ROLL_OFF: Final = 0.99
@@ -45,7 +52,7 @@ def read_audio(data: bytes, rate: int) -> Any:
         raise UsageError("the sound is empty", remedy="send the bytes of a WAV file")
     try:
         samples, own = _read_wave(data)
-    except (wave.Error, EOFError):
+    except (wave.Error, EOFError, RuntimeError, ValueError):  # the library looks for no lies
         samples, own = _read_other(data)
     if not len(samples):
         raise UsageError("the sound has no samples")
@@ -91,11 +98,12 @@ def resample(samples: Any, own: int, rate: int) -> Any:
 
 
 def _read_wave(data: bytes) -> tuple[Any, int]:
-    """Raises `wave.Error` or `EOFError` for what is no such file."""
+    """Raises what `wave` does for what is no such file, `UsageError` for one that is not read."""
     with wave.open(io.BytesIO(data), "rb") as file:
         rate, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-        _check_length(file.getnframes(), rate, channels)
-        packed = file.readframes(file.getnframes())
+        frames = min(file.getnframes(), len(data) // max(1, width * channels))
+        _check_length(frames, rate, channels)
+        packed = file.readframes(frames)
     packed = packed[: len(packed) - len(packed) % (width * channels)]
     if width == 1:
         samples = (numpy.frombuffer(packed, "u1").astype("f4") - 128) / 128
@@ -113,21 +121,34 @@ def _read_wave(data: bytes) -> tuple[Any, int]:
     return samples.reshape(-1, channels).mean(axis=1), rate
 
 
+def _is_sound(data: bytes) -> bool:
+    """Whether it begins as one of the formats that are read."""
+    mp3 = data[:1] == b"\xff" and data[1:2] >= b"\xe0"
+    return mp3 or data.startswith(_BEGINS)
+
+
 def _read_other(data: bytes) -> tuple[Any, int]:
+    if not _is_sound(data):
+        raise UsageError("this is no sound that can be read", remedy=_WANTED)
     try:
         soundfile: Any = importlib.import_module("soundfile")
     except (ImportError, OSError) as error:
         raise UnsupportedError(
-            "this is no WAV file that can be read; other formats need soundfile",
-            remedy="send a WAV file of whole numbers, or: pip install soundfile",
+            "sounds that are no WAV files of whole numbers need soundfile, which is not installed",
+            remedy="send such a WAV file, or: pip install soundfile",
         ) from error
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            _check_length(file.frames, file.samplerate, file.channels)
+            rate, channels = int(file.samplerate), int(file.channels)
+            if file.frames > _ENDLESS:
+                raise UsageError(
+                    "the sound does not say how long it is", remedy="send it as a WAV file"
+                )
+            _check_length(file.frames, rate, channels)
             samples = file.read(dtype="float32", always_2d=True)
-            return samples.mean(axis=1), int(file.samplerate)
+            return samples.mean(axis=1), rate
     except (RuntimeError, OSError, ValueError, TypeError) as error:
-        raise UsageError("this is no sound that can be read", remedy="send WAV or FLAC") from error
+        raise UsageError("this is no sound that can be read", remedy=_WANTED) from error
 
 
 def _check_length(frames: int, rate: int, channels: int) -> None:

@@ -8,13 +8,14 @@ Rules they keep:
  * `generate` returns at once; the answer comes through the sink, and ends with exactly one of
    `finished` and `failed`, also after `cancel`;
  * after `cancel` the request gives its slot back within one step of the model;
+ * `attach` and `detach`, where there are any, block, and are called one at a time;
  * `embed` and `run` block; the main loop gives each a thread;
  * an error that is about the request is one of ours (`UsageError`, `ContextError`,
    `UnsupportedError`, `NoMemoryError`); anything else ends the worker, which the pool starts anew.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from p2phub.errors import P2PHubError
 from p2phub.inference.engine import ModelInfo
@@ -27,6 +28,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
+from p2phub.inference.spec import Adapter
 
 Tell = Callable[[str, int, int], None]
 """How loading goes: (what is done now, bytes done, bytes in all)."""
@@ -61,3 +63,19 @@ class Backend(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class AdaptableBackend(Protocol):
+    """A model to which adapters can be attached while it answers."""
+
+    def attach(self, adapter: Adapter, weights: Any) -> ModelInfo:
+        """Put an adapter beside the others; `weights`: its verified files. What the model is then.
+
+        Nothing has changed if it raises.
+        """
+        ...
+
+    def detach(self, which: str) -> ModelInfo:
+        """Take away the adapter with that name or digest; requests that use it fail."""
+        ...

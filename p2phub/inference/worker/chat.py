@@ -15,7 +15,7 @@ Rules it keeps:
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import jinja2
@@ -44,6 +44,10 @@ _OURS: Final = frozenset(
 )
 """Arguments of `apply_chat_template` that are not the template's."""
 _TEXT_PARTS: Final = ("text", "input_text", "output_text")
+PICTURE: Final = "image_url"
+"""The type of a part that is a picture, as the OpenAI API has it."""
+_MARGIN: Final = 64
+"""Tokens before which a text may be cut, without those behind becoming others."""
 
 
 class Prompts:
@@ -58,11 +62,20 @@ class Prompts:
         return bool(self._tokenizer.chat_template)
 
     def at_least(self, prompt: Prompt) -> int:
-        """Tokens it has at the very least: told without reading it, however long it is."""
+        """Tokens it has at the very least: told without reading it, however long it is.
+
+        Raises `UnsupportedError` for a part that is no text.
+        """
         if isinstance(prompt, tuple):
             return len(prompt)
         texts = [prompt] if isinstance(prompt, str) else _texts(prompt)
         return sum(map(len, texts)) // self._longest
+
+    def end_of(self, prompt: Prompt, tokens: int) -> Prompt:
+        """As much of the end of a text as surely has so many tokens, and some more."""
+        if not isinstance(prompt, str):
+            return prompt
+        return prompt[-(tokens + _MARGIN) * self._longest :]
 
     def tokens(self, prompt: Prompt) -> list[int]:
         """The tokens of `prompt`. Raises `UsageError`, `UnsupportedError`."""
@@ -85,9 +98,7 @@ class Prompts:
                 "this model has no chat template",
                 remedy="ask it through /v1/completions, with the prompt as one text",
             )
-        wrong = _OURS & chat.template_arguments.keys()
-        if wrong:
-            raise UsageError(f"template arguments cannot be named {', '.join(sorted(wrong))}")
+        more = template_arguments(chat)
         tools = None if chat.tool_choice == "none" else list(chat.tools) or None
         try:
             return str(
@@ -96,7 +107,7 @@ class Prompts:
                     tools=tools,
                     add_generation_prompt=True,
                     tokenize=False,
-                    **chat.template_arguments,
+                    **more,
                 )
             )
         except (jinja2.TemplateError, TypeError, ValueError) as error:
@@ -110,16 +121,30 @@ def _texts(chat: Chat) -> list[str]:
     return [message["content"] for message in plain(chat.messages) if "content" in message]
 
 
-def plain(messages: Iterable[Json]) -> list[Json]:
-    """Messages as chat templates take them. Raises `UsageError`, `UnsupportedError`."""
-    return [_message(each) for each in messages]
+def template_arguments(chat: Chat) -> Mapping[str, Json]:
+    """What a client gives the template. Raises `UsageError` for what is not its to give."""
+    wrong = _OURS & chat.template_arguments.keys()
+    if wrong:
+        raise UsageError(f"template arguments cannot be named {', '.join(sorted(wrong))}")
+    return chat.template_arguments
 
 
-def _message(message: Json) -> Json:
+def plain(messages: Iterable[Json], *, pictures: bool = False) -> list[Json]:
+    """Messages as chat templates take them. Raises `UsageError`, `UnsupportedError`.
+
+    With `pictures`, content that came in parts stays so: texts and those of type `PICTURE`.
+    """
+    return [_message(each, pictures=pictures) for each in messages]
+
+
+def _message(message: Json, *, pictures: bool) -> Json:
     if not isinstance(message, dict) or not isinstance(message.get("role"), str):
         raise UsageError("each message must be an object with a role")
     content = message.get("content")
-    made = {**message, "content": _content(content)}
+    if pictures and isinstance(content, list):
+        made = {**message, "content": _parts(content)}
+    else:
+        made = {**message, "content": _content(content)}
     if message.get("tool_calls"):
         made["tool_calls"] = [_call(each) for each in message["tool_calls"]]
     return made
@@ -131,6 +156,24 @@ def _content(content: Json) -> str:
     if not isinstance(content, list):
         raise UsageError("the content of a message must be a text or a list of parts")
     return "".join(_part(each) for each in content)
+
+
+def _is_picture(part: Json) -> bool:
+    return isinstance(part, dict) and part.get("type") == PICTURE
+
+
+def _parts(content: Iterable[Json]) -> list[Json]:
+    """Parts that are texts or pictures. Raises `UsageError` for a picture without an address."""
+    made: list[Json] = []
+    for part in content:
+        if not _is_picture(part):
+            made.append({"type": "text", "text": _part(part)})
+            continue
+        where = part.get(PICTURE)
+        if not isinstance(where, dict) or not isinstance(where.get("url"), str):
+            raise UsageError(f"a part of type {PICTURE} needs {PICTURE}.url")
+        made.append({"type": PICTURE, PICTURE: {"url": where["url"]}})
+    return made
 
 
 def _part(part: Json) -> str:

@@ -9,6 +9,7 @@ Rules it keeps:
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -73,8 +74,19 @@ def read_config(folder: Path, spec: ModelSpec) -> Any:
 
 def weight_bytes(model: Any) -> int:
     """Memory of its tensors; what is tied counts once."""
-    tensors = {each.data_ptr(): each for each in model.state_dict().values()}
+    held = model.state_dict(keep_vars=True).values()
+    parts = (part for each in held for part in _parts(each))
+    tensors = {each.data_ptr(): each for each in parts}
     return sum(each.nbytes for each in tensors.values())
+
+
+def _parts(tensor: Any) -> Iterator[Any]:
+    """What lies in memory: of a quantised one, numbers and their scales."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _parts(getattr(tensor, name))
 
 
 def _run_from(folder: Path) -> None:

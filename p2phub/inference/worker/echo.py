@@ -23,7 +23,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
+from dataclasses import replace
 from signal import SIGKILL, SIGSEGV, raise_signal
 from typing import Final
 
@@ -42,7 +43,7 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.spec import Adapter, ModelSpec
 from p2phub.inference.worker.backend import Sink, Tell
 
 CONTEXT: Final = 4096
@@ -68,7 +69,6 @@ def load(spec: ModelSpec, weights: object, tell: Tell) -> "EchoBackend":
         context=CONTEXT,
         slots=int(settings.get("slots", "4")),
         chat=True,
-        adapters=tuple(each.name for each in spec.adapters),
         weight_bytes=int(settings.get("weight_bytes", "0")),
     )
     return EchoBackend(info, float(settings.get("pace", "0")))
@@ -113,18 +113,36 @@ class EchoBackend:
 
     def __init__(self, info: ModelInfo, pace: float) -> None:
         self.info = info
+        self._adapters: dict[str, Adapter] = {}
         self._pause = 1 / pace if pace else 0.0
         self._changed = threading.Condition()
         self._waiting: deque[_Answer] = deque()
         self._closed = False
         threading.Thread(target=self._run, name="echo", daemon=True).start()
 
+    def attach(self, adapter: Adapter, weights: object) -> ModelInfo:
+        """Know an adapter; `#fail` and the other orders in its name are obeyed."""
+        obey(adapter.name)
+        self._adapters[adapter.name] = adapter
+        return self._told()
+
+    def detach(self, which: str) -> ModelInfo:
+        """Forget an adapter; the answers that use it end."""
+        gone = {each.name for each in self._adapters.values() if which in (each.name, each.release)}
+        for name in gone:
+            del self._adapters[name]
+        return self._told()
+
+    def _told(self) -> ModelInfo:
+        self.info = replace(self.info, adapters=tuple(self._adapters))
+        return self.info
+
     def generate(self, request: Generate, sink: Sink) -> Callable[[], None]:
-        if request.adapter and request.adapter not in self.info.adapters:
+        if request.adapter and request.adapter not in self._adapters:
             raise UsageError(f"there is no adapter {request.adapter}")
         if self.count(request) > self.info.context:
             raise ContextError(f"more than {self.info.context} words", remedy="ask for less")
-        answer = _Answer(request, sink)
+        answer = _Answer(request, sink, self._adapters)
         with self._changed:
             self._waiting.append(answer)
             self._changed.notify()
@@ -158,6 +176,7 @@ class EchoBackend:
             with self._changed:
                 while not (active or self._waiting or self._closed):
                     self._changed.wait()
+                self._waiting = deque(each for each in self._waiting if not each.given_up())
                 while self._waiting and len(active) < self.info.slots:
                     active.append(self._waiting.popleft())
                 if self._closed:
@@ -170,8 +189,8 @@ class EchoBackend:
 class _Answer:
     """One answer under way."""
 
-    def __init__(self, request: Generate, sink: Sink) -> None:
-        self._request, self._sink = request, sink
+    def __init__(self, request: Generate, sink: Sink, adapters: Container[str]) -> None:
+        self._request, self._sink, self._adapters = request, sink, adapters
         self._words = self._said()
         self._count = 0
         self._cancelled = False
@@ -179,10 +198,19 @@ class _Answer:
     def cancel(self) -> None:
         self._cancelled = True
 
-    def step(self) -> bool:
-        """Say the next word; whether it goes on."""
+    def given_up(self) -> bool:
+        """Whether it was cancelled, or its adapter was taken away, which ends it."""
+        adapter = self._request.adapter
+        gone = bool(adapter) and adapter not in self._adapters
         if self._cancelled:
             self._sink.failed(EngineError("the request was given up"))
+        elif gone:
+            self._sink.failed(EngineError(f"{adapter} was taken away", remedy="use another"))
+        return self._cancelled or gone
+
+    def step(self) -> bool:
+        """Say the next word; whether it goes on."""
+        if self.given_up():
             return False
         try:
             word = next(self._words, None)

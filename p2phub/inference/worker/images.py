@@ -33,9 +33,13 @@ def read_image(data: bytes) -> Any:
                 remedy="send it smaller",
             )
         return _pillow("ImageOps").exif_transpose(picture).convert("RGB")
+    except images.DecompressionBombError as error:
+        raise UsageError(
+            f"the image has more pixels than the {MAX_PIXELS} that are taken",
+            remedy="send it smaller",
+        ) from error
     except (
-        OSError, SyntaxError, ValueError, EOFError, images.DecompressionBombError,
-        IndexError, TypeError, OverflowError,
+        OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, OverflowError,
     ) as error:  # fmt: skip
         raise UsageError(
             "this is no image that can be read",

@@ -169,6 +169,8 @@ class LlamaBackend:
             raise UsageError(f"no adapter {request.adapter!r} is loaded with this model")
         sampling, tools = self._held_to(request)
         prompt = self._prompt(request)
+        if request.truncate:
+            prompt = self._tokens(prompt)[-request.truncate :]
         if request.echo and isinstance(prompt, str):
             sink.piece(Piece(prompt))
         answer = Answer(sampling, tools=tools)

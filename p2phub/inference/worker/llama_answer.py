@@ -116,4 +116,5 @@ class Answer:
 
 
 def _token(told: Json, others: tuple[Chosen, ...] = ()) -> Chosen:
-    return Chosen(told["token"], float(told["logprob"]), bytes(told["bytes"]), others)
+    token, logprob = told["token"], float(told["logprob"])
+    return Chosen(token, logprob, bytes(told["bytes"]), others, told.get("id"))

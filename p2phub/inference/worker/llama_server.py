@@ -66,7 +66,7 @@ class LlamaServer:
     """A model in llama.cpp. Raises `EngineError` if it cannot be loaded."""
 
     def __init__(self, plan: Plan) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="p2phub-llama-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="llama-"))
         self._socket, self._key = str(self._folder / "llama.sock"), secrets.token_urlsafe(32)
         try:
             self._server = _door().Server(self._parameters(plan))

@@ -18,13 +18,15 @@ import threading
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from queue import SimpleQueue
 from typing import Any, Final, NoReturn
 
-from p2phub.errors import EngineError, NoMemoryError, P2PHubError
+from p2phub.errors import EngineError, NoMemoryError, P2PHubError, UnsupportedError
+from p2phub.inference.engine import ModelInfo
 from p2phub.inference.requests import Finished, Piece
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.spec import Adapter, ModelSpec
 from p2phub.inference.wire import (
     WHOLE,
     Answer,
@@ -42,9 +44,11 @@ from p2phub.inference.wire import (
     Pong,
     Reader,
     Ready,
+    Tabled,
     encode,
 )
-from p2phub.inference.worker.backend import Backend
+from p2phub.inference.worker import wanted
+from p2phub.inference.worker.backend import AdaptableBackend, Backend
 from p2phub.inference.worker.outbox import Outbox
 from p2phub.inference.worker.surroundings import settle
 
@@ -100,6 +104,8 @@ class Worker:
             return 0
         try:
             backend = self._load(first.spec)
+            for adapter in first.spec.adapters:
+                self._attach(backend, adapter)
         except P2PHubError as error:
             return self._not_loaded(error)
         except MemoryError:
@@ -122,6 +128,19 @@ class Worker:
         weights = import_module(f"{_PACKAGE}.weights").Weights(spec, self._arrivals, tell)
         self._weights = weights
         return load(spec, weights, tell)
+
+    def _attach(self, backend: Backend, adapter: Adapter) -> ModelInfo:
+        if not isinstance(backend, AdaptableBackend):
+            raise _no_adapters(backend.info.engine)
+        if self._weights is None:  # the echo has no files
+            return backend.attach(adapter, None)
+        with self._weights.beside(adapter) as files:
+            return backend.attach(adapter, files)
+
+    def _detach(self, backend: Backend, which: str) -> ModelInfo:
+        if not isinstance(backend, AdaptableBackend):
+            raise _no_adapters(backend.info.engine)
+        return backend.detach(which)
 
     def _put_away(self) -> None:
         if self._weights is not None:
@@ -156,6 +175,8 @@ class Worker:
                 self._arrivals.ready(name, start, stop)
             case Moved(name, where):
                 self._arrivals.moved(name, where)
+            case Tabled(name, packed):
+                self._arrivals.tabled(name, packed)
             case Load(spec):
                 if backend_of(spec) != "echo":
                     self._arrivals = import_module(f"{_PACKAGE}.verified").Arrivals()
@@ -169,13 +190,19 @@ class Worker:
         threads = min(max(backend.info.slots, 1), MOST_THREADS)
         counters = ThreadPoolExecutor(COUNTERS, "count")
         callers = ThreadPoolExecutor(threads, "call")
+        changers = ThreadPoolExecutor(1, "change")
+        ways: dict[str, tuple[ThreadPoolExecutor, Callable[[Any], Any]]] = {
+            "count": (counters, backend.count),
+            "embed": (callers, backend.embed),
+            "run": (callers, backend.run),
+            "attach": (changers, partial(self._attach, backend)),
+            "detach": (changers, partial(self._detach, backend)),
+        }
         while isinstance(request := self._inbox.get(), _Request):
-            method = request.ask.method
-            if method == "generate":
+            if request.ask.method == "generate":
                 request.begin(backend)
             else:
-                pool = counters if method == "count" else callers
-                call = getattr(backend, method)
+                pool, call = ways[request.ask.method]
                 pool.submit(request.call, call).add_done_callback(_break_if_broken)
 
     def _ended(self, id: int) -> None:
@@ -192,6 +219,7 @@ class _Request:
         self._ended, self._send = ended, send
         self._lock = threading.Lock()
         self._cancelled = False
+        self._gone = threading.Event()
         self._stop: Callable[[], None] | None = None
 
     def begin(self, backend: Backend) -> None:
@@ -215,7 +243,8 @@ class _Request:
             self.failed(_given_up())
             return
         try:
-            frame = encode(Answer(self.ask.id, method(self.ask.value)))
+            with wanted.by(self._gone):
+                frame = encode(Answer(self.ask.id, method(self.ask.value)))
         except P2PHubError as error:
             self.failed(error)
         except MemoryError:
@@ -227,6 +256,7 @@ class _Request:
         """Nobody wants the answer any more."""
         with self._lock:
             self._cancelled, stop = True, self._stop
+        self._gone.set()
         if stop is not None:
             stop()
 
@@ -255,6 +285,13 @@ def backend_of(spec: ModelSpec) -> str:
     if spec.engine == "llamacpp":
         return "llama"
     return "text" if spec.task == "text-generation" else "tasks"
+
+
+def _no_adapters(engine: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"adapters are served with text generation in the engine transformers, not in {engine}",
+        remedy="serve the base as safetensors, or a model that the adapter is merged into",
+    )
 
 
 def _given_up() -> EngineError:

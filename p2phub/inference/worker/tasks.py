@@ -1,12 +1,15 @@
 """The backend of every task but text generation: vectors, and the tasks of the Hugging Face API.
 
-`load` makes a model for the task of its `ModelSpec`. It answers that task; a model of vectors
-answers both feature-extraction and sentence-similarity.
+`load` makes a model for the task of its `ModelSpec`. It answers that task, and those that the same
+model can do: one of vectors both feature-extraction and sentence-similarity, one that writes a text
+from a text summaries and translations.
 
 Rules it keeps:
  * `run` may be called from several threads: one is at the model at a time. Vectors are joined into
    batches instead;
  * parameters are checked before the model sees anything; what the task does not know is named;
+ * a request that nobody waits for any more is not begun, and ends within a step where the model
+   writes or draws;
  * an error of the model about an input is that request's alone.
 """
 
@@ -16,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from p2phub.errors import UnsupportedError, UsageError
+from p2phub.errors import UnsupportedError
 from p2phub.inference.engine import ModelInfo
 from p2phub.inference.requests import Embed, Embeddings, Generate, TaskAnswer, TaskRequest
 from p2phub.inference.spec import ModelSpec
@@ -37,6 +40,7 @@ from p2phub.inference.worker.tasks_text import CLASSES as JUDGED
 from p2phub.inference.worker.tasks_text import TextTask
 from p2phub.inference.worker.tasks_vectors import TASKS as VECTORS
 from p2phub.inference.worker.tasks_vectors import VectorTask
+from p2phub.inference.worker.wanted import require_wanted
 
 
 class Task(Protocol):
@@ -105,6 +109,7 @@ class TaskBackend:
             if isinstance(self._task, VectorTask):
                 return self._task.run(request, parameters)
             with self._lock:
+                require_wanted()
                 return self._task.run(request, parameters)
 
     def count(self, request: Generate) -> int:
@@ -144,8 +149,11 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
             f"{spec.name} is for {spec.task}, which is not served here",
             remedy=f"models may be for text-generation, {', '.join(sorted(_TASKS))}",
         )
-    if spec.options.quantize:
-        raise UsageError(f"quantisation is for text-generation; {spec.name} is for {spec.task}")
+    if spec.options.quantize and make is DrawTask:
+        raise UnsupportedError(
+            f"{spec.name} is for {spec.task}, whose weights are not made smaller here",
+            remedy="set inference.quantize to none",
+        )
     kernels = device.choose(spec.options)
     source = Source(spec, weights, kernels)
     tell("reading the configuration", 0, 0)
@@ -155,10 +163,11 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
         engine="transformers",
         device=kernels.device,
         dtype=source.dtype,
-        tasks=VECTORS if vectors else (name,),
+        tasks=VECTORS if vectors else getattr(task, "tasks", (name,)),
         context=task.limit,
         attention=_attention(_model(task)),
         threads=kernels.threads,
+        quantization=spec.options.quantize,
         weight_bytes=weight_bytes(_model(task)),
         load_seconds=time.monotonic() - started,
         read_bytes=getattr(weights, "read_bytes", 0),

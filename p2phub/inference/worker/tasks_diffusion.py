@@ -10,6 +10,7 @@ Rules it keeps:
 """
 
 import importlib
+import inspect
 from typing import Any, Final
 
 import torch
@@ -20,6 +21,7 @@ from p2phub.inference.requests import TaskAnswer, TaskRequest
 from p2phub.inference.worker.images import as_png
 from p2phub.inference.worker.tasks_inputs import one_text
 from p2phub.inference.worker.tasks_model import Source, fill, first_line
+from p2phub.inference.worker.wanted import require_wanted
 
 _INDEX: Final = "model_index.json"
 _MAX_TEXT: Final = 10_000
@@ -66,6 +68,8 @@ class DrawTask:
         ways = dict(parameters)
         if "seed" in ways:
             ways["generator"] = torch.Generator("cpu").manual_seed(ways.pop("seed"))
+        if "callback_on_step_end" in inspect.signature(self._pipeline.__call__).parameters:
+            ways["callback_on_step_end"] = _step_ended
         with torch.inference_mode():
             made = self._pipeline(text, **ways)
         return TaskAnswer(data=as_png(made.images[0]), media_type="image/png")
@@ -102,6 +106,12 @@ class DrawTask:
                 remedy="tell its publisher",
             ) from error
         return made.to(source.kernels.device, getattr(torch, source.dtype)).eval()
+
+
+def _step_ended(pipeline: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Go on only if somebody still waits."""
+    require_wanted()
+    return tensors
 
 
 def _is_a(found: Any, family: Any) -> bool:

@@ -11,14 +11,15 @@ from typing import Any, Final
 import torch
 import transformers
 
-from p2phub.errors import UnsupportedError
+from p2phub.errors import UnsupportedError, UsageError
 from p2phub.inference.requests import TaskAnswer, TaskRequest
 from p2phub.inference.worker.audio import as_wav, read_audio
 from p2phub.inference.worker.images import read_image
-from p2phub.inference.worker.tasks_generate import with_length
+from p2phub.inference.worker.tasks_generate import while_wanted, with_length
 from p2phub.inference.worker.tasks_inputs import check_lengths, content, one_text, plain
 from p2phub.inference.worker.tasks_model import Source, load_config, load_model, token_limit
 from p2phub.inference.worker.tasks_parameters import generation
+from p2phub.inference.worker.wanted import require_wanted
 
 CLASSES: Final = {
     "image-classification": ("AutoModelForImageClassification",),
@@ -70,8 +71,11 @@ class CaptionTask:
         pixels = pixels["pixel_values"].to(self.model.device, self.model.dtype)
         with torch.inference_mode():
             written = self.model.generate(
-                pixel_values=pixels, **with_length(self.model, generation(parameters))
+                pixel_values=pixels,
+                **with_length(self.model, generation(parameters)),
+                **while_wanted(),
             )
+        require_wanted()
         text = self.tokenizer.decode(written[0], skip_special_tokens=True)
         return TaskAnswer([{"generated_text": str(text).strip()}])
 
@@ -104,6 +108,7 @@ class SoundTask:
             return TaskAnswer(plain(self._pipeline(samples, **parameters | top_k)))
         wanted = parameters.get("return_timestamps")
         answer = self._pipeline(samples, **self._ways(len(samples), wanted, parameters))
+        require_wanted()
         found = {"text": answer["text"]}
         if wanted:
             found["chunks"] = answer.get("chunks", [])
@@ -111,8 +116,16 @@ class SoundTask:
 
     def _ways(self, samples: int, wanted: Any, parameters: dict[str, Any]) -> dict[str, Any]:
         """How the pipeline is to go about it: a long sound in windows."""
-        chosen = generation(parameters)
+        chosen = generation(parameters, speech=True)
         ways: dict[str, Any] = {"generate_kwargs": chosen} if chosen else {}
+        if self._pipeline.type.startswith("ctc"):
+            if chosen:
+                raise UsageError(
+                    f"this model hears letters one by one, and takes no {', '.join(sorted(chosen))}"
+                )
+            wanted = "word" if wanted is True else wanted
+        elif self._pipeline.type.startswith("seq2seq"):
+            ways["generate_kwargs"] = {**chosen, **while_wanted()}
         if wanted:
             ways["return_timestamps"] = wanted
         if samples > _WINDOW * self._extractor.sampling_rate:

@@ -1,31 +1,27 @@
 """A model of transformers for one task, made from verified tensors and a verified folder.
 
 Rules it keeps:
- * no weight is ever invented: a tensor that is missing, or has another shape, is an error that
-   names it;
- * Python files of the release run only if `allow_remote_code` says so, and then those of the
-   verified folder;
+ * no weight is ever invented, and no code of the release runs unasked (`architecture`);
  * nothing is asked of the network;
  * on a processor, numbers are float32 unless the options say otherwise.
 
 What is asked of the model is for the modules of the tasks.
 """
 
-import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 import transformers
 
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.worker.architecture import class_of, filled
 from p2phub.inference.worker.configuration import Folder, Kernels, read_config
+from p2phub.inference.worker.quantizing import placed, read_to
 
-_SHOWN: Final = 5
 _ENDLESS: Final = 1 << 24
 """A tokenizer that knows no limit says a number beyond this."""
 
@@ -44,8 +40,9 @@ class Source:
 
     @property
     def dtype(self) -> str:
-        """The type of the weights: exact on a processor, fast on an accelerator."""
-        if self.kernels.device == "cpu" and not self.spec.options.dtype:
+        """The type of the weights: exact on a processor, fast on an accelerator and in int4."""
+        options = self.spec.options
+        if self.kernels.device == "cpu" and not options.dtype and options.quantize != "int4":
             return "float32"
         return self.kernels.dtype
 
@@ -100,7 +97,7 @@ def load_model(
     tensors that do not fit it, and whatever the weights raise.
     """
     config = config or load_config(source, under)
-    kind = _class_of(source, classes, config)
+    kind = class_of(source.spec, source.folder, config, classes)
     return fill(source, kind, config, under=under, unneeded=unneeded)
 
 
@@ -108,20 +105,21 @@ def fill(
     source: Source, kind: Any, config: Any, *, under: str = "", unneeded: tuple[str, ...] = ()
 ) -> Any:
     """A model of the class `kind` with the tensors of `under`. Raises as `load_model`."""
-    model, report = kind.from_pretrained(
-        None,
-        config=config,
-        state_dict=source.weights.state_dict(source.kernels.device, source.dtype, under),
-        dtype=getattr(torch, source.dtype),
-        output_loading_info=True,
+    how, device = source.spec.options.quantize, source.kernels.device
+    model = filled(
+        kind,
+        config,
+        source.weights.state_dict(read_to(how, device), source.dtype, under),
+        source.spec.name,
+        dtype=source.dtype,
+        unneeded=unneeded,
         **attention_of(source),
     )
-    _check(report, source.spec.name, unneeded)
     if source.has("generation_config.json") and model.can_generate():
         model.generation_config = transformers.GenerationConfig.from_pretrained(
             source.folder, local_files_only=True
         )
-    return model.to(source.kernels.device).eval()
+    return placed(model, how, device, source.spec.name)
 
 
 def attention_of(source: Source) -> dict[str, Any]:
@@ -139,44 +137,3 @@ def token_limit(config: Any, tokenizer: Any) -> int:
     most = int(getattr(tokenizer, "model_max_length", 0) or 0)
     limits = [each for each in (said, most) if 0 < each < _ENDLESS]
     return min(limits, default=0)
-
-
-def _class_of(source: Source, classes: Sequence[str], config: Any) -> Any:
-    own = getattr(config, "auto_map", None) or {}
-    for name in classes:
-        if name in own and source.spec.options.allow_remote_code:
-            door: Any = importlib.import_module("transformers.dynamic_module_utils")
-            return door.get_class_from_dynamic_module(
-                own[name], str(source.folder), local_files_only=True
-            )
-        known = getattr(transformers, name)._model_mapping
-        if type(config) in known:
-            return _of_several(known[type(config)], config)
-    raise UnsupportedError(
-        f"{source.spec.name} is a model of type {config.model_type!r}, which transformers cannot"
-        f" use for {source.spec.task}",
-        remedy="ask it for the task that it was made for",
-    )
-
-
-def _of_several(found: Any, config: Any) -> Any:
-    """The class that the configuration names, if there are several for its type."""
-    choice = found if isinstance(found, tuple) else (found,)
-    wanted = config.architectures or ()
-    return next((each for each in choice if each.__name__ in wanted), choice[0])
-
-
-def _check(report: Any, name: str, unneeded: tuple[str, ...]) -> None:
-    missing = sorted(each for each in report["missing_keys"] if not each.startswith(unneeded))
-    if missing:
-        raise MalformedError(
-            f"{name} lacks {len(missing)} tensors that this task needs: "
-            + ", ".join(missing[:_SHOWN]),
-            remedy="ask it for the task that it was made for, or tell its publisher",
-        )
-    if report["mismatched_keys"]:
-        shown = ", ".join(str(each) for each in list(report["mismatched_keys"])[:_SHOWN])
-        raise MalformedError(
-            f"{name} has tensors of another shape than its config.json says: {shown}",
-            remedy="tell its publisher",
-        )

@@ -3,7 +3,8 @@
 Rules it keeps:
  * a parameter that the task does not have is an error that names it: nothing is silently ignored;
  * a value of another kind, or beyond what is sensible, is an error that says what is expected;
- * null means what leaving out means.
+ * null means what leaving out means;
+ * who says how tokens are to be drawn wants them drawn, and not the likeliest taken.
 
 >>> check("fill-mask", {"top_k": 3, "targets": None})
 {'top_k': 3}
@@ -13,6 +14,8 @@ Traceback (most recent call last):
 p2phub.errors.UsageError: fill-mask has no parameter topk; it has targets, top_k
 >>> generation({"num_beams": 2, "generate_parameters": {"max_new_tokens": 9}})
 {'num_beams': 2, 'max_new_tokens': 9}
+>>> generation({"temperature": 0.5})
+{'temperature': 0.5, 'do_sample': True}
 """
 
 from collections.abc import Callable, Mapping
@@ -78,6 +81,15 @@ _GENERATION: Final[dict[str, Kind]] = {
     "typical_p": _number(0.001, 1),
     "use_cache": _FLAG,
 }
+_DRAWN: Final = (
+    "epsilon_cutoff", "eta_cutoff", "temperature", "top_k", "top_p", "typical_p"
+)  # fmt: skip
+"""How tokens are drawn: without a meaning where the likeliest are taken."""
+_SPEECH: Final[dict[str, Kind]] = {
+    "language": _TEXT,
+    "task": _one_of("transcribe", "translate"),
+}
+"""What only models that write down what they hear are told."""
 _NESTED: Final = ("generate_parameters", "generation_parameters", "generate_kwargs")
 _GENERATES: Final[dict[str, Kind]] = _GENERATION | dict.fromkeys(_NESTED, _MAP)
 _CLASSES: Final[dict[str, Kind]] = {
@@ -127,6 +139,7 @@ PARAMETERS: Final[dict[str, dict[str, Kind]]] = {
     "image-to-text": _GENERATES,
     "audio-classification": _CLASSES,
     "automatic-speech-recognition": _GENERATES
+    | _SPEECH
     | {"return_timestamps": _one_of(True, False, "word", "char")},
     "text-to-speech": _GENERATES,
     "text-to-image": {
@@ -145,14 +158,19 @@ def check(task: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     return _checked(task, PARAMETERS[task], parameters)
 
 
-def generation(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def generation(parameters: Mapping[str, Any], *, speech: bool = False) -> dict[str, Any]:
     """Those of checked parameters that are about generating, nested ones too.
 
-    Raises `UsageError` for a nested one that is not known.
+    Raises `UsageError` for a nested one that is not known, and for a way of drawing tokens where
+    `do_sample` says that none are drawn.
     """
-    found = {name: each for name, each in parameters.items() if name in _GENERATION}
+    known = _GENERATION | _SPEECH if speech else _GENERATION
+    found = {name: each for name, each in parameters.items() if name in known}
     for name in _NESTED:
-        found |= _checked(name, _GENERATION, parameters.get(name, {}))
+        found |= _checked(name, known, parameters.get(name, {}))
+    drawn = sorted(found.keys() & set(_DRAWN))
+    if drawn and not found.setdefault("do_sample", True):
+        raise UsageError(f"{drawn[0]} has no meaning where do_sample is false")
     return found
 
 

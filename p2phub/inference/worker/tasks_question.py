@@ -17,6 +17,7 @@ from p2phub.errors import UnsupportedError, UsageError
 from p2phub.inference.requests import TaskAnswer, TaskRequest
 from p2phub.inference.worker.tasks_model import Source, load_config, load_model, token_limit
 from p2phub.inference.worker.tasks_text import question_and_context
+from p2phub.inference.worker.wanted import require_wanted
 
 _WINDOW: Final = 384
 _BATCH: Final = 16
@@ -43,6 +44,7 @@ class QuestionTask:
         spans: list[tuple[float, int, int]] = []
         nothing = 1.0
         for first in range(0, len(windows["input_ids"]), _BATCH):
+            require_wanted()
             starts, ends = self._likelihoods(windows, first)
             for at in range(len(starts)):
                 nothing = min(nothing, float(starts[at, 0] * ends[at, 0]))

@@ -22,9 +22,10 @@ from p2phub.inference.worker.tasks_inputs import (
 )
 from p2phub.inference.worker.tasks_model import Source, load_config, load_model, token_limit
 
+_CLASSIFIER: Final = "AutoModelForSequenceClassification"
 CLASSES: Final = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "zero-shot-classification": "AutoModelForSequenceClassification",
+    "text-classification": _CLASSIFIER,
+    "zero-shot-classification": _CLASSIFIER,
     "token-classification": "AutoModelForTokenClassification",
     "fill-mask": "AutoModelForMaskedLM",
 }
@@ -32,19 +33,20 @@ _TEMPLATE: Final = "This example is {}."
 
 
 class TextTask:
-    """One of `CLASSES`."""
+    """One of `CLASSES`, and what else the same model can be asked."""
 
     def __init__(self, source: Source) -> None:
         config = load_config(source)
         self.tokenizer = source.part("AutoTokenizer")
         self.model = load_model(source, [CLASSES[source.spec.task]], config, unneeded=("pooler.",))
         self.limit = token_limit(config, self.tokenizer)
-        self._pipeline = transformers.pipeline(
-            source.spec.task,
-            model=self.model,
-            tokenizer=self.tokenizer,
-            device=source.kernels.device,
-        )
+        self.tasks = _tasks_of(source.spec.task, self.model.config)
+        self._pipelines = {
+            task: transformers.pipeline(
+                task, model=self.model, tokenizer=self.tokenizer, device=source.kernels.device
+            )
+            for task in self.tasks
+        }
         self._answers = {
             "text-classification": self._classify,
             "zero-shot-classification": self._zero_shot,
@@ -59,7 +61,7 @@ class TextTask:
         """A list of labels for each text, the likeliest first."""
         found = texts(request)
         check_lengths(self.tokenizer, self.limit, found)
-        return self._pipeline(found, **{"top_k": None, **parameters})
+        return self._pipelines[request.task](found, **{"top_k": None, **parameters})
 
     def _zero_shot(self, request: TaskRequest, parameters: dict[str, Any]) -> Any:
         """Every label with its score, the likeliest first; for a list of texts a list of those."""
@@ -83,7 +85,7 @@ class TextTask:
                 {"label": label, "score": score}
                 for label, score in zip(each["labels"], each["scores"], strict=True)
             ]
-            for each in self._pipeline(found, **parameters)
+            for each in self._pipelines[request.task](found, **parameters)
         ]
         return answers[0] if isinstance(request.inputs, str) else answers
 
@@ -92,7 +94,8 @@ class TextTask:
         found = texts(request)
         if "stride" not in parameters:
             check_lengths(self.tokenizer, self.limit, found)
-        answers = self._pipeline(found, **{"aggregation_strategy": "simple", **parameters})
+        pipeline = self._pipelines[request.task]
+        answers = pipeline(found, **{"aggregation_strategy": "simple", **parameters})
         return answers[0] if isinstance(request.inputs, str) else answers
 
     def _fill(self, request: TaskRequest, parameters: dict[str, Any]) -> Any:
@@ -104,9 +107,18 @@ class TextTask:
         check_lengths(self.tokenizer, self.limit, found)
         most = int(self.model.config.vocab_size)
         limits = {"top_k": min(parameters.get("top_k", 5), most)}
-        return self._pipeline(
+        return self._pipelines[request.task](
             found[0] if isinstance(request.inputs, str) else found, **parameters | limits
         )
+
+
+def _tasks_of(task: str, config: Any) -> tuple[str, ...]:
+    """What such a model does: one that knows what follows from what takes labels of anybody."""
+    follows = any(str(each).lower().startswith("entail") for each in config.label2id)
+    if CLASSES[task] != _CLASSIFIER or not (follows or task == "zero-shot-classification"):
+        return (task,)
+    other = {"zero-shot-classification", "text-classification"} - {task}
+    return (task, *other)
 
 
 def question_and_context(request: TaskRequest) -> tuple[str, str]:

@@ -26,6 +26,9 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TextBackend:
         loaded = load_model(spec, weights, placement)
         tell("preparing", 0, 0)
         backend = TextBackend(loaded, spec, placement)
+        if placement.compile:
+            tell("compiling", 0, 0)
+            backend.compile()
     except torch.OutOfMemoryError as error:
         raise NoMemoryError(
             f"{spec.name} and its cache do not fit into the memory of {placement.device}",

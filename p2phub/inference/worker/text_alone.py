@@ -6,8 +6,9 @@ as in the batch, and told before the next is computed.
 Rules it keeps:
  * who waits is served in order; a `cancel` while waiting costs nothing, one under way ends it
    within one step;
- * what memory there is not costs the request; anything else that breaks fails it too, and asking
-   again raises what broke, so that the worker ends and is started anew.
+ * what memory there is not costs the request, and so do pictures that do not fit; anything else
+   that breaks fails it too, and asking again raises what broke, so that the worker ends and is
+   started anew.
 """
 
 import queue
@@ -18,7 +19,8 @@ from typing import Any, Final
 import torch
 import transformers
 
-from p2phub.errors import EngineError, NoMemoryError
+from p2phub.errors import EngineError, NoMemoryError, UsageError
+from p2phub.inference.worker.lora_layers import Running, all_of
 from p2phub.inference.worker.text_answer import Answer
 from p2phub.inference.worker.text_model import TextModel
 
@@ -49,11 +51,19 @@ class _Teller:
         return torch.tensor([over], device=input_ids.device)
 
 
+def _unseen(error: ValueError) -> UsageError:
+    """What is wrong with pictures that do not fit the places that the prompt has for them."""
+    return UsageError(
+        f"this model cannot work with these pictures: {error}",
+        remedy="send pictures in messages of the user, and no marks of pictures in texts",
+    )
+
+
 class Alone:
     """Answers one after the other."""
 
-    def __init__(self, loaded: TextModel) -> None:
-        self._loaded = loaded
+    def __init__(self, loaded: TextModel, running: Running) -> None:
+        self._loaded, self._running = loaded, running
         self._waiting: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._broken: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="generate", daemon=True)
@@ -87,19 +97,31 @@ class Alone:
         except torch.OutOfMemoryError:
             answer.fail(NoMemoryError("the model ran out of memory", remedy="ask for less at once"))
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            if answer.ask.inputs and not answer.count and isinstance(error, ValueError):
+                answer.fail(_unseen(error))
+                return True
             self._broken = error
             answer.fail(EngineError(f"generating broke: {error}"))
             return False
         return True
 
+    def _placed(self, value: Any) -> Any:
+        """A tensor where the model is; numbers with a fraction in its type."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        model = self._loaded.model
+        return value.to(model.device, model.dtype if value.is_floating_point() else None)
+
     def _generate(self, answer: Answer) -> int | None:
         model = self._loaded.model
         ask = answer.ask
+        self._running.step = all_of(ask.adapter)
         prompt = torch.tensor([ask.prompt], device=model.device)
         with torch.inference_mode():
             out = model.generate(
                 prompt,
                 attention_mask=torch.ones_like(prompt),
+                **{name: self._placed(each) for name, each in ask.inputs.items()},
                 generation_config=transformers.GenerationConfig(
                     do_sample=False,
                     max_new_tokens=ask.limit,

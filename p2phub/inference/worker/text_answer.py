@@ -11,8 +11,8 @@ It may be called from any thread. Which tokens come is for `sampling`; who compu
 """
 
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from tokenizers.decoders import ByteLevel
@@ -65,11 +65,11 @@ class Vocabulary:
     def told(self, token: int, likely: Likely) -> Chosen:
         others = tuple(self._one(each, logprob) for each, logprob in likely.others)
         one = self._one(token, likely.logprob)
-        return Chosen(one.text, one.logprob, one.token, others)
+        return Chosen(one.text, one.logprob, one.token, others, token)
 
     def _one(self, token: int, logprob: float) -> Chosen:
         text = self.decode([token])
-        return Chosen(text, logprob, self._bytes(token, text))
+        return Chosen(text, logprob, self._bytes(token, text), id=token)
 
     def _bytes(self, token: int, text: str) -> bytes:
         """The bytes of a token, those that are no whole character too."""
@@ -114,6 +114,10 @@ class Ask:
     tools: ToolReader | None = None
     echo: str = ""
     logprobs: bool = False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """What the model is given beside tokens: pixels."""
+    adapter: int = 0
+    """The number of the adapter that it uses; 0: none."""
 
 
 class Answer:

@@ -11,12 +11,14 @@ Rules it keeps:
 """
 
 import gc
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 
-from p2phub.errors import ContextError, P2PHubError, UnsupportedError
+from p2phub.errors import ContextError, NoMemoryError, P2PHubError, UnsupportedError
 from p2phub.inference.engine import ModelInfo
 from p2phub.inference.requests import (
     Chat,
@@ -27,17 +29,21 @@ from p2phub.inference.requests import (
     TaskAnswer,
     TaskRequest,
 )
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.spec import Adapter, ModelSpec
 from p2phub.inference.worker.backend import Sink
 from p2phub.inference.worker.chat import Prompts
 from p2phub.inference.worker.chat_tools import ToolReader, call_schema
-from p2phub.inference.worker.configuration import Kernels
+from p2phub.inference.worker.compiling import Compiled, Nobody
+from p2phub.inference.worker.configuration import Folder, Kernels
 from p2phub.inference.worker.constrained import Grammars
+from p2phub.inference.worker.lora import Adapters
+from p2phub.inference.worker.lora_users import Users
 from p2phub.inference.worker.sampling import Chooser, resolve
 from p2phub.inference.worker.text_alone import Alone
 from p2phub.inference.worker.text_answer import Answer, Ask, Vocabulary
 from p2phub.inference.worker.text_batch import Batch, can_batch
 from p2phub.inference.worker.text_model import TextModel
+from p2phub.inference.worker.text_pictures import Seen, has_pictures
 
 
 class TextBackend:
@@ -49,16 +55,34 @@ class TextBackend:
         self._vocabulary = Vocabulary(loaded.tokenizer, loaded.ends)
         self._prompts = Prompts(loaded.tokenizer, loaded.width)
         self._grammars = Grammars(loaded.tokenizer, loaded.width, loaded.ends)
+        self._adapters = Adapters(loaded.model)
+        self._users = Users(self._adapters.has)
         self._runner: Batch | Alone
-        if can_batch(loaded.model):
-            self._runner = Batch(loaded, spec.options)
+        if loaded.pictures is None and can_batch(loaded.model):
+            self._runner = Batch(loaded, spec.options, self._adapters.running)
             room = self._runner.room
             self._context, slots, cache = room.context, room.slots, room.cache_bytes
         else:
-            self._runner = Alone(loaded)
+            self._runner = Alone(loaded, self._adapters.running)
             limits = [each for each in (spec.options.context, loaded.limit) if each]
             self._context, slots, cache = min(limits, default=0), 1, 0
+        self._compiled: Compiled | None = None
         self.info = self._describe(spec, kernels, slots, cache)
+
+    def compile(self) -> None:
+        """Compile what can be, by answering; `info` says whether it was."""
+        begun = time.monotonic()
+        self._compiled = Compiled(self._loaded.model, self._name)
+        self._compiled.warm(self._answer_nobody)
+        took = time.monotonic() - begun
+        self.info = replace(self.info, compiled=bool(self._compiled), compile_seconds=took)
+
+    def _answer_nobody(self, tokens: int) -> None:
+        most = max(1, min(tokens, self._context - 3 if self._context else tokens))
+        prompt = tuple(at % self._loaded.width for at in range(most))
+        nobody = Nobody()
+        self.generate(Generate(prompt, Sampling(temperature=0, max_tokens=3)), nobody)
+        nobody.over.wait()
 
     def _describe(self, spec: ModelSpec, kernels: Kernels, slots: int, cache: int) -> ModelInfo:
         model = self._loaded.model
@@ -85,7 +109,39 @@ class TextBackend:
         except P2PHubError as error:
             sink.failed(error)
             return lambda: None
-        return self._runner.submit(answer)
+        return self._users.begin(answer, self._runner.submit)
+
+    def attach(self, adapter: Adapter, weights: Folder) -> ModelInfo:
+        """Put an adapter beside the others, while answers go on. Raises as `Adapters.attach`."""
+        if self._compiled is not None:  # its layers will change with each step
+            self._compiled.undo()
+            self.info = replace(self.info, compiled=False)
+        try:
+            self._adapters.attach(adapter, weights)
+        except torch.OutOfMemoryError as error:
+            raise NoMemoryError(
+                f"there is no room for {adapter.name} beside {self._name}",
+                remedy="unload another model, or give this one a smaller cache",
+            ) from error
+        return self._told()
+
+    def detach(self, which: str) -> ModelInfo:
+        """Take the adapter with that name or digest away; answers that use it end."""
+        gone = self._adapters.detach(which)
+        if gone is not None:
+            self._users.end(gone.number)
+        return self._told()
+
+    def _told(self) -> ModelInfo:
+        adapters = self._adapters
+        size = self._loaded.weight_bytes + adapters.size
+        self.info = replace(
+            self.info,
+            adapters=adapters.names,
+            weight_bytes=size,
+            compiled=bool(self._compiled),
+        )
+        return self.info
 
     def embed(self, request: Embed) -> Embeddings:
         """Not what this model is for: raises `UnsupportedError`."""
@@ -103,7 +159,7 @@ class TextBackend:
 
     def count(self, request: Generate) -> int:
         """Tokens of the prompt. Raises as `generate` tells its sink."""
-        return len(self._prompts.tokens(request.prompt))
+        return len(self._prompt(request).tokens)
 
     def close(self) -> None:
         """End every answer, and give the memory back."""
@@ -116,13 +172,9 @@ class TextBackend:
 
     def _ask(self, request: Generate) -> Ask:
         """All that is known of an answer before it begins. Raises errors of the request."""
-        if request.adapter:
-            raise UnsupportedError(
-                f"no adapter {request.adapter!r} was loaded with {self._name}",
-                remedy="leave the adapter out, or serve the model with it",
-            )
-        self._check_room(self._prompts.at_least(request.prompt), "at least ")
-        prompt = self._prompts.tokens(request.prompt) or list(self._loaded.ends[:1])
+        adapter = self._adapters.number_of(request.adapter, self._name)
+        seen = self._prompt(request)
+        prompt = seen.tokens or list(self._loaded.ends[:1])
         self._check_room(len(prompt))
         sampling = resolve(request.sampling, self._loaded.defaults)
         schema, tools = _wanted(request)
@@ -135,7 +187,24 @@ class TextBackend:
             tools=tools,
             echo=request.prompt if request.echo and isinstance(request.prompt, str) else "",
             logprobs=sampling.logprobs is not None,
+            inputs=seen.inputs,
+            adapter=adapter,
         )
+
+    def _prompt(self, request: Generate) -> Seen:
+        """The prompt for the model; of one that cannot fit, not all tokens are looked for."""
+        prompt, pictures = request.prompt, self._loaded.pictures
+        if pictures is not None and isinstance(prompt, Chat):
+            if has_pictures(prompt):
+                return pictures.see(prompt)
+            self._check_room(self._prompts.at_least(prompt), "at least ")
+            if pictures.ready:
+                return pictures.see(prompt)
+        if request.truncate:
+            near = self._prompts.end_of(prompt, request.truncate)
+            return Seen(self._prompts.tokens(near)[-request.truncate :], {})
+        self._check_room(self._prompts.at_least(prompt), "at least ")
+        return Seen(self._prompts.tokens(prompt), {})
 
     def _limit(self, sampling: Sampling, prompt: int) -> int:
         rest = self._context - prompt if self._context else 1 << 30

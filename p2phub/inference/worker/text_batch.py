@@ -9,7 +9,9 @@ Rules it keeps:
  * a stop text or a `cancel` frees the slot before the next step;
  * a request that is let in always fits: the cache holds at least one whole context;
  * if the loop itself broke, every answer under way fails, and asking again raises what broke it,
-   so that the worker ends and is started anew.
+   so that the worker ends and is started anew;
+ * no CUDA graphs and no step prepared during another: a graph would hold the choice of a token too,
+   and that is made in Python here. `scripts/bench-gpu` measures what they would bring.
 """
 
 import itertools
@@ -22,9 +24,11 @@ import transformers
 
 from p2phub.errors import EngineError, NoMemoryError
 from p2phub.inference.spec import RunOptions
+from p2phub.inference.worker.lora_layers import Running, step_of
 from p2phub.inference.worker.sampling import Chooser
 from p2phub.inference.worker.text_answer import Answer
 from p2phub.inference.worker.text_model import TextModel
+from p2phub.inference.worker.text_pages import keep_apart, named, number_in
 
 PAGE: Final = 32
 """Tokens of a page of the cache on a CPU."""
@@ -91,14 +95,16 @@ def can_batch(model: Any) -> bool:
 class _Choices:
     """In the place of transformers' list of logits processors: each row to its own chooser.
 
+    It is told of each step before that is computed, and tells whose its rows are (`lora_layers`).
     Without CUDA graphs and without batches under way, so that a choice may be made in Python.
     """
 
     do_processing = True
     tensors_required = 0
 
-    def __init__(self) -> None:
+    def __init__(self, running: Running, device: Any) -> None:
         self.choosers: Final[dict[str, Chooser]] = {}
+        self._running, self._device = running, device
         self._rows: list[tuple[int, Chooser]] = []
 
     def fill_defaults(self, tensor: Any) -> None:
@@ -112,6 +118,7 @@ class _Choices:
         ids = [each.state.request_id for each in requests_in_batch if each.has_new_token]
         known = self.choosers
         self._rows = [(at, known[each]) for at, each in enumerate(ids) if each in known]
+        self._running.step = step_of([_owned(each) for each in requests_in_batch], self._device)
         return arg_storage
 
     def __call__(self, input_ids: Any, scores: Any, arguments: Any) -> Any:
@@ -119,6 +126,12 @@ class _Choices:
         for at, chooser in self._rows:
             scores[at, chooser.choose(scores[at])] = float("inf")
         return scores
+
+
+def _owned(request: Any) -> tuple[int, int, bool]:
+    """The adapter of a request, its tokens in this step, and whether it gets one."""
+    number = number_in(request.state.request_id)
+    return number, request.query_length, request.has_new_token
 
 
 class _AtOnce:
@@ -138,10 +151,10 @@ class _Nowhere:
 class Batch:
     """The running batch of one model."""
 
-    def __init__(self, loaded: TextModel, options: RunOptions) -> None:
+    def __init__(self, loaded: TextModel, options: RunOptions, running: Running) -> None:
         model = loaded.model
         self._ends: Final = list(loaded.ends)
-        self._choices = _Choices()
+        self._choices = _Choices(running, model.device)
         self._loop = _AtOnce()
         self._names = itertools.count()
         self._cached: dict[str, int] = {}
@@ -153,6 +166,7 @@ class Batch:
         cache = self._manager.batch_processor.cache
         if self.room.pages is None:
             self.room = _measured(self.room, cache, per_token)
+        keep_apart(cache)
         self._note_shared(cache)
         _as_daemon(self._manager.start)
 
@@ -191,7 +205,7 @@ class Batch:
         status = self._manager.background_thread_status
         if status.fatal_error is not None:
             raise RuntimeError("the generation loop has ended") from status.fatal_error
-        name = f"r{next(self._names)}"
+        name = named(next(self._names), answer.ask.adapter)
         if not answer.ask.chooser.plain:
             self._choices.choosers[name] = answer.ask.chooser
         self._under_way[name] = answer

@@ -1,28 +1,27 @@
-"""A causal language model of transformers, made from verified tensors and a verified folder.
+"""A language model of transformers, made from verified tensors and a verified folder.
+
+It may see pictures too.
 
 Rules it keeps:
- * no weight is ever invented: a tensor that is missing, or has another shape, is an error that
-   names it;
- * Python files of the release run only if `allow_remote_code` says so, and then those of the
-   verified folder;
+ * no weight is ever invented, and no code of the release runs unasked (`architecture`);
  * nothing is asked of the network.
 
 How text is generated with it is for `text_batch` and `text_alone`.
 """
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
 
-from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.worker.architecture import class_of, filled, rehearse
 from p2phub.inference.worker.configuration import Folder, Kernels, read_config, weight_bytes
+from p2phub.inference.worker.quantizing import placed, read_to
+from p2phub.inference.worker.text_pictures import Pictures
 
-_SHOWN = 5
+SEES = "AutoModelForImageTextToText"
 _ENDLESS = 1 << 24
 """A tokenizer that knows no limit says a number beyond this."""
 
@@ -41,6 +40,8 @@ class TextModel:
     """Tokens of prompt and answer that it was made for; 0: it does not say."""
     width: int
     """Tokens that it knows."""
+    pictures: Pictures | None = None
+    """None: it takes texts alone."""
 
     @property
     def weight_bytes(self) -> int:
@@ -53,11 +54,6 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
     Raises `UnsupportedError` for a type that is not known or not allowed, `MalformedError` for
     tensors that do not fit it, and whatever `weights` raises.
     """
-    if spec.adapters:
-        raise UnsupportedError(
-            f"{spec.name} was asked for with adapters, which text generation cannot load yet",
-            remedy="serve it without them, or attach a server that can, such as vLLM",
-        )
     transformers.utils.logging.disable_progress_bar()
     folder = weights.folder()
     config = read_config(folder, spec)
@@ -67,20 +63,19 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         trust_remote_code=spec.options.allow_remote_code,
         local_files_only=True,
     )
-    dtype = getattr(torch, kernels.dtype)
-    state = weights.state_dict(kernels.device, kernels.dtype)
-    model, report = _class_of(config, folder, spec).from_pretrained(
-        None,
-        config=config,
-        state_dict=state,
-        dtype=dtype,
+    how = spec.options.quantize
+    kind = class_of(spec, folder, config, ("AutoModelForCausalLM", SEES))
+    if not all(file.complete for file in spec.files):
+        rehearse(kind, config)
+    model = filled(
+        kind,
+        config,
+        weights.state_dict(read_to(how, kernels.device), kernels.dtype),
+        spec.name,
+        dtype=kernels.dtype,
         attn_implementation=kernels.attention or None,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # _check raises, with their names
     )
-    _check(report, spec.name)
-    model = model.to(kernels.device).eval()
-    _quantize(model, spec.options.quantize)
+    model = placed(model, how, kernels.device, spec.name)
     defaults = _defaults(folder, model)
     return TextModel(
         model=model,
@@ -89,57 +84,17 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         ends=_ends(defaults, tokenizer),
         limit=_limit(config, tokenizer),
         width=int(model.get_input_embeddings().weight.shape[0]),
+        pictures=_pictures(spec, folder, config, tokenizer),
     )
 
 
-def _class_of(config: Any, folder: Path, spec: ModelSpec) -> Any:
-    """The class of the model: its own code only if that is allowed and transformers has none."""
-    known = transformers.AutoModelForCausalLM._model_mapping
-    own = (getattr(config, "auto_map", None) or {}).get("AutoModelForCausalLM")
-    if own and spec.options.allow_remote_code:
-        door = importlib.import_module("transformers.dynamic_module_utils")
-        return door.get_class_from_dynamic_module(own, str(folder), local_files_only=True)
-    if type(config) not in known:
-        raise UnsupportedError(
-            f"{spec.name} is a model of type {config.model_type!r}, which generates no text",
-            remedy="ask it for the task that it was made for",
-        )
-    classes = known[type(config)]
-    choice = classes if isinstance(classes, tuple) else (classes,)
-    wanted = config.architectures or ()
-    return next((each for each in choice if each.__name__ in wanted), choice[0])
-
-
-def _check(report: Any, name: str) -> None:
-    """Raise `MalformedError` if a tensor is missing or has another shape."""
-    missing = sorted(report["missing_keys"])
-    if missing:
-        shown = ", ".join(missing[:_SHOWN])
-        raise MalformedError(
-            f"{name} lacks {len(missing)} tensors that its config.json asks for: {shown}",
-            remedy="tell its publisher; the release is incomplete",
-        )
-    if report["mismatched_keys"]:
-        shown = ", ".join(sorted(each[0] for each in report["mismatched_keys"])[:_SHOWN])
-        raise MalformedError(
-            f"{name} has tensors of another shape than its config.json says: {shown}"
-        )
-
-
-def _quantize(model: Any, how: str) -> None:
-    if not how:
-        return
-    try:
-        torchao = importlib.import_module("torchao.quantization")
-    except ImportError as error:
-        raise UnsupportedError(
-            f"quantisation to {how} needs torchao, which is not installed",
-            remedy="install torchao, or load the model without it",
-        ) from error
-    kinds = {"int8": "Int8WeightOnlyConfig", "int4": "Int4WeightOnlyConfig"}
-    if how not in kinds:
-        raise UnsupportedError(f"there is no quantisation {how!r}", remedy="choose int8 or int4")
-    torchao.quantize_(model, getattr(torchao, kinds[how])())
+def _pictures(spec: ModelSpec, folder: Path, config: Any, tokenizer: Any) -> Pictures | None:
+    """For a model that sees, what makes pictures ready for it."""
+    if type(config) in transformers.AutoModelForCausalLM._model_mapping:
+        return None
+    if type(config) not in getattr(transformers, SEES)._model_mapping:
+        return None
+    return Pictures(folder, tokenizer, allow_remote_code=spec.options.allow_remote_code)
 
 
 def _defaults(folder: Path, model: Any) -> Any:

@@ -73,6 +73,7 @@ class Arrivals:
         self._changed = Condition()
         self._ranges: dict[str, list[tuple[int, int]]] = {}
         self._places: dict[str, str] = {}
+        self._tables: dict[str, bytes] = {}
         self._error: P2PHubError | None = None
 
     def ready(self, name: str, start: int, stop: int) -> None:
@@ -94,6 +95,12 @@ class Arrivals:
             self._places[name] = where
             self._changed.notify_all()
 
+    def tabled(self, name: str, packed: bytes) -> None:
+        """The piece table of a file is there."""
+        with self._changed:
+            self._tables[name] = packed
+            self._changed.notify_all()
+
     def fail(self, error: P2PHubError) -> None:
         """No more will come: whoever waits, now or later, gets `error`."""
         with self._changed:
@@ -107,7 +114,17 @@ class Arrivals:
 
     def wait(self, name: str, start: int, stop: int) -> None:
         """Return once the bytes [start, stop) are there. Raises what `fail` was given."""
-        self._wait_until(lambda: self.has(name, start, stop))
+        self.wait_until(lambda: self.has(name, start, stop))
+
+    def wait_for_table(self, name: str) -> bytes:
+        """The piece table of a file once it is there. Raises what `fail` was given."""
+        self.wait_until(lambda: name in self._tables)
+        return self._tables[name]
+
+    def look_again(self) -> None:
+        """Whoever waits looks whether that holds now."""
+        with self._changed:
+            self._changed.notify_all()
 
     def where(self, name: str, otherwise: str) -> str:
         """Where a file lies now."""
@@ -116,10 +133,11 @@ class Arrivals:
 
     def wait_for_move(self, name: str, away_from: str) -> str:
         """Where a file lies once that is no longer `away_from`. Raises what `fail` was given."""
-        self._wait_until(lambda: self._places.get(name, away_from) != away_from)
+        self.wait_until(lambda: self._places.get(name, away_from) != away_from)
         return self.where(name, away_from)
 
-    def _wait_until(self, holds: Callable[[], bool]) -> None:
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        """Return once that is so; it is asked again whenever something came. Raises likewise."""
         with self._changed:
             self._changed.wait_for(lambda: self._error is not None or holds())
             if self._error is not None and not holds():
@@ -135,12 +153,12 @@ class VerifiedFile:
 
     def __init__(self, file: ModelFile, arrivals: Arrivals | None = None) -> None:
         self.file = file
-        self.table = file.table()
         self._arrivals = None if file.complete else arrivals
         if not file.complete and arrivals is None:
             raise EngineError(
                 f"{file.name} is not complete yet", remedy="load it once it has been fetched"
             )
+        self.table = self._table()
         self._descriptor = self._open()
 
     def __enter__(self) -> Self:
@@ -184,6 +202,13 @@ class VerifiedFile:
         view = memoryview(bytearray(stop))
         self.read(Chunk(0, count, 0, stop), view)
         return view
+
+    def _table(self) -> PieceTable:
+        late = self.file.content.has_table and not self.file.packed_table
+        if not late or self._arrivals is None:
+            return self.file.table()
+        packed = self._arrivals.wait_for_table(self.file.name)
+        return PieceTable.unpack(packed, self.file.content)
 
     def _open(self) -> int:
         while True:

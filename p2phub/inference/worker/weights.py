@@ -8,13 +8,13 @@ Rules it keeps:
  * nothing is loaded that may execute code: no pickle ever, Python files only if `RunOptions` allow;
  * on the first wrong byte nothing is given out, and nobody who waits for more goes on waiting;
  * a name that comes twice, or that an index promises and no file has, is an error;
- * tensors are read in the order of their files, so that a model can load while it is fetched;
+ * what is still fetched is read as it comes, so that a model is loaded with its last byte;
  * `close` removes the folder and the memory files. Tensors live on.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,9 @@ from p2phub.formats import weights as formats
 from p2phub.formats.limits import MIB
 from p2phub.formats.paths import check_path, check_unique, is_pickle
 from p2phub.formats.tensors import Header, More
-from p2phub.inference.spec import ModelFile, ModelSpec
+from p2phub.inference.private_folder import PrivateFolder
+from p2phub.inference.spec import Adapter, ModelFile, ModelSpec
+from p2phub.inference.worker.as_it_comes import Job, as_it_comes
 from p2phub.inference.worker.placing import (
     InPlace,
     Place,
@@ -38,11 +40,12 @@ from p2phub.inference.worker.placing import (
     enough_memory,
     final_dtype,
 )
-from p2phub.inference.worker.private_folder import PrivateFolder
 from p2phub.inference.worker.shards import SUFFIX, Shards, find_shards
 from p2phub.inference.worker.verified import (
+    CHUNK,
     Arrivals,
     Chunk,
+    Item,
     VerifiedFile,
     chunks,
     in_threads,
@@ -77,7 +80,6 @@ class Weights:
         self._lock = Lock()
         self._folder: PrivateFolder | None = None
         self._memory: dict[str, int] = {}
-        self._adapters: dict[str, Weights] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -92,8 +94,6 @@ class Weights:
 
     def close(self) -> None:
         """Remove the folder and close the memory files. May be called twice."""
-        for adapter in self._adapters.values():
-            adapter.close()
         for descriptor in self._memory.values():
             os.close(descriptor)
         if self._folder is not None:
@@ -101,14 +101,9 @@ class Weights:
         self._folder = None
         self._memory.clear()
 
-    def adapter(self, name: str) -> "Weights":
-        """The files of the adapter with that name; closed with these. Raises `NotFoundError`."""
-        if name not in self._adapters:
-            found = next((each for each in self.spec.adapters if each.name == name), None)
-            if found is None:
-                raise NotFoundError(f"no adapter {name!r} comes with {self.spec.name}")
-            self._adapters[name] = Weights(replace(self.spec, files=found.files, adapters=()))
-        return self._adapters[name]
+    def beside(self, adapter: Adapter) -> "Weights":
+        """The files of an adapter for this model. Whoever asks closes them."""
+        return Weights(replace(self.spec, files=adapter.files, adapters=()))
 
     def folder(self) -> Path:
         """A private folder with the small files of the release."""
@@ -144,12 +139,10 @@ class Weights:
         files = [self._named(name) for name in shards.names]
         wanted = as_dtype(dtype)
         upload = Upload(device, wanted)
-        groups = [files] if all(file.complete for file in files) else [[file] for file in files]
         progress = _Progress(self._tell, sum(file.content.size for file in files))
         found: dict[str, Any] = {}
-        for group in groups:
-            for tensors in self._load(group, upload, progress, frozenset(found)):
-                found.update(tensors)
+        for tensors in self._load(files, upload, progress):
+            found.update(tensors)
         missing = sorted(shards.expected - found.keys())
         if missing:
             raise MalformedError(
@@ -203,26 +196,40 @@ class Weights:
         files: Sequence[ModelFile],
         upload: Upload,
         progress: "_Progress",
-        names: frozenset[str],
     ) -> list[dict[str, Any]]:
-        """The tensors of these files. All of them are planned before the first is read."""
+        """The tensors of these files. If they are here, all are planned before the first is read;
+        else each is as soon as its header came, and what came first is read first."""
         with ExitStack() as stack:
-            jobs: list[tuple[Place, Chunk]] = []
             places: list[Place] = []
-            seen = set(names)
-            for file in files:
-                source = stack.enter_context(self._open(file))
-                header = _header(source)
-                _check_new(file, header, seen)
-                place, start = _place(source, header, upload)
-                places.append(place)
-                jobs += [(place, each) for each in chunks(source.table, start, source.table.size)]
+            jobs = self._planned(files, upload, stack, places)
+            take = self._guarded(lambda job: self._take(job, progress))
             try:
-                take = self._guarded(lambda job: self._take(job, progress))
-                in_threads(jobs, take, readers())
+                self._read_all(jobs, take)
             finally:
                 upload.finish()
             return [place.tensors() for place in places]
+
+    def _planned(
+        self, files: Sequence[ModelFile], upload: Upload, stack: ExitStack, places: list[Place]
+    ) -> Iterator[Job[tuple[Place, Chunk]]]:
+        """What there is to read, file after file; where it goes is added to `places`."""
+        seen: set[str] = set()
+        for file in files:
+            source = stack.enter_context(self._open(file))
+            header = _header(source)
+            _check_new(file, header, seen)
+            place, start = _place(source, header, upload)
+            places.append(place)
+            most = CHUNK if file.complete else MIB
+            for chunk in chunks(source.table, start, source.table.size, most):
+                yield Job(file, chunk, (place, chunk))
+
+    def _read_all(self, jobs: Iterable[Job[Item]], take: Callable[[Item], None]) -> None:
+        """Do `take` for what is to be read, as it comes if any of it is still to come."""
+        if self._arrivals is None or all(file.complete for file in self.spec.files):
+            in_threads([each.item for each in jobs], take, readers())
+        else:
+            as_it_comes(self._arrivals, jobs, take, readers())
 
     def _take(self, job: tuple[Place, Chunk], progress: "_Progress") -> None:
         place, chunk = job
@@ -251,9 +258,9 @@ class Weights:
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             os.ftruncate(descriptor, size)
-            in_threads(
-                list(chunks(source.table, 0, size, _WRITES)), self._guarded(write), readers()
-            )
+            parts = chunks(source.table, 0, size, _WRITES)
+            jobs = (Job(source.file, chunk, chunk) for chunk in parts)
+            self._read_all(jobs, self._guarded(write))
             fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
         except BaseException:
             os.close(descriptor)

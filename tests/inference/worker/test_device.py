@@ -85,6 +85,12 @@ def test_what_is_no_device_is_refused(name):
         choose(RunOptions(device=name))
 
 
+def test_several_devices_are_refused_with_what_can_be_done(gpus):
+    with pytest.raises(UnsupportedError, match="cuda:0,cuda:1") as told:
+        choose(RunOptions(device="cuda:0,cuda:1"))
+    assert "vLLM" in told.value.remedy
+
+
 def test_a_device_that_we_do_not_know_is_refused():
     with pytest.raises(UnsupportedError, match="meta"):
         choose(RunOptions(device="meta"))
@@ -100,3 +106,8 @@ def test_instructions_are_those_of_the_processor_and_not_of_its_bugs():
     assert not computes_bfloat16("bugs : avx512_bf16\nflags : fpu")
     assert computes_bfloat16("Features : fp asimd bf16")
     assert not computes_bfloat16("")
+
+
+def test_int4_computes_in_the_type_that_its_kernels_are_made_for():
+    assert choose(RunOptions(device="cpu", quantize="int4")).dtype == "bfloat16"
+    assert choose(RunOptions(device="cpu", quantize="int4", dtype="float32")).dtype == "float32"

@@ -1,10 +1,11 @@
 """Each task answers as transformers' own classes do, in the shape `InferenceClient` reads."""
 
 import base64
-import importlib.util
+import contextlib
 import io
 import json
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy
@@ -23,149 +24,17 @@ from huggingface_hub import (
 )
 from safetensors.torch import load_file, save_file
 
-from p2phub.errors import ContextError, MalformedError, UnsupportedError, UsageError
+from p2phub.errors import ContextError, EngineError, MalformedError, UnsupportedError, UsageError
 from p2phub.inference.requests import Chat, Embed, Generate, TaskRequest
+from p2phub.inference.worker import wanted
 from p2phub.inference.worker.audio import as_wav, read_audio
 from p2phub.inference.worker.images import as_png, read_image
 from p2phub.inference.worker.tasks import load
-from tests.inference.worker.tiny_models import (
-    SPECIAL,
-    WORDS,
-    save_model,
-    save_tokenizer,
-    source,
-    tiny_bert,
-    write_json,
-)
+from tests.inference.worker.task_models import LABELS, MAKERS, bart, bert, diffusion, speecht5
+from tests.inference.worker.tiny_models import SPECIAL, WORDS, source, write_json
 
-LABELS = {0: "negative", 1: "neutral", 2: "positive"}
 TEXT = "the cat sat on the mat ."
 LONG = "cat " * 100_000
-BERTS = {
-    "text-classification": transformers.BertForSequenceClassification,
-    "zero-shot-classification": transformers.BertForSequenceClassification,
-    "token-classification": transformers.BertForTokenClassification,
-    "question-answering": transformers.BertForQuestionAnswering,
-    "fill-mask": transformers.BertForMaskedLM,
-    "feature-extraction": transformers.BertModel,
-}
-
-
-def _bert(folder, task):
-    more = {"id2label": LABELS, "label2id": {name: at for at, name in LABELS.items()}}
-    if task == "zero-shot-classification":
-        more = {"id2label": {0: "contradiction", 1: "neutral", 2: "entailment"}}
-        more["label2id"] = {name: at for at, name in more["id2label"].items()}
-    return tiny_bert(
-        BERTS[task],
-        folder,
-        **(
-            {}
-            if task in BERTS and task in ("fill-mask", "question-answering", "feature-extraction")
-            else more
-        ),
-    )
-
-
-def _bart(folder, task):
-    torch.manual_seed(7)
-    save_tokenizer(folder)
-    config = transformers.BartConfig(
-        vocab_size=len(SPECIAL) + len(WORDS), d_model=32, encoder_layers=1, decoder_layers=1,
-        encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32,
-        decoder_ffn_dim=32, max_position_embeddings=64, pad_token_id=0, bos_token_id=2,
-        eos_token_id=3, decoder_start_token_id=2, forced_eos_token_id=None, init_std=0.5,
-    )  # fmt: skip
-    return save_model(folder, transformers.BartForConditionalGeneration(config))
-
-
-def _vit(folder, task):
-    torch.manual_seed(7)
-    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    config = transformers.ViTConfig(**_VIT, id2label=LABELS, label2id={})
-    return save_model(folder, transformers.ViTForImageClassification(config))
-
-
-_VIT = {
-    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-    "image_size": 32, "patch_size": 16, "initializer_range": 0.5,
-}  # fmt: skip
-
-
-def _yolos(folder, task):
-    torch.manual_seed(7)
-    size = {"shortest_edge": 32, "longest_edge": 64}
-    transformers.YolosImageProcessor(size=size).save_pretrained(folder)
-    said = {**_VIT, "image_size": [32, 32], "num_detection_tokens": 4}
-    config = transformers.YolosConfig(**said, id2label=LABELS, label2id={})
-    return save_model(folder, transformers.YolosForObjectDetection(config))
-
-
-def _captions(folder, task):
-    torch.manual_seed(7)
-    save_tokenizer(folder)
-    transformers.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
-    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        transformers.ViTConfig(**_VIT),
-        transformers.GPT2Config(
-            vocab_size=len(SPECIAL) + len(WORDS), n_embd=16, n_layer=1, n_head=2, n_positions=32,
-            initializer_range=0.5,
-        ),
-        decoder_start_token_id=2, pad_token_id=0, eos_token_id=3,
-    )  # fmt: skip
-    return save_model(folder, transformers.VisionEncoderDecoderModel(config))
-
-
-def _wav2vec2(folder, task):
-    torch.manual_seed(7)
-    write_json(folder, "vocab.json", {"<pad>": 0, "<unk>": 1, "|": 2, "A": 3, "B": 4, "C": 5})
-    transformers.Wav2Vec2CTCTokenizer(
-        str(folder / "vocab.json"), pad_token="<pad>", unk_token="<unk>", bos_token=None,
-        eos_token=None,
-    ).save_pretrained(folder)  # fmt: skip
-    transformers.Wav2Vec2FeatureExtractor(return_attention_mask=True).save_pretrained(folder)
-    config = transformers.Wav2Vec2Config(
-        vocab_size=6, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-        intermediate_size=32, conv_dim=(8, 8), conv_kernel=(10, 8), conv_stride=(5, 4),
-        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2, classifier_proj_size=16,
-        initializer_range=0.5, pad_token_id=0, id2label=LABELS, label2id={},
-    )  # fmt: skip
-    if task == "audio-classification":
-        return save_model(folder, transformers.Wav2Vec2ForSequenceClassification(config))
-    model = transformers.Wav2Vec2ForCTC(config)
-    model.lm_head.bias.data[:3] = -100  # letters only
-    return save_model(folder, model)
-
-
-def _vits(folder, task):
-    torch.manual_seed(7)
-    write_json(folder, "vocab.json", {each: at for at, each in enumerate("_ abcdehlotn")})
-    transformers.VitsTokenizer(
-        str(folder / "vocab.json"), pad_token="_", unk_token="_", phonemize=False, normalize=True,
-        is_uroman=False, add_blank=True, language="en",
-    ).save_pretrained(folder)  # fmt: skip
-    config = transformers.VitsConfig(
-        vocab_size=12, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16,
-        flow_size=16, spectrogram_bins=16, upsample_initial_channel=32, upsample_rates=[8, 8],
-        upsample_kernel_sizes=[16, 16], resblock_kernel_sizes=[3],
-        resblock_dilation_sizes=[[1, 3]], prior_encoder_num_wavenet_layers=1,
-        prior_encoder_num_flows=1, posterior_encoder_num_wavenet_layers=1,
-        wavenet_kernel_size=3, duration_predictor_num_flows=2,
-        duration_predictor_filter_channels=16, depth_separable_num_layers=1,
-    )  # fmt: skip
-    return save_model(folder, transformers.VitsModel(config))
-
-
-MAKERS = {
-    **dict.fromkeys(BERTS, _bert),
-    **dict.fromkeys(("summarization", "translation", "text2text-generation"), _bart),
-    "image-classification": _vit,
-    "object-detection": _yolos,
-    "image-to-text": _captions,
-    "automatic-speech-recognition": _wav2vec2,
-    "audio-classification": _wav2vec2,
-    "text-to-speech": _vits,
-}
 
 
 @pytest.fixture(scope="module")
@@ -335,18 +204,31 @@ class TestWriting:
         assert answer[0][name]
 
     def test_begins_with_the_prefix_of_the_release(self, tmp_path):
-        model = _bart(tmp_path, "summarization")
+        model = bart(tmp_path, "summarization")
         model.config.task_specific_params = {"summarization": {"prefix": "what ? "}}
         model.config.save_pretrained(tmp_path)
         backend = _load(tmp_path, "summarization")
         seen = []
         backend._task.tokenizer = _Spy(backend._task.tokenizer, seen)
         backend.run(TaskRequest("summarization", TEXT, parameters={"max_new_tokens": 1}))
-        assert seen[-1] == f"what ? {TEXT}"
+        assert seen == [[f"what ? {TEXT}"]]
 
     def test_cuts_a_long_text_if_that_is_asked_for(self, tiny):
         found = _ask(tiny, "summarization", LONG, truncation="only_first", max_new_tokens=2).value
         assert found[0]["summary_text"] is not None
+
+    def test_needs_no_other_model_for_another_of_its_tasks(self, tiny):
+        backend = tiny("summarization")[2]
+        assert backend.info.tasks == ("summarization", "translation", "text2text-generation")
+        asked = TaskRequest("text2text-generation", TEXT, parameters={"max_new_tokens": 2})
+        assert backend.run(asked).value[0].keys() == {"generated_text"}
+
+    def test_draws_tokens_if_a_parameter_says_how(self, tiny):
+        found = {
+            _ask(tiny, "summarization", TEXT, temperature=50.0).value[0]["summary_text"]
+            for _ in range(3)
+        }
+        assert len(found) > 1
 
 
 class _Spy:
@@ -435,6 +317,19 @@ class TestSounds:
         ).value  # fmt: skip
         assert answer["chunks"]
 
+    def test_of_letters_have_the_times_of_words(self, tiny):
+        answer = _ask(
+            tiny, "automatic-speech-recognition", data=as_wav(_sound(), 16000),
+            return_timestamps=True,
+        ).value  # fmt: skip
+        assert " ".join(each["text"] for each in answer["chunks"]) == answer["text"]
+        assert len(answer["chunks"][0]["timestamp"]) == 2
+        with pytest.raises(UsageError, match="takes no num_beams"):
+            _ask(
+                tiny, "automatic-speech-recognition", data=as_wav(_sound(), 16000),
+                generation_parameters={"num_beams": 2},
+            )  # fmt: skip
+
     @torch.inference_mode()
     def test_are_classified(self, tiny):
         folder, model, _ = tiny("audio-classification")
@@ -457,8 +352,8 @@ class TestSounds:
     @pytest.mark.parametrize(
         ("data", "match"),
         [
-            (as_wav(_sound(), 16000)[:30], "no WAV|no sound"),
-            (b"ID3 not a sound", "no WAV|no sound"),
+            (as_wav(_sound(), 16000)[:30], "no sound"),
+            (b"ID3 not a sound", "no sound"),
             (as_wav(_sound()[:0], 16000), "no samples"),
             (as_wav(_sound()[:9], 16000)[:-18] + b"", "no samples"),
         ],
@@ -470,6 +365,46 @@ class TestSounds:
     def test_that_are_empty_are_named(self):
         with pytest.raises(UsageError, match="empty"):
             read_audio(b"", 16000)
+
+    @pytest.mark.parametrize(
+        ("kind", "form", "off"),
+        [("WAV", "FLOAT", 1e-4), ("FLAC", "PCM_16", 1e-4), ("OGG", "VORBIS", 0.1),
+         ("OGG", "OPUS", 0.1), ("MP3", None, 0.1)],
+    )  # fmt: skip
+    def test_of_other_kinds_are_read(self, kind, form, off):
+        soundfile = pytest.importorskip("soundfile")
+        file = io.BytesIO()
+        soundfile.write(file, _sound(), 16000, format=kind, subtype=form)
+        found = read_audio(file.getvalue(), 16000)
+        assert found[1000:15000] == pytest.approx(_sound()[1000:15000], abs=off)
+        for end in (20, 60, len(file.getvalue()) // 2):
+            with contextlib.suppress(UsageError):
+                assert len(read_audio(file.getvalue()[:end], 16000)) <= 16000
+
+    @pytest.mark.parametrize(
+        ("claimed", "said"),
+        [(0, "does not say how long"), ((1 << 36) - 1, "4294967 seconds long")],
+    )
+    def test_that_claim_a_length_that_cannot_be_are_not_unpacked(self, claimed, said):
+        soundfile = pytest.importorskip("soundfile")
+        file = io.BytesIO()
+        soundfile.write(file, _sound(), 16000, format="FLAC")
+        data = bytearray(file.getvalue())
+        told = int.from_bytes(data[18:26], "big") >> 36 << 36
+        data[18:26] = (told | claimed).to_bytes(8, "big")
+        with pytest.raises(UsageError, match=said):
+            read_audio(bytes(data), 16000)
+
+    def test_that_were_written_to_a_pipe_are_read(self):
+        data = bytearray(as_wav(_sound(), 16000))
+        data[4:8] = data[40:44] = b"\xff" * 4
+        assert len(read_audio(bytes(data), 16000)) == 16000
+
+    def test_with_a_header_that_lies_are_the_errors_of_their_requests(self):
+        data = as_wav(_sound(), 16000)
+        lies = data[:12] + b"LIST" + b"\xff\xff\xff\x7f" + data[12:]
+        with pytest.raises(UsageError, match="no sound that can be read"):
+            read_audio(lies, 16000)
 
     def test_of_a_strange_rate_do_not_fill_the_memory(self):
         assert len(read_audio(as_wav(_sound(), 383_987), 16000)) == pytest.approx(667, abs=1)
@@ -514,6 +449,9 @@ class TestWhatIsAskedWrongly:
                 "hypothesis_template",
             ),
             ("summarization", {"generate_parameters": {"x": 1}}, "no parameter x"),
+            ("summarization", {"top_p": 0.5, "do_sample": False}, "top_p has no meaning"),
+            ("translation", {"src_lang": "en"}, "src_lang cannot be 'en'"),
+            ("translation", {"tgt_lang": "de"}, "tgt_lang cannot be 'de'"),
             ("token-classification", {"stride": 99}, "cannot work with this input"),
             ("object-detection", {"threshold": 2}, "from 0 to 1"),
         ],
@@ -547,7 +485,7 @@ class _Sink:
 
 class TestLoading:
     def test_a_missing_tensor_is_never_invented(self, tmp_path):
-        _bert(tmp_path, "text-classification")
+        bert(tmp_path, "text-classification")
         tensors = load_file(tmp_path / "model.safetensors")
         del tensors["classifier.weight"]
         save_file(tensors, tmp_path / "model.safetensors")
@@ -555,7 +493,7 @@ class TestLoading:
             _load(tmp_path, "text-classification")
 
     def test_a_model_for_another_task_is_no_random_one(self, tmp_path):
-        _bert(tmp_path, "fill-mask")
+        bert(tmp_path, "fill-mask")
         with pytest.raises(MalformedError, match="classifier"):
             _load(tmp_path, "token-classification")
 
@@ -568,13 +506,13 @@ class TestLoading:
         ],
     )
     def test_a_type_that_is_not_known_is_named(self, tmp_path, config, match):
-        _bert(tmp_path, "fill-mask")
+        bert(tmp_path, "fill-mask")
         write_json(tmp_path, "config.json", config)
         with pytest.raises(UnsupportedError, match=match):
             _load(tmp_path, "fill-mask")
 
     def test_a_type_that_cannot_do_the_task_is_named(self, tmp_path):
-        _bert(tmp_path, "fill-mask")
+        bert(tmp_path, "fill-mask")
         with pytest.raises(UnsupportedError, match=r"'bert'.*summarization"):
             _load(tmp_path, "summarization")
 
@@ -605,7 +543,7 @@ class TestPicturesFromTexts:
 
     @pytest.mark.slow
     def test_are_those_of_diffusers_itself(self, tmp_path):
-        reference = _tiny_diffusion(tmp_path)
+        reference = diffusion(tmp_path)
         ways = {"num_inference_steps": 2, "guidance_scale": 5.0}
         backend = _load(tmp_path, "text-to-image")
         answer = backend.run(TaskRequest("text-to-image", TEXT, parameters={**ways, "seed": 3}))
@@ -626,7 +564,7 @@ class TestPicturesFromTexts:
         ],
     )
     def test_are_made_by_classes_of_diffusers_alone(self, tmp_path, part, said, match):
-        _tiny_diffusion(tmp_path)
+        diffusion(tmp_path)
         index = json.loads((tmp_path / "model_index.json").read_text())
         write_json(tmp_path, "model_index.json", {**index, part: said})
         with pytest.raises(UnsupportedError, match=match):
@@ -634,7 +572,7 @@ class TestPicturesFromTexts:
 
     @pytest.mark.slow
     def test_are_never_made_with_a_random_tensor(self, tmp_path):
-        _tiny_diffusion(tmp_path)
+        diffusion(tmp_path)
         file = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
         tensors = load_file(file)
         del tensors["conv_in.weight"]
@@ -643,37 +581,36 @@ class TestPicturesFromTexts:
             _load(tmp_path, "text-to-image")
 
 
-def _tiny_diffusion(folder):
-    """A Stable Diffusion of a few numbers, saved by diffusers; the pipeline itself."""
-    if importlib.util.find_spec("diffusers") is None:
-        pytest.skip("diffusers is not installed")
-    import diffusers
+@pytest.mark.parametrize("task", ["translation", "image-to-text", "question-answering"])
+def test_a_request_that_nobody_waits_for_ends_within_a_step(tiny, task):
+    gone, steps = threading.Event(), []
+    model = tiny(task)[2]._task.model
 
-    torch.manual_seed(7)
-    blocks = {"block_out_channels": (8, 16), "norm_num_groups": 4}
-    unet = diffusers.UNet2DConditionModel(
-        **blocks, layers_per_block=1, sample_size=8, cross_attention_dim=16, attention_head_dim=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
-    vae = diffusers.AutoencoderKL(
-        **blocks, latent_channels=4, down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-    )  # fmt: skip
-    (folder / "tokenizer").mkdir()
-    config = transformers.CLIPTextConfig(
-        vocab_size=len(SPECIAL) + len(WORDS), hidden_size=16, intermediate_size=16,
-        num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=64, bos_token_id=2,
-        eos_token_id=3, pad_token_id=0,
-    )  # fmt: skip
-    scheduler = diffusers.DDIMScheduler(steps_offset=1, clip_sample=False)
-    pipeline = diffusers.StableDiffusionPipeline(
-        unet=unet.eval(), vae=vae.eval(), text_encoder=transformers.CLIPTextModel(config).eval(),
-        tokenizer=save_tokenizer(folder / "tokenizer"), scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
-    pipeline.save_pretrained(folder)
-    return pipeline
+    def left(*_):
+        steps.append(len(steps))
+        gone.set()
+
+    inputs = {"translation": TEXT, "question-answering": {**ASKED, "context": "the dog " * 2000}}
+    data = as_png(_picture()) if task == "image-to-text" else b""
+    more = {} if task == "question-answering" else {"max_new_tokens": 20, "min_new_tokens": 20}
+    hook = model.register_forward_hook(left)
+    try:
+        with wanted.by(gone), pytest.raises(EngineError, match="taken back"):
+            _ask(tiny, task, inputs.get(task), data, **more)
+        assert len(steps) == 1
+        with wanted.by(gone), pytest.raises(EngineError, match="taken back"):
+            _ask(tiny, task, inputs.get(task), data, **more)
+        assert len(steps) == 1
+    finally:
+        hook.remove()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_model_of_spectrograms_alone_says_that_it_cannot_speak(tmp_path):
+    speecht5(tmp_path, "text-to-speech")
+    with pytest.raises(UnsupportedError, match=r"speecht5.*spectrograms") as caught:
+        _load(tmp_path, "text-to-speech")
+    assert "vits" in caught.value.remedy
 
 
 def test_many_threads_get_the_answers_of_their_own_requests(tiny):

@@ -10,6 +10,7 @@ import torch
 
 from p2phub.errors import EngineError, NoMemoryError
 from p2phub.inference.requests import Sampling
+from p2phub.inference.worker.lora_layers import Running
 from p2phub.inference.worker.sampling import Chooser
 from p2phub.inference.worker.text_alone import Alone
 from p2phub.inference.worker.text_answer import Answer, Ask, Vocabulary
@@ -40,7 +41,7 @@ class Scripted:
 
 def run(*script) -> tuple[Alone, list[Heard]]:
     loaded = TextModel(Scripted(*script), None, SimpleNamespace(), (1,), 100, 300)
-    alone = Alone(loaded)
+    alone = Alone(loaded, Running())
     heard = [Heard() for _ in script]
     return alone, heard
 

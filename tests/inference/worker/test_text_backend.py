@@ -130,6 +130,20 @@ def test_a_prompt_that_does_not_fit_is_refused_with_both_numbers(backend):
     assert isinstance(refused(backend, "x" * 10_000_000), ContextError)
 
 
+def test_of_a_prompt_that_is_cut_the_last_tokens_are_kept(backend):
+    long = "cat " * 200_000 + WORDS[0]
+    kept = tuple(backend._prompts.tokens(long[-4000:])[-9:])
+    sampling = Sampling(max_tokens=6, temperature=0, logprobs=1)
+    heard, wanted = Heard(), Heard()
+    backend.generate(Generate(long, sampling, truncate=9), heard)
+    backend.generate(Generate(kept, sampling), wanted)
+    assert heard.wait().text == wanted.wait().text
+    assert heard.end.prompt_tokens == 9
+    told = [each for piece in heard.pieces for each in piece.tokens]
+    assert [each.id for each in told] == [each.others[0].id for each in told]
+    assert "".join(backend._vocabulary.decode([each.id]) for each in told) == heard.text
+
+
 def test_without_a_limit_an_answer_goes_on_to_the_end_of_the_context(backend):
     heard = ask(backend, tuple([5] * 236), temperature=0, max_tokens=None, logit_bias={1: -100.0})
     end = heard.wait().end

@@ -3,6 +3,7 @@
 import os
 import random
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -175,6 +176,21 @@ class TestArrivals:
             arrivals.ready("model.safetensors", start, stop)
         thread.join()
         assert outcome == [DATA]
+
+    def test_a_piece_table_that_comes_late_is_waited_for(self, arriving, arrivals):
+        thread, outcome = self.start(replace(arriving, packed_table=b""), arrivals)
+        self.put(arriving, 0, len(DATA))
+        arrivals.ready("model.safetensors", 0, len(DATA))
+        arrivals.tabled("model.safetensors", arriving.packed_table)
+        thread.join()
+        assert outcome == [DATA]
+
+    def test_a_piece_table_that_comes_late_and_is_another_ends_the_load(self, arriving, arrivals):
+        thread, outcome = self.start(replace(arriving, packed_table=b""), arrivals)
+        packed = arriving.packed_table
+        arrivals.tabled("model.safetensors", packed[:-1] + bytes([packed[-1] ^ 1]))
+        thread.join()
+        assert type(outcome[0]) is WrongBytesError
 
     def test_ranges_of_another_file_wake_nobody(self, arrivals):
         arrivals.ready("other.safetensors", 0, len(DATA))

@@ -175,11 +175,9 @@ class TestStateDict:
 
     def test_an_adapter_has_files_of_its_own(self, spec, tmp_path):
         file = model_file(tmp_path / "lora", "adapter_model.safetensors", save(SECOND))
-        with Weights(replace(spec, adapters=(Adapter("lora", (file,)),))) as weights:
-            assert equal(weights.adapter("lora").state_dict(), SECOND)
-            assert weights.adapter("lora") is weights.adapter("lora")
-            with pytest.raises(NotFoundError, match="'other'"):
-                weights.adapter("other")
+        with Weights(spec) as weights, weights.beside(Adapter("lora", (file,))) as beside:
+            assert equal(beside.state_dict(), SECOND)
+            assert not equal(weights.state_dict(), SECOND)
 
     def test_how_far_it_has_come_is_told(self, spec):
         told = []
@@ -257,6 +255,35 @@ class TestArriving:
             arrivals.ready(*part)
         thread.join()
         assert equal(outcome[0], ALL)
+
+    def test_what_came_is_read_while_an_earlier_file_is_still_missing(self, arriving, arrivals):
+        spec, data = arriving
+        first, second = SHARDS
+        outcome = []
+        with Weights(spec, arrivals) as weights:
+            thread = threading.Thread(target=lambda: outcome.append(weights.state_dict()))
+            thread.start()
+            for part in ((first, 0, PIECE), (second, 0, len(data[second]))):
+                self.put(spec, data, part)
+                arrivals.ready(*part)
+            while weights.read_bytes < len(data[second]) - PIECE:
+                assert thread.is_alive()
+            assert not outcome
+            self.put(spec, data, (first, PIECE, len(data[first])))
+            arrivals.ready(first, PIECE, len(data[first]))
+            thread.join()
+        assert equal(outcome[0], ALL)
+
+    def test_a_wrong_byte_in_the_last_shard_gives_nothing_out(self, arriving, arrivals):
+        spec, data = arriving
+        thread, outcome = self.start(spec, arrivals)
+        last = data[SHARDS[1]]
+        bad = data | {SHARDS[1]: last[:-1] + bytes([last[-1] ^ 1])}
+        for part in self.parts(bad):
+            self.put(spec, bad, part)
+            arrivals.ready(*part)
+        thread.join()
+        assert [type(each) for each in outcome] == [WrongBytesError]
 
     def test_a_file_moves_to_its_place_when_it_is_whole(self, arriving, arrivals):
         spec, data = arriving

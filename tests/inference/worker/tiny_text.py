@@ -59,6 +59,9 @@ def make_model(width: int, *, context: int = 256, seed: int = 3) -> Any:
     return transformers.AutoModelForCausalLM.from_config(config).eval()
 
 
+_CONVERTED = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
 class Files:
     """Stands for `Weights`: a saved model that is trusted as it lies there."""
 
@@ -70,7 +73,10 @@ class Files:
 
     def state_dict(self, device: str, dtype: str | None = None) -> dict[str, Any]:
         kind = None if dtype is None else getattr(torch, dtype)
-        return {name: each.to(device, kind, copy=True) for name, each in self.tensors.items()}
+        return {
+            name: each.to(device, kind if each.dtype in _CONVERTED else None, copy=True)
+            for name, each in self.tensors.items()
+        }
 
 
 def save_tiny(where: Path, **options: Any) -> Files:

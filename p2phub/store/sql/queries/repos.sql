@@ -44,6 +44,14 @@ INSERT INTO refs (repo, ref, release, seq, tag) VALUES (?, ?, ?, ?, ?);
 -- name: release
 SELECT repo FROM releases WHERE digest = ?;
 
+-- name: of_release
+SELECT repos.publisher, repos.name FROM releases JOIN repos ON repos.id = releases.repo
+WHERE releases.digest = ?;
+
+-- name: listing
+SELECT repos.publisher, repos.name FROM refs JOIN repos ON repos.id = refs.repo
+WHERE refs.release = ? ORDER BY repos.listed DESC, repos.id LIMIT 1;
+
 -- name: add_release
 INSERT INTO releases (digest, repo, created, message, files, bytes) VALUES (?, ?, ?, ?, ?, ?);
 

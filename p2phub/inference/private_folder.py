@@ -1,7 +1,7 @@
 """A folder for one process alone, which somebody removes whatever becomes of that process.
 
-A worker may be killed at any time. So a folder is locked for as long as its process lives, and
-whoever makes the next one removes those that nobody holds.
+A worker may be killed at any time, and so may its node. So a folder is locked for as long as the
+process lives that made it, and whoever makes the next one removes those that nobody holds.
 
 Rules it keeps: nobody else can read it (0700); a folder has its name only once it is locked, so
 that none is removed while it is made; what belongs to another user is left alone.
@@ -40,13 +40,14 @@ class PrivateFolder:
             out.write(data)
 
     def remove(self) -> None:
-        """Remove it with everything in it."""
-        shutil.rmtree(self.path)
+        """Remove it with everything in it. What cannot be removed now, the next one removes."""
+        shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
-def remove_abandoned(place: Path) -> None:
-    """Remove the folders in `place` whose processes are gone."""
+def remove_abandoned(place: Path | None = None) -> None:
+    """Remove the folders in `place` whose processes are gone; None: where they are made."""
+    place = Path(tempfile.gettempdir()) if place is None else place
     for folder in place.glob(_PREFIX + "*"):
         with suppress(OSError):  # somebody else's, in use, or just removed by another worker
             _remove_if_free(folder)

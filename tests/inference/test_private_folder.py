@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from p2phub.inference.worker.private_folder import PrivateFolder, remove_abandoned
+from p2phub.inference.private_folder import PrivateFolder, remove_abandoned
 
 KILLED = """
 import sys, time
 from pathlib import Path
-from p2phub.inference.worker.private_folder import PrivateFolder
+from p2phub.inference.private_folder import PrivateFolder
 made = PrivateFolder(Path(sys.argv[1]))
 made.write(("a", "b.json"), b"{}")
 print(made.path, flush=True)
