@@ -2,7 +2,8 @@
 
 Every row has its baseline, from the same run, and the two in turns: safetensors and BLAKE3 for
 loading; for tokens the same model in transformers' continuous batching, called directly with the
-same cache, and vLLM where there is its command. The model has random weights and the shape of a
+same cache, and vLLM where there is its command. What CUDA graphs would bring is measured on
+transformers alone, what compiling brings on ours. The model has random weights and the shape of a
 Llama, so nothing has to be fetched. A first token is told twice: from a model that has just been
 loaded (kernels are compiled then), and from one that has answered before.
 
@@ -15,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,56 @@ def rows_of_tokens(backend: TextBackend, loaded: TextModel, scale: Scale) -> lis
     return rows
 
 
+def rows_of_graphs(backend: TextBackend, loaded: TextModel, scale: Scale) -> list[Row]:
+    """What CUDA graphs would bring, which ours does without: a choice of each request's own cannot
+    be a part of a graph."""
+    speeds: dict[bool, list[float]] = {}
+    for graphs in (False, True):
+        direct = generating.Direct(loaded, backend, graphs)
+        speeds[graphs] = [
+            speed(scale, streams, partial(direct_run, direct, loaded.width, streams, scale.tokens))
+            for streams in scale.streams
+        ]
+        direct.close()
+    pairs = zip(scale.streams, speeds[True], speeds[False], strict=True)
+    return [
+        Row(f"{streams} streams, CUDA graphs", fast, "tokens/s", plain, "transformers without them")
+        for streams, fast, plain in pairs
+    ]
+
+
+def rows_of_compiling(spec: ModelSpec, backend: TextBackend, scale: Scale) -> list[Row]:
+    """The same model with its layers compiled, beside itself without. Nothing if that failed."""
+    asked = replace(spec, options=replace(spec.options, compile=True))
+    compiled = text.load(asked, Weights(asked), lambda what, done, total: None)
+    if not compiled.info.compiled:
+        return []
+    rows = [Row("compiling", compiled.info.compile_seconds, "s")]
+    width = config_of(scale.size).vocab_size
+    for streams in scale.streams:
+        fast, plain = (
+            speed(scale, streams, partial(ours_run, each, width, streams, scale.tokens))
+            for each in (compiled, backend)
+        )
+        rows.append(Row(f"{streams} streams, compiled", fast, "tokens/s", plain, "not compiled"))
+    compiled.close()
+    return rows
+
+
+def direct_run(direct: generating.Direct, width: int, streams: int, tokens: int, at: int) -> None:
+    direct.run(generating.prompts_of(streams, 100 + at, width), tokens)
+
+
+def ours_run(backend: TextBackend, width: int, streams: int, tokens: int, at: int) -> None:
+    generating.stream(backend, generating.prompts_of(streams, 200 + at, width), tokens, GREEDY)
+
+
+def speed(scale: Scale, streams: int, run: Callable[[int], None]) -> float:
+    """Tokens a second, the median of the rounds but the first."""
+    taken = [seconds(partial(run, at)) for at in range(ROUNDS + 1)]
+    return streams * scale.tokens / median(taken[1:])
+
+
 def rows_of_vllm(folder: Path, scale: Scale, command: str) -> list[Row]:
     """The same through vLLM, which has the machine to itself then."""
     speeds: dict[int, float] = {}
@@ -218,7 +269,13 @@ def main() -> None:
         rows, backend = rows_of_the_first_token(spec, scale)
         tell(rows)
         with Weights(spec) as weights:
-            tell(rows_of_tokens(backend, load_model(spec, weights, choose(options)), scale))
+            loaded = load_model(spec, weights, choose(options))
+            tell(rows_of_tokens(backend, loaded, scale))
+            if gpu:
+                tell(rows_of_graphs(backend, loaded, scale))
+            del loaded
+        if gpu or not asked.small:
+            tell(rows_of_compiling(spec, backend, scale))
         backend.close()
         vllm = shutil.which("vllm")
         if gpu and vllm:

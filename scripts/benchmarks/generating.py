@@ -91,9 +91,10 @@ class Count:
 
 
 class Direct:
-    """The engine itself."""
+    """The engine itself. `graphs`: with CUDA graphs, and the next step prepared during one; None:
+    as transformers decides."""
 
-    def __init__(self, loaded: TextModel, backend: TextBackend) -> None:
+    def __init__(self, loaded: TextModel, backend: TextBackend, graphs: bool | None = None) -> None:
         room = backend._runner.room
         self._manager = loaded.model.init_continuous_batching(
             transformers.GenerationConfig(do_sample=False, eos_token_id=-1),
@@ -103,6 +104,8 @@ class Direct:
                 max_batch_tokens=room.step_tokens,
                 max_requests_per_batch=room.slots,
                 max_memory_percent=0.4,
+                use_cuda_graph=graphs,
+                use_async_batching=graphs,
                 auto_switch_to_flash=False,
             ),
         )

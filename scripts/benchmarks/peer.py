@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from measure import TICK, cpu_seconds
 from p2phub.client import calls
 from p2phub.client.connection import Connection
 from p2phub.client.running import find_running
+from p2phub.errors import NotFoundError
 
 IDLE, WINDOW, NO_PATIENCE = 0.05, 0.3, 30.0
 """When a node counts as idle: share of a core, seconds it is watched, seconds it has for it."""
@@ -56,12 +57,34 @@ class Peer:
         done = self.pull(reference)
         return time.perf_counter() - started, done
 
+    def pulling(self, reference: str) -> Iterator[Mapping[str, Any]]:
+        """The events of a pull, which ends when they are closed."""
+        return self._connection.events(calls.pull(reference))
+
     def remove(self, reference: str) -> None:
         self._connection.answer(calls.remove(reference))
+
+    def forget(self, reference: str) -> None:
+        """Remove what there is of it, if anything is."""
+        with suppress(NotFoundError):
+            self.remove(reference)
 
     def answer(self) -> Mapping[str, Any]:
         """The answer of a call that asks nobody else."""
         return self._connection.answer(calls.status())
+
+    def load(self, reference: str) -> Mapping[str, Any]:
+        """Bring a model and load it; its line of `ps`."""
+        *_, done = self._connection.events(calls.load_model(reference))
+        return done
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> tuple[Any, Mapping[str, str]]:
+        """What a request of a program is answered with, and the headers."""
+        return self._connection.ask(path, body)
+
+    def workers(self) -> list[int]:
+        """The processes of the models in memory."""
+        return [row["pid"] for row in self._connection.answer(calls.loaded())["models"]]
 
     def meet(self, peers: int = 1) -> None:
         """Wait until it is connected to so many."""
