@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
@@ -13,6 +13,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "p2phub"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted((ROOT / "scripts").rglob("*.py"))
+FILES = SOURCES + SCRIPTS
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SQL = sorted(PACKAGE.rglob("*.sql"))
 
 MAX_LINES = 400
@@ -76,61 +78,111 @@ def _caught(tree: ast.AST) -> Iterator[tuple[int, set[str]]]:
             yield node.lineno, {ast.unparse(each) for each in node.args}
 
 
-@pytest.mark.parametrize("path", SOURCES + SCRIPTS, ids=_name)
-class TestEveryFile:
-    def test_says_what_it_is_for(self, path):
-        assert ast.get_docstring(_tree(path))
-
-    def test_fits_in_the_head(self, path):
-        assert len(path.read_text().splitlines()) <= MAX_LINES
-
-    def test_has_functions_that_fit_on_a_page(self, path):
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, FUNCTION):
-                assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
-                assert _depth(node) <= MAX_NESTING, f"{node.name} nests {_depth(node)} deep"
-
-    def test_leaves_nothing_unfinished(self, path):
-        assert not UNFINISHED.search(path.read_text())
-
-    def test_has_a_name_that_says_something(self, path):
-        assert not FORBIDDEN_WORDS & set(path.stem.split("_"))
+def _long_functions(path: Path) -> Iterator[str]:
+    for node in ast.walk(_tree(path)):
+        if not isinstance(node, FUNCTION):
+            continue
+        if node.end_lineno - node.lineno >= MAX_FUNCTION_LINES:
+            yield f"{node.name} is too long"
+        if _depth(node) > MAX_NESTING:
+            yield f"{node.name} nests {_depth(node)} deep"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-class TestEveryModule:
-    def test_catches_no_bare_exception(self, path):
-        if any(fnmatch(_inside(path), door) for door in BOUNDARIES):
-            return
-        for line, names in _caught(_tree(path)):
-            assert not names & EVERYTHING, f"line {line}"
-
-    def test_meets_libp2p_at_its_door_only(self, path):
-        if fnmatch(_inside(path), LIBP2P_DOOR):
-            return
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Import):
-                assert not any(each.name.split(".")[0] == "libp2p" for each in node.names)
-            if isinstance(node, ast.ImportFrom) and node.module:
-                assert node.module.split(".")[0] != "libp2p"
-
-    def test_leaves_sql_to_sql_files(self, path):
-        for node in ast.walk(_tree(path)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not STATEMENT.match(node.value), f"line {node.lineno}"
-
-    def test_has_a_test_file(self, path):
-        layer, name = path.parent.name, path.name
-        if layer in MIRRORED and name != "__init__.py" and name not in NO_LOGIC:
-            assert (ROOT / "tests" / layer / f"test_{name}").exists()
+def _bare_exceptions(path: Path) -> Iterator[str]:
+    if any(fnmatch(_inside(path), door) for door in BOUNDARIES):
+        return
+    for line, names in _caught(_tree(path)):
+        if names & EVERYTHING:
+            yield f"line {line} catches everything"
 
 
-@pytest.mark.parametrize("path", SQL, ids=_name)
-def test_tables_are_strict(path):
+def _libp2p(path: Path) -> Iterator[str]:
+    if fnmatch(_inside(path), LIBP2P_DOOR):
+        return
+    for node in ast.walk(_tree(path)):
+        names = [each.name for each in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.split(".")[0] == "libp2p" for name in names):
+            yield f"line {node.lineno}"
+
+
+def _sql(path: Path) -> Iterator[str]:
+    for node in ast.walk(_tree(path)):
+        text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if text and STATEMENT.match(node.value):
+            yield f"line {node.lineno}"
+
+
+def _without_a_test(path: Path) -> Iterator[str]:
+    layer, name = path.parent.name, path.name
+    if layer not in MIRRORED or name == "__init__.py" or name in NO_LOGIC:
+        return
+    if not (ROOT / "tests" / layer / f"test_{name}").exists():
+        yield f"tests/{layer}/test_{name} is missing"
+
+
+def _lax_tables(path: Path) -> Iterator[str]:
     text = re.sub(r"--[^\n]*", "", path.read_text())
     for statement in text.split(";"):
-        if re.match(r"\s*CREATE\s+TABLE", statement, re.IGNORECASE):
-            assert re.search(r"\)\s*(WITHOUT ROWID\s*,\s*)?STRICT", statement), statement
+        if not re.match(r"\s*CREATE\s+TABLE", statement, re.IGNORECASE):
+            continue
+        if not re.search(r"\)\s*(WITHOUT ROWID\s*,\s*)?STRICT", statement):
+            yield statement
+
+
+def _clocks_of_fixtures(path: Path) -> Iterator[str]:
+    """pytest-trio runs a test on the clock that the test itself names, and on no other."""
+    if "autojump_clock" not in path.read_text():
+        return
+    for node in ast.walk(_tree(path)):
+        named = isinstance(node, FUNCTION) and "autojump_clock" in {a.arg for a in node.args.args}
+        if named and any("fixture" in ast.unparse(each) for each in node.decorator_list):
+            yield f"{node.name}: its tests would run in real time"
+
+
+def _offences(paths: list[Path], rule: Callable[[Path], Iterable[str]]) -> list[str]:
+    return [f"{_name(path)}: {offence}" for path in paths for offence in rule(path)]
+
+
+# One test for a rule, not for a file: thousands of tests cost more than what they do.
+class TestEveryFile:
+    def test_says_what_it_is_for(self):
+        assert [path for path in FILES if not ast.get_docstring(_tree(path))] == []
+
+    def test_fits_in_the_head(self):
+        assert [p for p in FILES if len(p.read_text().splitlines()) > MAX_LINES] == []
+
+    def test_has_functions_that_fit_on_a_page(self):
+        assert _offences(FILES, _long_functions) == []
+
+    def test_leaves_nothing_unfinished(self):
+        assert [path for path in FILES if UNFINISHED.search(path.read_text())] == []
+
+    def test_has_a_name_that_says_something(self):
+        assert [path for path in FILES if FORBIDDEN_WORDS & set(path.stem.split("_"))] == []
+
+
+class TestEveryModule:
+    def test_catches_no_bare_exception(self):
+        assert _offences(SOURCES, _bare_exceptions) == []
+
+    def test_meets_libp2p_at_its_door_only(self):
+        assert _offences(SOURCES, _libp2p) == []
+
+    def test_leaves_sql_to_sql_files(self):
+        assert _offences(SOURCES, _sql) == []
+
+    def test_has_a_test_file(self):
+        assert _offences(SOURCES, _without_a_test) == []
+
+
+def test_tables_are_strict():
+    assert SQL
+    assert _offences(SQL, _lax_tables) == []
+
+
+def test_a_test_names_its_clock_itself():
+    assert _offences(TESTS, _clocks_of_fixtures) == []
 
 
 def test_every_layer_is_there():
@@ -146,6 +198,21 @@ class TestTheRulesThemselves:
     def test_see_nesting(self):
         deep = "for a in b:\n if a:\n  while a:\n   try:\n    pass\n   finally:\n    pass\n"
         assert _depth(ast.parse(deep)) == 4
+
+    def test_see_what_offends(self, tmp_path, monkeypatch):
+        monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+        path = tmp_path / "store" / "new.py"
+        path.parent.mkdir()
+        path.write_text(
+            'import libp2p.host\nfrom libp2p import x\nq = "SELECT 1"\ntry: pass\nexcept: pass\n'
+            "@pytest.fixture\ndef clocked(autojump_clock): pass\n"
+            "def deep():\n" + "\n".join(" " * n + "if a:" for n in range(1, 6)) + "\n      pass\n"
+        )
+        (tmp_path / "lax.sql").write_text("CREATE TABLE a (b); -- STRICT\n")
+        rules = (_long_functions, _bare_exceptions, _sql, _without_a_test, _clocks_of_fixtures)
+        assert [len(list(rule(path))) for rule in rules] == [1, 1, 1, 1, 1]
+        assert len(list(_libp2p(path))) == 2
+        assert len(list(_lax_tables(tmp_path / "lax.sql"))) == 1
 
     def test_see_that_elif_is_not_nesting(self):
         flat = "if a:\n pass\nelif b:\n pass\nelif c:\n pass\nelse:\n pass\n"
@@ -163,17 +230,3 @@ class TestTheRulesThemselves:
     )
     def test_see_what_catches_everything(self, code):
         assert any(names & EVERYTHING for _, names in _caught(ast.parse(code)))
-
-
-def _takes_a_clock_for_a_test(function: ast.AST) -> bool:
-    """Whether it is a fixture with a clock: pytest-trio runs a test on one that it names itself."""
-    if not isinstance(function, FUNCTION):
-        return False
-    fixture = any("fixture" in ast.unparse(each) for each in function.decorator_list)
-    return fixture and any(each.arg == "autojump_clock" for each in function.args.args)
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "tests").rglob("*.py")), ids=_name)
-def test_a_test_names_its_clock_itself(path):
-    found = [each.name for each in ast.walk(_tree(path)) if _takes_a_clock_for_a_test(each)]
-    assert not found, "a fixture's clock is not the test's: it would run in real time"
