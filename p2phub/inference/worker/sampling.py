@@ -8,6 +8,7 @@ Rules it keeps:
    `generate(do_sample=False)` takes it;
  * a draw takes one number from the request's own generator: the same seed, prompt and machine give
    the same tokens, whoever else is in the batch;
+ * tokens that a model reads and cannot write (those of pictures) are no error: they have no logit;
  * log probabilities are those of the model, before temperature and penalties.
 
 The order is that of transformers: penalties, bias, schema, temperature, top_k, top_p.
@@ -124,7 +125,8 @@ class Chooser:
     def _edited(self, scores: torch.Tensor) -> torch.Tensor:
         asked = self._sampling
         if self._repetition != 1:
-            at = self._index(self._seen | self._counts.keys(), scores)
+            seen = self._seen | self._counts.keys()
+            at = self._index([each for each in seen if each < len(scores)], scores)
             old = scores[at]
             scores[at] = torch.where(old < 0, old * self._repetition, old / self._repetition)
         if asked.presence_penalty or asked.frequency_penalty:
@@ -132,8 +134,8 @@ class Chooser:
             less = [(asked.presence_penalty or 0.0) + frequency * n for n in self._counts.values()]
             scores[self._index(self._counts, scores)] -= scores.new_tensor(less)
         if asked.logit_bias:
-            more = scores.new_tensor(list(asked.logit_bias.values()))
-            scores[self._index(asked.logit_bias, scores)] += more
+            more = {token: bias for token, bias in asked.logit_bias.items() if token < len(scores)}
+            scores[self._index(more, scores)] += scores.new_tensor(list(more.values()))
         if self._matcher is not None:
             scores.masked_fill_(~self._matcher.allowed(len(scores)).to(scores.device), _NO)
         return scores

@@ -18,7 +18,13 @@ from typing import Any
 
 import torch
 
-from p2phub.errors import ContextError, NoMemoryError, P2PHubError, UnsupportedError
+from p2phub.errors import (
+    ContextError,
+    NoMemoryError,
+    P2PHubError,
+    UnsupportedError,
+    UsageError,
+)
 from p2phub.inference.engine import ModelInfo
 from p2phub.inference.requests import (
     Chat,
@@ -177,6 +183,7 @@ class TextBackend:
         prompt = seen.tokens or list(self._loaded.ends[:1])
         self._check_room(len(prompt))
         sampling = resolve(request.sampling, self._loaded.defaults)
+        self._check_biases(sampling)
         schema, tools = _wanted(request)
         matcher = None if schema is None else self._grammars.matcher(schema)
         return Ask(
@@ -209,6 +216,14 @@ class TextBackend:
     def _limit(self, sampling: Sampling, prompt: int) -> int:
         rest = self._context - prompt if self._context else 1 << 30
         return rest if sampling.max_tokens is None else min(sampling.max_tokens, rest)
+
+    def _check_biases(self, sampling: Sampling) -> None:
+        most = max(sampling.logit_bias, default=0)
+        if most >= self._loaded.width:
+            raise UsageError(
+                f"logit_bias names token {most}, which is not one of the {self._loaded.width}"
+                " of this model"
+            )
 
     def _check_room(self, tokens: int, about: str = "") -> None:
         if self._context and tokens >= self._context:

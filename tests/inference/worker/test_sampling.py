@@ -113,3 +113,8 @@ def test_a_schema_leaves_only_what_fits():
             == 3
         )
     assert matcher.taken == [3, 3]
+
+
+def test_tokens_that_a_model_reads_and_never_writes_are_no_error():
+    asked = resolve(Sampling(repetition_penalty=2.0, logit_bias={2: 5.0, 77: 100.0}), GREEDY)
+    assert Chooser(asked, prompt=[1, 99]).choose(LOGITS) == 2

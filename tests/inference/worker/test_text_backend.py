@@ -161,6 +161,17 @@ def test_a_schema_that_cannot_be_held_to_is_refused(backend):
     assert "schema" in error.message
 
 
+def test_a_bias_for_a_token_that_the_model_does_not_have_costs_that_request_alone(backend):
+    beside = ask(backend, WORDS[0], temperature=0)
+    error = refused(backend, WORDS[0], logit_bias={99_999_999: 5.0})
+    assert isinstance(error, UsageError)
+    assert "99999999" in error.message
+    width = backend._loaded.width
+    assert "logit_bias" in refused(backend, WORDS[0], logit_bias={width: 5.0}).message
+    ask(backend, WORDS[0], logit_bias={width - 1: 5.0}).wait()
+    assert beside.wait().text == reference(backend, WORDS[0], 24)
+
+
 def test_a_demanded_call_is_made_and_no_text(backend):
     chat = Chat(({"role": "user", "content": "?"},), TOOLS, "required")
     heard = ask(backend, chat, temperature=0, max_tokens=150).wait()
