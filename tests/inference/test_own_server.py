@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from p2phub.errors import EngineError
 from p2phub.inference import own_server as module
 from p2phub.inference.own_server import OwnServer, own_server
 from p2phub.inference.requests import Finished, Generate
+from p2phub.testing.processes import alive, gone
 
 SERVER = """
 import json, os, subprocess, sys
@@ -50,20 +50,6 @@ def server(tmp_path, text=SERVER, *more, **words):
 
 def of_process(pid, what):
     return Path(f"/proc/{pid}/{what}").read_text()
-
-
-def gone(pids, seconds=5):
-    until = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not any(map(alive, pids))
-
-
-def alive(pid):
-    try:
-        return of_process(pid, "stat").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 async def test_it_serves_the_folder_under_its_name_and_ends_with_the_block(tmp_path):
@@ -151,8 +137,8 @@ async def test_a_guard_that_is_killed_takes_the_server_along(tmp_path):
         os.kill(guard, signal.SIGKILL)
         with trio.fail_after(5):
             await engine.gone.wait()
-    assert gone([engine.pid])
-    assert not any(alive(int(line.split()[1])) for line in lines if line.startswith("child"))
+    children = [int(line.split()[1]) for line in lines if line.startswith("child")]
+    assert gone([engine.pid, *children])
 
 
 async def test_one_that_is_closed_is_gone_when_that_returns_and_says_so(tmp_path):

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from p2phub.inference import server_guard
+from p2phub.testing.processes import alive, gone
 
 SERVER = """
 import os, signal, subprocess, sys, time
@@ -27,20 +27,6 @@ print(os.getpid(), here.pid, away.pid, int(orphan), flush=True)
 exec(sys.argv[2])
 time.sleep(600)
 """
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pids, seconds=10):
-    until = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < until:
-        time.sleep(0.01)
-    return not any(map(alive, pids))
 
 
 @pytest.fixture

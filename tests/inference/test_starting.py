@@ -5,7 +5,6 @@ import os
 import signal
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -21,6 +20,7 @@ from p2phub.inference.starting import Starter
 from p2phub.inference.wire import Arrived, Moved
 from p2phub.testing.engine_conformance import EngineConformance, Subject
 from p2phub.testing.files import random_bytes
+from p2phub.testing.processes import alive
 from tests.inference.echo import echo_spec, text_of
 from tests.inference.fake_vllm import fake_vllm
 from tests.inference.worker.release_files import model_file
@@ -79,13 +79,6 @@ class Scene:
         heard = self.heard() if self.told.exists() else {}
         pids = [heard[name] for name in ("pid", "child") if name in heard]
         return [*(self.folder / "tmp").iterdir()], [each for each in pids if alive(each)]
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from p2phub.inference.wire import Answer, Arrived, Failed, Part, Ready, encode
 from p2phub.inference.worker_engine import start_worker
 from p2phub.inference.worker_process import environment, how_it_ended, kills_for_memory
 from p2phub.testing.engine_conformance import EngineConformance, Subject
+from p2phub.testing.processes import gone
 from tests.inference.echo import echo, echo_spec, text_of, until
 
 INFO = ModelInfo("echo", "cpu", "none", ("text-generation",))
@@ -424,18 +425,7 @@ def test_a_node_that_is_killed_leaves_no_worker(prompt):
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    until = time.monotonic() + 5
-    while running(worker) and time.monotonic() < until:
-        time.sleep(0.01)
-    assert not running(worker)
-
-
-def running(pid):
-    """Whether a process runs; one that nobody reaps does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
+    assert gone([worker], 5)
 
 
 @pytest.mark.slow

@@ -2,33 +2,19 @@
 
 import json
 import os
-import time
 from pathlib import Path
 
 import openai
 import pytest
 
 from p2phub.testing.files import make_safetensors
+from p2phub.testing.processes import gone
 from tests.inference.fake_vllm import fake_vllm
 from tests.scenarios.processes import machines
 
 pytestmark = [pytest.mark.slow, pytest.mark.budget(200)]
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def gone(pids, seconds=10):
-    until = time.monotonic() + seconds
-    while any(map(alive, pids)) and time.monotonic() < until:
-        time.sleep(0.02)
-    return not any(map(alive, pids))
 
 
 @pytest.fixture
