@@ -184,7 +184,7 @@ class GrowingResponse:
 def _usage(end: Finished) -> Json:
     return {
         "input_tokens": end.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": end.cached_tokens},
+        "input_tokens_details": {"cached_tokens": end.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": end.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": end.prompt_tokens + end.completion_tokens,

@@ -24,10 +24,12 @@ PEDIGREE = {"release": RELEASE, "publisher": PUBLISHER, "verdict": "verified"}
 
 @pytest.fixture
 def ask(served):
+    """What its own client makes of an answer, which must be shaped as that says."""
+
     async def asked(use):
         def in_a_thread():
-            url = f"{served.gateway.url}/v1"
-            with openai.OpenAI(base_url=url, api_key="sk-any", max_retries=0) as client:
+            url, strict = f"{served.gateway.url}/v1", {"_strict_response_validation": True}
+            with openai.OpenAI(base_url=url, api_key="any", max_retries=0, **strict) as client:
                 return use(client)
 
         return await trio.to_thread.run_sync(in_a_thread)
