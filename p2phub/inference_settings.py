@@ -27,7 +27,11 @@ class InferenceSettings:
     """How models run on this machine."""
 
     device: Annotated[
-        str, DEVICE, "Where models run. auto: the first GPU that there is, else the processor."
+        str,
+        DEVICE,
+        "Where models run. auto: the GPU with the most free memory, else the processor."
+        " Several GPUs share a model that writes text, if vllm runs it; everything else is refused"
+        " on them.",
     ] = "auto"
     engine: Annotated[
         EngineName,

@@ -110,6 +110,14 @@ def _command(value: object) -> str:
     return text
 
 
+def _devices(value: object) -> str:
+    text = text_of(value, r"[a-z]+(?::[0-9]{1,3})?|cuda:[0-9]{1,3}(?:, ?cuda:[0-9]{1,3})+")
+    numbers = [int(each) for each in re.findall("[0-9]+", text)] if "," in text else []
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(value)
+    return ",".join(f"cuda:{each}" for each in numbers) or text
+
+
 def _pattern(expected: str, pattern: str) -> Kind:
     return Kind(expected, lambda value: text_of(value, pattern))
 
@@ -167,6 +175,8 @@ POLICY = _choice(get_args(Policy))
 STALE = _choice(get_args(Stale))
 ENGINE = _choice(get_args(EngineName))
 QUANTIZE = _choice(get_args(Quantize))
-DEVICE = _pattern(
-    '"auto", or one device as torch names it, such as "cuda:1"', "[a-z]+(?::[0-9]{1,3})?"
+DEVICE = Kind(
+    '"auto", or one device as torch names it, such as "cuda:1", or different GPUs that share every'
+    ' model: "cuda:0,cuda:1"',
+    _devices,
 )

@@ -295,6 +295,16 @@ class TestHowModelsRun:
         for wrong in ("127.0.0.1:8000", "http://user@host/v1", "http://host/v1?key=x"):
             assert "endpoints" in mistake(f'[inference]\nendpoints = ["{wrong}"]')
 
+    def test_several_gpus_that_share_a_model(self):
+        for told in ("cuda:0,cuda:1", "cuda:0, cuda:1"):
+            assert load(f'[inference]\ndevice = "{told}"', {}).inference.device == "cuda:0,cuda:1"
+
+    @pytest.mark.parametrize(
+        "device", ["cuda:1,cuda:1", "cuda:1,cuda:01", "cpu,cuda:0", "cuda,cuda:1"]
+    )
+    def test_what_cannot_share_a_model(self, device):
+        assert '"cuda:0,cuda:1"' in mistake(f'[inference]\ndevice = "{device}"')
+
     @pytest.mark.parametrize("device", ["", "cuda:", "cuda:1000", "../x", "CPU", "cuda 1"])
     def test_what_is_no_device(self, device):
         assert "[inference] device" in mistake(f'[inference]\ndevice = "{device}"')

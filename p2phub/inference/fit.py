@@ -137,7 +137,7 @@ def _transformers(
         device=device,
         weight_bytes=_weights(tensors, config, dtype, options.quantize),
         cache_bytes=cache,
-        other_bytes=base + activations,
+        other_bytes=(base + activations) * (device.count(",") + 1),
         available_bytes=0,
         engine="transformers",
         dtype=options.quantize or dtype,

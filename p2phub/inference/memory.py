@@ -1,10 +1,10 @@
 """The memory that models may take: what each device has, and who gives way to whom.
 
 Pure, but for `read_devices` and `Machine`, which look at this machine. A device is `cpu` or
-`cuda:0`, `cuda:1`, …
+`cuda:0`, `cuda:1`, …; several that share a model are named `cuda:0,cuda:1`.
 
 Rules it keeps:
- * what a load will need is reserved before it begins;
+ * what a load will need is reserved before it begins, an even share on each of its devices;
  * engines that nobody asks give way, the one that was not asked the longest time first, and no more
    of them than it takes; one that somebody holds never does;
  * if it does not fit even then, nothing is unloaded.
@@ -72,6 +72,33 @@ class Taken:
     """Whether its memory is not taken yet, so that what is free still counts it."""
 
 
+def names_of(device: str) -> tuple[str, ...]:
+    """The devices of one that a model runs on: several that share it stand with commas.
+
+    >>> names_of("cuda:0,cuda:1"), names_of("cpu")
+    (('cuda:0', 'cuda:1'), ('cpu',))
+    """
+    return tuple(device.split(","))
+
+
+def named(device: str, devices: Sequence[Device]) -> tuple[Device, ...]:
+    """Those of `devices` that `device` names; empty if one of them is not there."""
+    known = {each.name: each for each in devices}
+    names = names_of(device)
+    return tuple(known[each] for each in names) if all(each in known for each in names) else ()
+
+
+def joined(devices: Sequence[Device]) -> Device:
+    """Devices that share a model evenly, as one: the smallest of them is full first.
+
+    >>> joined((Device("cuda:0", 24, 20), Device("cuda:1", 16, 16)))
+    Device(name='cuda:0,cuda:1', total=32, free=32)
+    """
+    count = len(devices)
+    least, free = (min(getattr(each, what) for each in devices) for what in ("total", "free"))
+    return Device(",".join(each.name for each in devices), count * least, count * free)
+
+
 def left(room: Room, taken: Sequence[Taken]) -> int:
     """Bytes that are not promised to anybody; may be less than 0."""
     if room.limit:
@@ -79,11 +106,20 @@ def left(room: Room, taken: Sequence[Taken]) -> int:
     return room.free - sum(each.size for each in taken if each.loading)
 
 
-def who_gives_way(need: int, room: Room, taken: Sequence[Taken]) -> tuple[str, ...] | None:
-    """Which engines to unload for `need` more bytes, in order; None: it does not fit."""
-    missing = need - left(room, taken)
-    gone = []
-    idle = [(each.idle_since, each) for each in taken if each.idle_since is not None]
+def who_gives_way(
+    need: int, room: Room, taken: Sequence[Taken], going: Sequence[str] = ()
+) -> tuple[str, ...] | None:
+    """Which engines to unload for `need` more bytes, in order; None: it does not fit.
+
+    `going`: those that are unloaded whatever comes out.
+    """
+    missing = need - left(room, taken) - sum(each.size for each in taken if each.key in going)
+    gone: list[str] = []
+    idle = [
+        (each.idle_since, each)
+        for each in taken
+        if each.idle_since is not None and each.key not in going
+    ]
     for _, each in sorted(idle, key=lambda pair: pair[0]):
         if missing <= 0:
             break

@@ -19,7 +19,7 @@ Who may ask, and for which release, is for the node. torch is never imported her
 """
 
 import math
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,18 +29,9 @@ import trio
 
 from p2phub.errors import BusyError, EngineError, NoMemoryError, P2PHubError, plain_errors
 from p2phub.inference.engine import Engine, ModelInfo
-from p2phub.inference.memory import (
-    HOST,
-    KEEP_FREE,
-    Device,
-    Machine,
-    Room,
-    Taken,
-    left,
-    place,
-    who_gives_way,
-)
+from p2phub.inference.memory import HOST, Device, Machine, named, place
 from p2phub.inference.pool_entry import Entry, Losses, key_of
+from p2phub.inference.pool_room import Rooms, require_all
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.vllm import cache_share
 from p2phub.inference.wire import Arrived, Moved, Tabled
@@ -79,9 +70,9 @@ class Loaded:
     info: ModelInfo | None
     """None while it loads."""
     device: str
-    """Where its memory is reserved; empty while that is decided."""
+    """Where its memory is reserved, such as `cuda:0,cuda:1`; empty while that is decided."""
     size: int
-    """Bytes that are reserved for it."""
+    """Bytes that are reserved for it, on all of its devices."""
     busy: int
     """Leases that it works at."""
     waiting: int
@@ -106,7 +97,7 @@ class Pool:
         machine: Devices | None = None,
     ) -> None:
         self._nursery, self._start = nursery, start
-        self._memory, self._keep_alive, self._queue = memory, keep_alive, queue
+        self._keep_alive, self._queue, self._rooms = keep_alive, queue, Rooms(memory)
         self._machine = Machine() if machine is None else machine
         self._entries: dict[str, Entry] = {}
         self._losses = Losses()
@@ -273,14 +264,15 @@ class Pool:
     # ------------------------------------------------------------ memory
 
     async def _placed(self, entry: Entry) -> ModelSpec:
-        """Where it is loaded to, once there is room. Raises `NoMemoryError`."""
+        """Where it is loaded to, once there is room. Raises `NoMemoryError`, `UnsupportedError`."""
         async with self._deciding:
             devices = await self._machine.devices()
             options = entry.spec.options
             name = place(entry.spec.engine, options.device, devices)
-            device = next((each for each in devices if each.name == name), None)
-            if device is not None:
-                await self._make_room(entry, device, entry.size)
+            require_all(name, devices)
+            there = named(name, devices)
+            if there:
+                await self._make_room(entry, there, entry.size)
                 options = replace(options, cache_bytes=await self._cache(entry, name))
             entry.device = name
         gpus = [each for each in devices if each.name != HOST]
@@ -293,32 +285,21 @@ class Pool:
         told = entry.spec.options.cache_bytes
         if told or not cache_share(entry.spec.engine, name, 1):
             return told
-        devices = await self._machine.devices()  # what was unloaded just now is free
-        device = next(each for each in devices if each.name == name)
-        room = Room(self._memory, device.free - int(device.total * KEEP_FREE))
-        there = [each.taken() for each in self._entries.values() if each.device == name]
-        rest = min(left(room, there), room.free) - entry.size
-        cache = cache_share(entry.spec.engine, name, rest)
+        there = named(name, await self._machine.devices())  # what was unloaded just now is free
+        cache = self._rooms.cache(entry, there, self._entries.values())
         entry.size += cache
         return cache
 
     async def _reserve(self, entry: Entry, size: int) -> None:
         """Make room for so many bytes more of an engine that runs. Raises `NoMemoryError`."""
         async with self._deciding:
-            devices = await self._machine.devices()
-            device = next((each for each in devices if each.name == entry.device), None)
-            if device is not None:
-                await self._make_room(entry, device, size)
+            there = named(entry.device, await self._machine.devices())
+            if there:
+                await self._make_room(entry, there, size)
 
-    async def _make_room(self, entry: Entry, device: Device, size: int) -> None:
-        room = Room(self._memory, device.free - int(device.total * KEEP_FREE))
-        there = {each.key: each for each in self._entries.values() if each.device == device.name}
-        taken = [each.taken() for each in there.values()]
-        gone = who_gives_way(size, room, taken)
-        if gone is None:
-            raise _too_large(entry, size, device, room, taken, list(there.values()))
-        for key in gone:
-            await self._end(there[key], "was unloaded to make room")
+    async def _make_room(self, entry: Entry, there: Sequence[Device], size: int) -> None:
+        for key in self._rooms.who_goes(entry, there, size, self._entries.values()):
+            await self._end(self._entries[key], "was unloaded to make room")
 
     async def sweep(self) -> None:
         """Unload what nobody asked for long enough, for ever."""
@@ -344,7 +325,7 @@ class Pool:
             spec=replace(entry.spec, adapters=entry.adapters.attached),
             info=entry.engine.info if entry.engine is not None else None,
             device=entry.device,
-            size=entry.taken().size,
+            size=entry.bytes(),
             busy=min(entry.leases, slots),
             waiting=max(0, entry.leases - slots),
             keep_seconds=max(0.0, entry.due() - trio.current_time())
@@ -352,28 +333,6 @@ class Pool:
             else entry.keep_alive,
             pid=getattr(entry.engine, "pid", 0),
         )
-
-
-def _too_large(
-    entry: Entry, size: int, device: Device, room: Room, taken: list[Taken], there: list[Entry]
-) -> NoMemoryError:
-    """That it does not fit, with what is there instead."""
-    names = ", ".join(f"{each.spec.name} ({_shown(each.taken().size)})" for each in there)
-    rest = max(0, left(room, taken))
-    return NoMemoryError(
-        f"{entry.spec.name} needs {_shown(size)} on {device.name}, where {_shown(rest)} of"
-        f" {_shown(room.limit or device.total)} are left; loaded there: {names or 'nothing'}",
-        remedy="unload a model (`p2phub ps` lists them), or see with `p2phub fit` what would fit",
-    )
-
-
-def _shown(size: int) -> str:
-    """Bytes for people.
-
-    >>> _shown(3 << 30), _shown(5 << 20)
-    ('3.0 GiB', '5 MiB')
-    """
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{-(-size // (1 << 20))} MiB"
 
 
 @asynccontextmanager

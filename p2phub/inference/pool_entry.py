@@ -22,7 +22,7 @@ import trio
 
 from p2phub.errors import BusyError, EngineError, P2PHubError
 from p2phub.inference.engine import Engine
-from p2phub.inference.memory import Taken
+from p2phub.inference.memory import Taken, names_of
 from p2phub.inference.pool_adapters import EngineAdapters
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker_engine import Report
@@ -51,7 +51,7 @@ class Entry:
     keep_alive: float
     """Seconds for which it stays when nobody holds it."""
     device: str = ""
-    """Where its memory is reserved; empty until there is room."""
+    """Where its memory is reserved, on several in even shares; empty until there is room."""
     engine: Engine | None = None
     failure: P2PHubError | None = None
     settled: trio.Event = field(default_factory=trio.Event)
@@ -107,9 +107,13 @@ class Entry:
         """When it is to be unloaded; infinite while somebody holds it."""
         return math.inf if self.idle_since is None else self.idle_since + self.keep_alive
 
+    def bytes(self) -> int:
+        """What it takes on all of its devices, with its adapters."""
+        return self.size + self.adapters.size
+
     def taken(self) -> Taken:
-        """What it takes on its device."""
-        size = self.size + self.adapters.size
+        """What it takes on each of its devices."""
+        size = -(-self.bytes() // len(names_of(self.device)))
         return Taken(self.key, size, self.idle_since, loading=self.engine is None)
 
     def wait_seconds(self) -> float:

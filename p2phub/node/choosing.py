@@ -27,7 +27,16 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId
 from p2phub.inference.fit import Release, predict
-from p2phub.inference.memory import HOST, KEEP_FREE, Device, place, readable
+from p2phub.inference.memory import (
+    HOST,
+    KEEP_FREE,
+    Device,
+    joined,
+    named,
+    names_of,
+    place,
+    readable,
+)
 from p2phub.inference.spec import RunOptions
 from p2phub.inference.threads import computes_bfloat16, cpuinfo
 from p2phub.inference.variants import LLAMACPP, TRANSFORMERS
@@ -77,20 +86,22 @@ class Capacity:
     def device(self, engine: str) -> Device:
         """Where an engine runs. Raises `EngineError` if node.toml names a device that is not there.
 
-        Without a name it is the GPU with the most memory, whatever is free there now.
+        Several GPUs that share a model are told as one. Without a name it is the GPU with the most
+        memory, whatever is free there now.
         """
         wanted = options_of(self.inference, code=False).device
         name = place(engine, wanted, [replace(each, free=each.total) for each in self.devices])
-        found = next((each for each in self.devices if each.name == name), None)
-        if found is None:
+        found = named(name, self.devices)
+        if not found:
             known = ", ".join(each.name for each in self.devices)
             raise EngineError(f"there is no device {name} here", remedy=f"there are: {known}")
-        return found
+        return joined(found)
 
     def room(self, device: Device) -> int:
         """Bytes that models may take there, if none is loaded and nothing else runs."""
         most = device.total - int(device.total * KEEP_FREE)
-        return min(most, self.inference.memory) if self.inference.memory else most
+        told = self.inference.memory * len(names_of(device.name))
+        return min(most, told) if told else most
 
     def note(self, resolved: ResolvedRelease, chosen: Chosen, need: int | None) -> None:
         """Remember what a variant needs."""

@@ -56,6 +56,15 @@ def gguf_header(pairs):
     return b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(told)
 
 
+def test_each_of_several_gpus_has_its_libraries_and_the_weights_are_shared():
+    one, both = (
+        predict(Release("lab/x", "ab" * 32), {"m.safetensors": TWO}, device=device)
+        for device in ("cuda:0", "cuda:0,cuda:1")
+    )
+    assert (both.device, both.weight_bytes) == ("cuda:0,cuda:1", one.weight_bytes)
+    assert both.other_bytes == 2 * one.other_bytes
+
+
 TWO = header(("model.embed_tokens.weight", 10, 8), ("lm_head.weight", 10, 8))
 
 

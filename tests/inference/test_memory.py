@@ -51,6 +51,14 @@ def test_the_one_not_asked_for_the_longest_time_goes_first():
     assert who_gives_way(11, Room(limit=15), taken) is None
 
 
+def test_who_goes_anyway_frees_what_it_takes_and_goes_once():
+    taken = [Taken("a", 5, 1.0), Taken("b", 5, 2.0)]
+    for room in (Room(limit=10), Room(free=0)):
+        assert who_gives_way(5, room, taken, going=("a",)) == ()
+        assert who_gives_way(6, room, taken, going=("a",)) == ("b",)
+        assert who_gives_way(11, room, taken, going=("a",)) is None
+
+
 def test_what_loads_now_is_taken_from_what_is_free():
     taken = [Taken("loading", 6, loading=True), Taken("loaded", 50)]
     assert left(Room(free=10), taken) == 4

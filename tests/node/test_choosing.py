@@ -1,5 +1,7 @@
 """Which variant is run where nobody names one: always the same, and one that fits."""
 
+from dataclasses import replace
+
 import pytest
 
 from p2phub.errors import EngineError, NoMemoryError, UnsupportedError
@@ -63,6 +65,15 @@ class TestCapacity:
         told = Capacity(InferenceSettings(), gpus)
         assert told.device("transformers").name == "cuda:1"
         assert told.device("llamacpp").name == "cpu"
+
+    def test_of_several_gpus_is_what_an_even_share_on_each_leaves(self):
+        gpus = (Device("cuda:0", 1000, 9), Device("cuda:1", 600, 9), Device("cuda:2", 5000, 9))
+        wanted = InferenceSettings(device="cuda:0,cuda:1")
+        told = Capacity(wanted, (self.CPU, *gpus))
+        assert told.device("transformers").name == "cuda:0,cuda:1"
+        assert told.room(told.device("transformers")) == 2 * 570
+        limited = Capacity(replace(wanted, memory=300), (self.CPU, *gpus))
+        assert limited.room(limited.device("transformers")) == 600
 
     def test_a_device_that_is_not_there_is_named_with_those_that_are(self):
         told = Capacity(InferenceSettings(device="cuda:1"), (self.CPU, Device("cuda:0", 9, 9)))

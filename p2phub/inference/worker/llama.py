@@ -261,6 +261,11 @@ def _row(numbers: list[float], request: Embed) -> "array[float]":
 
 def _plan(spec: ModelSpec, shape: Shape, parts: list[int]) -> Plan:
     options = spec.options
+    if "," in options.device:
+        raise UnsupportedError(
+            f"a GGUF model runs on one device here, and is not split over {options.device}",
+            remedy="set inference.device to one device, or serve the model's safetensors",
+        )
     gpu = options.device != "cpu" and any(each["type"].value for each in devices())
     if options.device not in ("", "cpu") and not gpu:
         raise UnsupportedError(

@@ -253,6 +253,13 @@ class TestLoading:
         with Weights(spec) as weights, pytest.raises(UnsupportedError):
             load(spec, weights, lambda *told: None)
 
+    def test_several_gpus_are_refused_with_what_can_be_done(self, tmp_path):
+        spec = spec_for(tmp_path, device="cuda:0,cuda:1")
+        with Weights(spec) as weights, pytest.raises(UnsupportedError) as told:
+            load(spec, weights, lambda *told: None)
+        assert "not split over cuda:0,cuda:1" in told.value.message
+        assert "safetensors" in told.value.remedy
+
     def test_adapters_are_refused(self, tmp_path):
         spec = replace(spec_for(tmp_path), adapters=(Adapter("poet", ()),))
         with Weights(spec) as weights, pytest.raises(UnsupportedError, match="adapters"):
