@@ -20,16 +20,17 @@ def load(
     *,
     keep: bool = False,
     adapters: Sequence[str] = (),
+    task: str | None = None,
 ) -> Mapping[str, Any]:
     """Bring and load a model in the node, with adapters on it, telling how it goes; its line of
-    `ps`.
+    `ps`. A model that is not for `task` is refused before that.
 
     Raises what a pull raises, `UnsupportedError`, `NoMemoryError`, `EngineError`, and `UsageError`
     for an adapter that was made for another release.
     """
     from p2phub.client import calls
 
-    call = calls.load_model(reference, keep=keep, adapters=adapters)
+    call = calls.load_model(reference, keep=keep, adapters=adapters, task=task)
     return follow(node.events(call), session.output, f"loading {reference}")
 
 

@@ -228,8 +228,9 @@ def load_model(
     keep_alive: int | None = None,
     keep: bool = False,
     adapters: Sequence[str] = (),
+    task: str | None = None,
 ) -> Call[LoadedRow]:
-    options = _given(keep_alive=keep_alive, keep=keep or None, adapters=adapters)
+    options = _given(keep_alive=keep_alive, keep=keep or None, adapters=adapters, task=task)
     body = {"reference": reference} | options
     return Call("models/load", _one(LoadedRow), body=body, streams=True)
 

@@ -22,6 +22,8 @@ from p2phub.errors import BusyError, ContextError, GarbageError, NotFoundError, 
 
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
+PURPOSES: Final[Mapping[str, str]] = {CHAT: "text-generation", EMBEDDINGS: "feature-extraction"}
+"""What a model must be for to be asked there."""
 DATA: Final = "data: "
 END: Final = "[DONE]"
 _CODES: Final[Mapping[str, type[P2PHubError]]] = {

@@ -11,6 +11,7 @@ from p2phub.client.calls import Call
 from p2phub.client.chat import (
     CHAT,
     EMBEDDINGS,
+    PURPOSES,
     Answer,
     Message,
     answer_from,
@@ -137,12 +138,12 @@ class ModelMethods(ABC):
         try:
             return self._connected().ask(path, body)
         except NotFoundError:
-            self.serve(body["model"])
+            self._run(calls.load_model(body["model"], task=PURPOSES[path]))
             return self._connected().ask(path, body)
 
     def _here(self, reference: str) -> None:
         if reference not in {row.id for row in self.loaded()}:
-            self.serve(reference)
+            self._run(calls.load_model(reference, task=PURPOSES[CHAT]))
 
 
 class AsyncModelMethods(ABC):
@@ -186,7 +187,7 @@ class AsyncModelMethods(ABC):
         self, reference: str, messages: Sequence[Message], **options: Any
     ) -> AsyncIterator[str]:
         if reference not in {row.id for row in await self.loaded()}:
-            await self.serve(reference)
+            await self._run(calls.load_model(reference, task=PURPOSES[CHAT]))
         body = chat_body(reference, messages, stream=True, options=options)
         connection = await self._connected()
         async with connection.asking(CHAT, body) as (_, lines):
@@ -209,5 +210,5 @@ class AsyncModelMethods(ABC):
         try:
             return await (await self._connected()).ask(path, body)
         except NotFoundError:
-            await self.serve(body["model"])
+            await self._run(calls.load_model(body["model"], task=PURPOSES[path]))
             return await (await self._connected()).ask(path, body)

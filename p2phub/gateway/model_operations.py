@@ -26,6 +26,9 @@ class LoadModel:
     """Keep it until it is unloaded by name, whatever `keep_alive` says."""
     adapters: tuple[str, ...] = ()
     """References of adapters to put on it; each must have been made for this very release."""
+    task: str = ""
+    """What it will be asked for, such as `text-generation`; a model that is for something else is
+    refused before it is fetched. Empty: whatever it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,9 @@ class OneModel:
 
 async def _load(node: NodeApi, request: LoadModel, report: Report) -> LoadedRow:
     keep_alive: float | None = math.inf if request.keep else request.keep_alive
-    return await node.inference.load(request.reference, keep_alive, report, request.adapters)
+    return await node.inference.load(
+        request.reference, keep_alive, report, request.adapters, request.task
+    )
 
 
 MODELS: Final = (

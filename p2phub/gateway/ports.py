@@ -123,11 +123,13 @@ class InferenceApi(Protocol):
         keep_alive: float | None,
         report: Report,
         adapters: Sequence[str] = (),
+        task: str = "",
     ) -> LoadedRow:
         """Bring what is missing of it, and load it, with these adapters on it.
 
         `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None:
-        as node.toml says. `report` is handed what a pull reports, and `Loading`.
+        as node.toml says. `report` is handed what a pull reports, and `Loading`. `task`: what it
+        will be asked for; what is for something else is not fetched (`UnsupportedError`).
         """
         ...
 

@@ -60,13 +60,14 @@ from p2phub.node.models import (
     reader,
     shown_name,
     unknown,
+    with_nearest,
 )
 from p2phub.node.obedient import ObedientEngine, revoked
 from p2phub.node.pedigree import served, served_elsewhere
 from p2phub.node.pull import obey_policy, pull_resolved, told_of
+from p2phub.node.purposes import require_able, require_purpose, require_task
 from p2phub.node.served import Served
 from p2phub.node.services import Services
-from p2phub.node.serving import TEXT
 from p2phub.node.specs import Specs
 from p2phub.node.values import PullRequest
 
@@ -145,8 +146,9 @@ class Inference:
             async with self._endpoints.engine(url, model) as elsewhere:
                 yield served_elsewhere(elsewhere, model)
             return
+        require_task(found, (await self._specs.of(found)).task, task)
         async with self._leased(found, before, _unheard) as engine:
-            _require(engine, task, found)
+            require_able(engine, task, found)
             yield served(engine, found)
 
     async def _find(self, wanted: str) -> Model:
@@ -271,12 +273,14 @@ class Inference:
         keep_alive: float | None,
         report: Report,
         adapters: Sequence[str] = (),
+        task: str = "",
     ) -> LoadedRow:
         """Bring what is missing of a model, and load it, with `adapters` on it.
 
         `keep_alive`: seconds after the last request until it is unloaded; infinity: never; None: as
-        node.toml says. Raises what a pull and `serve` raise, and `UsageError` for an adapter that
-        was made for another release.
+        node.toml says. `task`: what it will be asked for; a model that is for something else is not
+        fetched. Raises what a pull and `serve` raise, and `UsageError` for an adapter that was made
+        for another release.
         """
         elsewhere = None if adapters else await self._elsewhere(reference)
         if elsewhere is not None:
@@ -285,7 +289,8 @@ class Inference:
         name = ModelName.parse(reference)
         read = await self._reader(name.variant)
         with self._endpoints.naming_those_away():
-            model = await resolve_asked(services, str(name.reference), adapters, report, read)
+            model = await self._asked(name, adapters, report, read)
+        await require_purpose(services, model, task)
         while model.guessed:  # its headers tell whether it fits
             await learn(services, model.resolved, model.chosen, await self._capacity())
             again = await services.on_disk(read, services, model.resolved)
@@ -297,6 +302,18 @@ class Inference:
         async with self._leased(model, before, report, keep_alive):
             self._kept.note(model, keep_alive)
             return await self._row(model)
+
+    async def _asked(
+        self, name: ModelName, adapters: Sequence[str], report: Report, read: Read
+    ) -> Model:
+        """What a name means, here or elsewhere."""
+        services, reference = self._services, str(name.reference)
+        try:
+            return await resolve_asked(services, reference, adapters, report, read)
+        except NoBaseError:
+            raise
+        except NotFoundError as error:
+            raise await services.on_disk(with_nearest, services, reference, error) from error
 
     async def _elsewhere(self, wanted: str) -> LoadedRow | None:
         """A model of another server, which is loaded there; None if it is, or may be, ours."""
@@ -362,20 +379,6 @@ class Inference:
             # The next lease says how long it stays; this one is given back at once.
             async with self._pool.lease(await self._specs.of(base)):
                 pass
-
-
-def _require(engine: Engine, task: str, model: Model) -> None:
-    """Raise `UnsupportedError` for what this model cannot do, or an adapter would not change."""
-    if model.adapter is not None and task not in ("", TEXT):
-        raise UnsupportedError(
-            f"{model.name} is an adapter, and adapters do {TEXT}",
-            remedy=f"ask {model.called}, the model that it is on",
-        )
-    if task and task not in engine.info.tasks:
-        can = ", ".join(engine.info.tasks)
-        raise UnsupportedError(
-            f"{model.name} does not do {task}", remedy=f"ask it for {can}, or ask another model"
-        )
 
 
 def _unheard(event: Event) -> None:

@@ -212,8 +212,9 @@ class Knowledge:
             assert isinstance(page.document, Page)
             found = find_in_page(page.document, name)
             if found is None:
+                alias = self._store.documents.aliases().alias_of(publisher)
                 raise NotFoundError(
-                    f"publisher {publisher} has no repo named {name}",
+                    f"publisher {alias or publisher} has no repo named {name}",
                     remedy="check the spelling; `p2phub search` lists what is known",
                 )
             if isinstance(found, RepoEntry):

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from p2phub.errors import NotFoundError, P2PHubError, UntrustedError
 from p2phub.formats.ids import ContentId, Reference, RepoId
 from p2phub.formats.manifest import FileEntry
+from p2phub.formats.paths import FilePath
 from p2phub.inference.spec import ModelFile, ModelSpec
 from p2phub.inference.variants import LLAMACPP, with_variant
 from p2phub.inference_results import ModelRow
@@ -207,7 +208,7 @@ def spec_of(services: Services, model: Model) -> ModelSpec:
         release=model.digest,
         name=model.called,
         engine=model.chosen.engine,
-        task=_task(services, model),
+        task=purpose_here(services, model),
         files=files,
         options=options_of(services.config.inference, code=model.code and _has_code(model)),
         variant=model.chosen.label,
@@ -238,13 +239,7 @@ def _others(services: Services, model: Model) -> list[Model]:
 
 def unknown(services: Services, wanted: str, error: P2PHubError) -> NotFoundError:
     """That there is no such model, with the names nearest to it."""
-    local = {
-        f"{called(services.store, row.repo.publisher)}/{row.repo.name}"
-        for row in services.store.repos.local()
-    }
-    listed = services.store.repos.search("", Filters(), order="name", limit=_NAMES)
-    others = {f"{called(services.store, hit.repo.publisher)}/{hit.repo.name}" for hit in listed}
-    near = _nearest(wanted, local) or _nearest(wanted, others)
+    near = _near(services, wanted)
     if near:
         return NotFoundError(
             f"there is no model {wanted} here: {error.message}",
@@ -254,6 +249,25 @@ def unknown(services: Services, wanted: str, error: P2PHubError) -> NotFoundErro
         f"there is no model {wanted} here: {error.message}",
         remedy=error.remedy or "`p2phub serve REF` fetches one and loads it",
     )
+
+
+def with_nearest(services: Services, wanted: str, error: NotFoundError) -> NotFoundError:
+    """The same, with the names nearest to what nobody has."""
+    near = _near(services, wanted)
+    named = f"the nearest names are {', '.join(near)}" if near else ""
+    remedy = "; ".join(filter(None, [error.remedy, named]))
+    return NotFoundError(error.message, remedy=remedy)
+
+
+def _near(services: Services, wanted: str) -> list[str]:
+    """The names nearest to one: of what is here, else of all that is known of."""
+    local = {
+        f"{called(services.store, row.repo.publisher)}/{row.repo.name}"
+        for row in services.store.repos.local()
+    }
+    listed = services.store.repos.search("", Filters(), order="name", limit=_NAMES)
+    others = {f"{called(services.store, hit.repo.publisher)}/{hit.repo.name}" for hit in listed}
+    return _nearest(wanted, local) or _nearest(wanted, others)
 
 
 def not_here(services: Services, model: Model) -> NotFoundError:
@@ -298,7 +312,13 @@ def _has_code(model: Model) -> bool:
     return any(path[-1].endswith(".py") for path in model.chosen.others)
 
 
-def _task(services: Services, model: Model) -> str:
+def files_named(model: Model) -> tuple[FilePath, ...]:
+    """The paths of all files of its release, whether they are loaded or not."""
+    return tuple(each.path for each in model.resolved.release.files)
+
+
+def purpose_here(services: Services, model: Model) -> str:
+    """What a model is for: what its card says, else what of it is on this disk."""
     release = model.resolved.release
     config = next((each for each in release.files if each.path == (_CONFIG,)), None)
     data = b""
@@ -308,7 +328,8 @@ def _task(services: Services, model: Model) -> str:
             services.store.blobs.opened(config.content) as file,
         ):
             data = os.pread(file, config.size, 0)
-    return task_of(release.card.task, model.chosen.engine, read_config(data))
+    said, engine = read_config(data), model.chosen.engine
+    return task_of(release.card.task, engine, said, files_named(model))
 
 
 def _row(services: Services, model: Model, *, default: bool) -> ModelRow:
@@ -317,7 +338,7 @@ def _row(services: Services, model: Model, *, default: bool) -> ModelRow:
         id=model.name,
         created=asked.release.created,
         owner=called(services.store, asked.repo.publisher),
-        tasks=(_task(services, model),),
+        tasks=(purpose_here(services, model),),
         default=default,
         base="" if model.adapter is None else model.called,
     )

@@ -15,7 +15,7 @@ Rules it keeps:
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,9 @@ from p2phub.inference_settings import InferenceSettings
 
 TEXT: Final = "text-generation"
 VECTORS: Final = "feature-extraction"
+DRAWS: Final = "text-to-image"
+PIPELINE: Final[FilePath] = ("model_index.json",)
+"""What diffusers writes for a whole pipeline of models, each of which has a folder."""
 MAX_CONFIG: Final = 1 << 20
 """Bytes of a `config.json` that is read."""
 _SMALL: Final = (".json", ".txt", ".model", ".jinja", ".tiktoken", ".vocab", ".bpe", ".spm")
@@ -113,14 +116,23 @@ def _chosen(variant: VariantFiles, others: Sequence[FilePath], *, alone: bool) -
     return Chosen(variant.engine, variant.paths, mine, "" if alone else variant.label)
 
 
-def task_of(card_task: str, engine: str, config: Mapping[str, Any] | None) -> str:
-    """What a model is for: what its card says, else its architecture.
+def task_of(
+    card_task: str,
+    engine: str,
+    config: Mapping[str, Any] | None,
+    paths: Collection[FilePath] = (),
+) -> str:
+    """What a model is for: what its card says, else its architecture, or the files of a pipeline.
 
     >>> task_of("", "transformers", {"architectures": ["LlamaForCausalLM"]})
     'text-generation'
+    >>> task_of("", "transformers", None, [("model_index.json",), ("unet", "config.json")])
+    'text-to-image'
     """
     if card_task:
         return _ALIASES.get(card_task, card_task)
+    if PIPELINE in paths:
+        return DRAWS
     named = (config or {}).get("architectures")
     for architecture in named if isinstance(named, list) else ():
         for end, task in _ENDS.items():

@@ -321,7 +321,11 @@ class FakeInference:
         keep_alive: float | None,
         report: Report,
         adapters: Sequence[str] = (),
+        task: str = "",
     ) -> LoadedRow:
+        self._check(reference)
+        if task and task not in self.engines[reference].info.tasks:
+            raise UnsupportedError(f"{reference} does no {task}", remedy="ask another model")
         async with self.serve(reference, ""):
             self.in_memory.add(reference)
             row = replace(self._row(reference), keep_seconds=keep_alive)

@@ -157,7 +157,8 @@ class TestARequest:
     async def test_for_what_a_model_cannot_do_says_what_it_can(self, scene):
         with pytest.raises(UnsupportedError) as caught:
             await ask(scene, task="feature-extraction")
-        assert "text-generation" in caught.value.remedy
+        assert "lab/x is for text-generation" in caught.value.message
+        assert "p2phub run lab/x" in caught.value.remedy
 
     async def test_for_weights_that_are_pickles_is_refused(self, tmp_path):
         scene = Scene(tmp_path, {"config.json": b"{}", "pytorch_model.bin": b"x"})

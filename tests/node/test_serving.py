@@ -149,6 +149,15 @@ def test_a_model_is_for_what_its_card_says_first():
     assert task_of("", "llamacpp", None) == "text-generation"
 
 
+def test_a_pipeline_of_diffusers_draws_whatever_its_parts_are():
+    paths = [("model_index.json",), ("text_encoder", "config.json")]
+    config = {"architectures": ["CLIPTextModel"]}
+    assert task_of("", "transformers", config, paths) == "text-to-image"
+    assert task_of("", "transformers", None, paths) == "text-to-image"
+    assert task_of("image-to-image", "transformers", None, paths) == "image-to-image"
+    assert task_of("", "transformers", None, [("sub", "model_index.json")]) == "feature-extraction"
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"architectures": 5}'])
 def test_a_config_that_is_none_says_nothing(data):
     assert task_of("", "transformers", read_config(data)) == "feature-extraction"

@@ -19,11 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    from p2phub.client.chat import EMBEDDINGS, pedigree, vectors_from
+    from p2phub.client.chat import EMBEDDINGS, PURPOSES, pedigree, vectors_from
 
     texts = arguments.texts or _from_input()
     with session.node() as node:
-        row = load(session, node, arguments.reference)
+        row = load(session, node, arguments.reference, task=PURPOSES[EMBEDDINGS])
         body: dict[str, Any] = {"model": row["id"], "input": texts, "encoding_format": "base64"}
         answer, headers = node.ask(EMBEDDINGS, body)
     for text, vector in zip(texts, vectors_from(answer), strict=True):

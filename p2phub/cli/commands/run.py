@@ -36,8 +36,10 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         "temperature": arguments.temperature,
         "seed": arguments.seed,
     }
+    from p2phub.client.chat import CHAT, PURPOSES
+
     with session.node() as node:
-        row = load(session, node, arguments.reference)
+        row = load(session, node, arguments.reference, task=PURPOSES[CHAT])
         session.output.say(summary(row))
         talk = Conversation(session.output, node, row["id"], options, arguments.system)
         if prompt:
