@@ -55,10 +55,10 @@ from p2phub.inference.wire import (
 )
 from p2phub.inference.worker_process import (
     DRAIN,
-    SHOWN_LINES,
     WorkerProcess,
     how_it_ended,
     kills_for_memory,
+    last_words,
 )
 
 log = logging.getLogger(__name__)
@@ -304,9 +304,8 @@ class WorkerEngine:
 
     def _error(self, kind: type[EngineError], what: str) -> EngineError:
         doing = "" if self._info is not None else " while it loaded"
-        lines = [line for line in self._process.lines if not line.startswith(" ")]
-        last = "\n".join(lines[-SHOWN_LINES:])
-        said = f"; the last that it said:\n{last}" if last else ""
+        last = last_words(self._process.lines)
+        said = f"; the last that it said: {last}" if last else ""
         remedy = "ask again: it is started anew"
         return kind(f"the process of {self.name} {what}{doing}{said}", remedy=remedy)
 

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -65,6 +65,7 @@ SHOWN_LINES: Final = 6
 CHUNK: Final = 1 << 16
 DRAIN: Final = 1.0
 """Seconds to wait for its last lines, which a child that it left behind may keep open."""
+_TRACE: Final = "Traceback (most recent call last)"
 _VMSTAT: Final = Path("/proc/vmstat")
 _OOM_KILLS: Final = "oom_kill "
 
@@ -210,6 +211,21 @@ def how_it_ended(status: int) -> str:
         return f"was killed by signal {-status} ({signal.Signals(-status).name})"
     except ValueError:
         return f"was killed by signal {-status}"
+
+
+def last_words(lines: Iterable[str]) -> str:
+    """What a process said at its end, in one line: the error of its last traceback, if it has one.
+
+    The log of the node has all of it.
+
+    >>> last_words(["a warning", "Traceback (most recent call last):", "  File", "ValueError: no"])
+    'ValueError: no'
+    >>> last_words(["one", "two", " three"])
+    'one; two'
+    """
+    said = [line.strip() for line in lines if not line.startswith(" ")]
+    traces = [at for at, line in enumerate(said) if line.startswith(_TRACE)]
+    return "; ".join(said[traces[-1] + 1 if traces else 0 :][-SHOWN_LINES:])
 
 
 def kills_for_memory() -> int:

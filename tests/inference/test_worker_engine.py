@@ -151,7 +151,7 @@ async def test_a_long_call_is_no_reason_to_kill_a_worker():
         ("#memory", NoMemoryError, "not enough memory for lab/echo"),
         ("#segv", EngineError, "SIGSEGV.* while it loaded"),
         ("#exit", EngineError, "exit code 9 while it loaded"),
-        ("#break", EngineError, "RuntimeError: the echo was told to break"),
+        ("#break", EngineError, "it said: RuntimeError: the echo was told to break$"),
     ],
 )
 async def test_a_load_that_fails_says_why_and_leaves_nothing(order, kind, told):

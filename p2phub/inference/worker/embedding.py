@@ -57,7 +57,7 @@ class Embedder:
     ) -> None:
         self.settings, self.tokenizer, self.limit = settings, tokenizer, limit
         self.model, self._layers = model, layers
-        self._vocabulary = int(model.get_input_embeddings().weight.shape[0])
+        self._vocabulary = vocabulary_of(model)
         self._padding = int(tokenizer.pad_token_id or 0)
         kind = torch.device(model.device).type
         self._queue = Queue(self._encode, _TOKENS.get(kind, _TOKENS_ELSEWHERE))
@@ -171,6 +171,12 @@ def load_embedder(source: Source) -> Embedder:
         raise UnsupportedError(f"{source.spec.name} ({config.model_type}) is no encoder")
     classes = ("AutoModelForTextEncoding",) if config.model_type == "t5" else ("AutoModel",)
     model = load_model(source, classes, config, under=settings.encoder, unneeded=("pooler.",))
+    if not vocabulary_of(model):
+        raise UnsupportedError(
+            f"{source.spec.name} is a model of type {config.model_type!r}, which makes no vectors"
+            " of texts",
+            remedy="its publisher can say in the card what it is for: `pipeline_tag: TASK`",
+        )
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     tokenizer = source.part("AutoTokenizer", settings.encoder)
@@ -179,6 +185,15 @@ def load_embedder(source: Source) -> Embedder:
     most = token_limit(config, tokenizer)
     limit = min(filter(None, (settings.max_tokens, most)), default=0)
     return Embedder(settings, model, tokenizer, layers, limit)
+
+
+def vocabulary_of(model: Any) -> int:
+    """How many tokens a model knows; 0: it reads something else, such as pictures or sounds."""
+    try:
+        table: Any = getattr(model.get_input_embeddings(), "weight", None)
+    except (NotImplementedError, AttributeError):  # both are said by models without such a table
+        return 0
+    return int(table.shape[0]) if getattr(table, "ndim", 0) == 2 else 0
 
 
 class _Normalize(torch.nn.Module):  # type: ignore[misc]

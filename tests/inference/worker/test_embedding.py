@@ -19,6 +19,7 @@ from p2phub.inference.worker.embedding_queue import Queue
 from p2phub.inference.worker.embedding_settings import Pooling
 from p2phub.inference.worker.tasks import load
 from p2phub.inference.worker.weights import Weights
+from tests.inference.worker import task_models
 from tests.inference.worker.release_files import model_file, spec_of
 from tests.inference.worker.tiny_models import source, tiny_bert, write_json
 
@@ -212,6 +213,13 @@ class TestReleasesThatAreNotWhole:
         save_file(tensors, folder / "model.safetensors")
         with pytest.raises(MalformedError, match=r"lacks 1 .* encoder.layer.1.output.dense.weight"):
             load_embedder(source(folder, "feature-extraction"))
+
+    @pytest.mark.parametrize("maker", [task_models.vits, task_models.vit])
+    def test_a_model_that_reads_no_texts_is_refused_with_its_type(self, tmp_path, maker):
+        maker(tmp_path, "")
+        with pytest.raises(UnsupportedError, match=r"'vits?', which makes no vectors") as caught:
+            load_embedder(source(tmp_path, "feature-extraction"))
+        assert "pipeline_tag" in caught.value.remedy
 
     def test_an_unused_pooler_may_be_missing(self, folder, opened):
         model = transformers.BertModel.from_pretrained(folder)
