@@ -7,7 +7,7 @@ Rules it keeps:
 
 import contextlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from p2phub.cli.models import answer
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from p2phub.client.connection import Connection
 
 PROMPT: Final = ">>> "
-HELP: Final = "/clear forgets what was said; /bye, Ctrl-D or Ctrl-C leaves"
+MORE: Final = "... "
+MARK: Final = '"""'
+HELP: Final = f"""\
+/clear forgets what was said
+{MARK} begins a text of several lines, and ends it
+Ctrl-C stops an answer; /bye, Ctrl-D or Ctrl-C twice leaves"""
+LEAVE: Final = "Ctrl-C again, Ctrl-D or /bye leaves"
 
 
 class Conversation:
@@ -62,29 +68,60 @@ class Conversation:
             self._output.record({"model": self._model, "text": whole, **pedigree})
 
 
-def converse(talk: Conversation) -> None:
-    """Ask what is typed, line by line, until the person leaves."""
+def converse(talk: Conversation, prepare: Callable[[], object] = lambda: None) -> None:
+    """Ask what is typed until the person leaves.
+
+    `prepare` is called before each question: it brings the model back into memory if it is not
+    there any more, and shows how that goes.
+    """
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401 - lines can be edited, and earlier ones called back
+    asked_to_leave = False
     while True:
         try:
-            line = input(PROMPT).strip()
-        except (EOFError, KeyboardInterrupt):
+            if not _turn(talk, prepare):
+                return
+            asked_to_leave = False
+        except EOFError:
             print(file=sys.stderr)
             return
-        if line == "/bye":
-            return
-        if line == "/clear":
-            talk.clear()
-        elif line.startswith("/"):
-            print(HELP, file=sys.stderr)
-        elif line:
-            _ask(talk, line)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            if asked_to_leave:
+                return
+            asked_to_leave = True
+            print(LEAVE, file=sys.stderr)
 
 
-def _ask(talk: Conversation, line: str) -> None:
+def _turn(talk: Conversation, prepare: Callable[[], object]) -> bool:
+    """Read a question, and answer it; whether the person stays."""
+    text = _typed()
+    if text == "/bye":
+        return False
+    if text == "/clear":
+        talk.clear()
+    elif text.startswith("/") and "\n" not in text:
+        print(HELP, file=sys.stderr)
+    elif text:
+        _ask(talk, text, prepare)
+    return True
+
+
+def _typed() -> str:
+    """What is typed: a line, or all lines between two marks."""
+    line = input(PROMPT).strip()
+    if not line.startswith(MARK):
+        return line
+    lines = [line.removeprefix(MARK)]
+    while not lines[-1].rstrip().endswith(MARK):
+        lines.append(input(MORE))
+    return "\n".join(lines).rstrip().removesuffix(MARK).strip()
+
+
+def _ask(talk: Conversation, text: str, prepare: Callable[[], object]) -> None:
     try:
-        talk.ask(line)
+        prepare()
+        talk.ask(text)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
     except RevokedError:

@@ -146,11 +146,56 @@ class TestAConversation:
             time.sleep(0.01)
         assert node.inference.text.cancelled == 1
 
-    @pytest.mark.parametrize("end", [EOFError(), KeyboardInterrupt()])
-    def test_control_c_and_control_d_at_the_prompt_leave(self, talk, node, monkeypatch, end):
-        self.typed(monkeypatch, end, "never")
+    def test_control_d_at_the_prompt_leaves(self, talk, node, monkeypatch):
+        self.typed(monkeypatch, EOFError(), "never")
         converse(talk)
         assert node.inference.text.asked == []
+
+    def test_control_c_just_after_an_answer_does_not_leave_and_twice_does(
+        self, talk, node, monkeypatch, capsys
+    ):
+        stop = KeyboardInterrupt()
+        self.typed(monkeypatch, "one", stop, "two", stop, stop, "never")
+        converse(talk)
+        assert [each["content"] for each in talk.said[::2]] == ["one", "two"]
+        assert "Ctrl-C again" in capsys.readouterr().err
+
+    def test_control_c_while_it_tells_that_it_stopped_does_not_leave(self, talk, node, monkeypatch):
+        def stopped(text):
+            raise KeyboardInterrupt
+
+        def told(*words, **more):
+            monkeypatch.undo()
+            self.typed(monkeypatch, "two")
+            raise KeyboardInterrupt
+
+        self.typed(monkeypatch, "one")
+        monkeypatch.setattr(talk, "ask", stopped)
+        monkeypatch.setattr("builtins.print", told)
+        converse(talk)
+        assert [each["content"] for each in talk.said[::2]] == ["two"]
+
+    def test_lines_between_marks_are_one_question(self, talk, node, monkeypatch):
+        self.typed(monkeypatch, '"""one', "/two", 'three"""', '"""', "four", '"""', '"""five"""')
+        converse(talk)
+        asked = [each["content"] for each in talk.said[::2]]
+        assert asked == ["one\n/two\nthree", "four", "five"]
+
+    def test_a_model_that_was_unloaded_meanwhile_is_made_ready_first(
+        self, talk, node, monkeypatch, capsys
+    ):
+        order = []
+        monkeypatch.setattr(talk, "ask", order.append)
+        self.typed(monkeypatch, "one", "/clear", "two")
+        converse(talk, lambda: order.append("ready"))
+        assert order == ["ready", "one", "ready", "two"]
+
+        def fails():
+            raise EngineError("it does not load")
+
+        self.typed(monkeypatch, "one")
+        converse(talk, fails)
+        assert "it does not load" in capsys.readouterr().err
 
     def test_an_answer_that_fails_is_no_part_of_it(self, talk, node, monkeypatch, capsys):
         node.inference.text.fails = EngineError("it broke")

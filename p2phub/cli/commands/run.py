@@ -1,18 +1,22 @@
 """Ask a model: once, or in a conversation.
 
 With a prompt, or with text on standard input, one answer is printed. Otherwise a conversation
-begins: Ctrl-C stops an answer, and at the prompt it leaves, as Ctrl-D and /bye do; /clear forgets
-what was said so far. A model that is not on this disk is fetched and verified first.
+begins: Ctrl-C stops an answer; Ctrl-D, /bye or Ctrl-C twice leaves; /clear forgets what was said so
+far; three quotation marks begin and end a question of several lines. A model that is not on this
+disk is fetched and verified first.
 """
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from p2phub.cli.conversation import Conversation, converse
-from p2phub.cli.models import load, summary
+from p2phub.cli.models import Row, load, summary
 from p2phub.cli.session import Session
 from p2phub.errors import UsageError
+
+if TYPE_CHECKING:
+    from p2phub.client.connection import Connection
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,14 +40,26 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         "temperature": arguments.temperature,
         "seed": arguments.seed,
     }
-    from p2phub.client.chat import CHAT, PURPOSES
-
     with session.node() as node:
-        row = load(session, node, arguments.reference, task=PURPOSES[CHAT])
+        row = _load(session, node, arguments.reference)
         session.output.say(summary(row))
         talk = Conversation(session.output, node, row["id"], options, arguments.system)
         if prompt:
             talk.ask(prompt)
         else:
-            converse(talk)
+            converse(talk, lambda: _require_loaded(session, node, arguments.reference, row["id"]))
     return 0
+
+
+def _load(session: Session, node: "Connection", reference: str) -> Row:
+    from p2phub.client.chat import CHAT, PURPOSES
+
+    return load(session, node, reference, task=PURPOSES[CHAT])
+
+
+def _require_loaded(session: Session, node: "Connection", reference: str, model: str) -> None:
+    """Bring a model into memory again, if it was unloaded while nobody asked."""
+    from p2phub.client import calls
+
+    if model not in {row["id"] for row in node.answer(calls.loaded())["models"]}:
+        _load(session, node, reference)
