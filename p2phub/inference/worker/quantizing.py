@@ -8,9 +8,11 @@ Rules it keeps:
  * a weight that an embedding shares stays one weight, and whole;
  * nothing is called quantised that is not: a model without such layers, or a layer that cannot be,
    is an error that says why;
- * on a GPU no more than one layer is there in full at a time.
+ * on a GPU no more than one layer is there in full at a time; on a processor each whole weight goes
+   when its small one is made, and nothing is left of it.
 """
 
+import ctypes
 import importlib
 import logging
 from typing import Any, Final
@@ -45,6 +47,7 @@ def placed(model: Any, how: str, device: str, name: str) -> Any:
     """
     if how:
         _quantize(model, how, device, name)
+        _give_back()
     return model.to(device).eval()
 
 
@@ -61,6 +64,8 @@ def _quantize(model: Any, how: str, device: str, name: str) -> None:
             remedy="set inference.quantize to none",
         )
     change = _torchao("quantization").quantize_
+    if device == "cpu":
+        _move_out(model, frozenset(id(each.weight) for each in layers.values()))
     for where, layer in layers.items():
         wanted = _wanted(layer, how, device, f"{where} of {name}")
         layer.to(device)
@@ -71,6 +76,21 @@ def _quantize(model: Any, how: str, device: str, name: str) -> None:
                 f"{where} of {name} cannot be made {how} on {device}: {_first_line(error)}",
                 remedy=_REMEDY,
             ) from error
+
+
+def _move_out(model: Any, leaving: frozenset[int]) -> None:
+    """Copy what stays out of the buffers that files were read into, which it would keep there for
+    those that are `leaving`."""
+    for each in (*model.parameters(), *model.buffers()):
+        if id(each) not in leaving:
+            each.data = each.data.clone()
+
+
+def _give_back() -> None:
+    """Let the system have what the C library keeps of memory that is free."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # only glibc has it
+    if trim is not None:
+        trim(0)
 
 
 def _kept(model: Any) -> frozenset[int]:

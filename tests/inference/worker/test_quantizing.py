@@ -1,7 +1,10 @@
 """Smaller weights say nearly the same, and are as small as was told before."""
 
+import gc
 import importlib.util
+import mmap
 import sys
+import weakref
 
 import pytest
 
@@ -52,6 +55,24 @@ def test_a_model_of_smaller_weights_says_nearly_the_same(how, least, bytes_of_on
     assert likeness(logits(made), whole) > least
     saved = before - weight_bytes(made)
     assert linear * (4 - bytes_of_one) * 0.8 < saved < linear * (4 - bytes_of_one)
+
+
+@torchao
+@pytest.mark.parametrize("how", ["int8", "int4"])
+def test_nothing_stays_of_the_buffer_in_which_the_whole_weights_came(how):
+    model = make_model(320)
+    whole, buffer, at = logits(model), mmap.mmap(-1, weight_bytes(model)), 0
+    for each in model.parameters():
+        place = torch.frombuffer(buffer, dtype=each.dtype, count=each.numel(), offset=at)
+        each.data = place.view(each.shape).copy_(each.data)
+        at += each.numel() * each.dtype.itemsize
+    held = weakref.ref(buffer)
+    del buffer, place, each
+    assert held() is not None
+    made = placed(model, how, "cpu", "lab/x")
+    gc.collect()
+    assert held() is None
+    assert likeness(logits(made), whole) > 0.75
 
 
 @torchao
