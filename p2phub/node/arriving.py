@@ -26,6 +26,9 @@ from p2phub.node.services import Services
 
 LOOK_EVERY: Final = 0.05  # seconds
 CONFIG: Final = "config.json"
+HEAD: Final = 1 << 16
+"""Bytes at the start of each file that are fetched first: nothing of one can be loaded before its
+header is here."""
 
 
 @dataclass(slots=True)

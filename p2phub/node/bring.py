@@ -10,7 +10,6 @@ is checked again, piece by piece, when the next one resumes.
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import trio
 
@@ -21,14 +20,14 @@ from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable
 from p2phub.formats.ranges import Range, both, covering
 from p2phub.node.asking import HURRY
-from p2phub.node.doubts import Doubts
+from p2phub.node.bring_state import Bringing
 from p2phub.node.events import FileDone, FilesDone, Planned, Report, Warned
 from p2phub.node.fetch import PATIENCE, FileFetch
-from p2phub.node.gathering import Gathering, gathering_of
+from p2phub.node.gathering import gathering_of
 from p2phub.node.holdings import Holdings
 from p2phub.node.joining import STARVED, Joining
 from p2phub.node.locate import ResolvedRelease
-from p2phub.node.progress import ProgressCounter, reporting
+from p2phub.node.progress import reporting
 from p2phub.node.services import Services
 from p2phub.node.small_files import FEW, SmallFilesFetch
 from p2phub.node.tableless import bring_tableless
@@ -50,48 +49,15 @@ LITTLE = 1.0
 """Seconds for which a later attempt waits for sources that are fetching the file themselves."""
 
 
-@dataclass(slots=True)
-class Bringing:
-    """The state of one pull, shared by the tasks that bring its files."""
-
-    services: Services
-    resolved: ResolvedRelease
-    report: Report
-    progress: ProgressCounter
-    holdings: Holdings
-    linked: int = 0
-    brought: dict[str, int] = field(default_factory=dict)
-    doubts: Doubts = field(init=False)
-    told: set[str] = field(default_factory=set)
-    """The sources that people were told of."""
-    gathering: Gathering | None = None
-    """Who has the release, or is fetching it too; more are looked for while the pull lasts."""
-    seeds: Sequence[Source] = ()
-    """The web servers that may have files of the release."""
-    only: Sequence[Range] | None = None
-    """The byte ranges of its one file that are wanted; None means whole files."""
-    lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
-    """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
-
-    def __post_init__(self) -> None:
-        self.doubts = Doubts(self.services.liars, self.report)
-
-    def count(self, source: str, size: int) -> None:
-        """A piece was accepted; called from the threads of sources."""
-        self.brought[source] = self.brought.get(source, 0) + size
-        self.progress.sources = len(self.brought)
-        self.progress.add(size)
-        self.services.traffic.down.add(size)
-
-    def count_here(self, size: int) -> None:
-        """So many bytes were on this disk."""
-        self.linked += size
-        self.progress.add(size)
-
-
 async def bring_all(
-    services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
+    services: Services,
+    resolved: ResolvedRelease,
+    files: Sequence[FileEntry],
+    report: Report,
+    *,
+    head: int = 0,
 ) -> Bringing:
+    """Bring all of these files. `head`: bytes at the start of each that come before its others."""
     missing = await services.on_disk(_missing, services.store.shelf, files)
     total = sum(file.size for file in files)
     to_fetch = sum(file.size for file in missing)
@@ -99,7 +65,7 @@ async def bring_all(
     async with reporting(total, report, done=total - to_fetch) as progress:
         holdings = Holdings((file.content for file in missing), services.control)
         here = total - to_fetch
-        bringing = Bringing(services, resolved, report, progress, holdings, linked=here)
+        bringing = Bringing(services, resolved, report, progress, holdings, linked=here, head=head)
         if missing:
             async with _gathered(bringing, missing):
                 await _bring_missing(bringing, missing)
@@ -241,6 +207,7 @@ async def _bring(bringing: Bringing, file: FileEntry, *, again: bool) -> None:
                     missing=missing,
                     patience=services.traffic.paces.patience(PATIENCE),
                     own=services.network.peer_id,
+                    head=bringing.pieces_first(table),
                     brought=bringing.count,
                     expecting=partial.expect,
                 )

@@ -66,8 +66,9 @@ class FileFetch:
     `label` is what people call the file, for errors. `patience`: seconds without a piece after
     which a source's run is given to others too; more than usual where our own rates are low.
     `own`: the name of this node, so that nodes which start together ask a lone seeder for
-    different parts. `brought(source name, bytes)` is called from any thread for every piece that
-    was accepted, `expecting(run)` for every run of which a first piece was.
+    different parts. `head`: so many of the first pieces come before the others. `brought(source
+    name, bytes)` is called from any thread for every piece that was accepted, `expecting(run)` for
+    every run of which a first piece was.
     """
 
     def __init__(
@@ -80,12 +81,13 @@ class FileFetch:
         missing: Iterable[Run] | None = None,
         patience: float = PATIENCE,
         own: str = "",
+        head: int = 0,
         brought: Callable[[str, int], None] = lambda source, size: None,
         expecting: Callable[[Run], None] = lambda run: None,
     ) -> None:
         lengths = (table.length(index) for index in range(table.count))
         self._label, self._content, self._table, self._sink = label, content, table, sink
-        self._plan = FetchPlan(lengths, patience, missing=missing, own=own)
+        self._plan = FetchPlan(lengths, patience, missing=missing, own=own, head=head)
         self._brought, self._expecting, self._patience = brought, expecting, patience
         self.liars: set[str] = set()
         """Who delivered wrong bytes, or owned up to a damaged copy: of no use for this file."""

@@ -21,6 +21,7 @@ import logging
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from glob import escape
 from typing import Protocol
 
@@ -44,7 +45,7 @@ from p2phub.inference.variants import ModelName, with_variant
 from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.node.adapters import NoBaseError
-from p2phub.node.arriving import Coming
+from p2phub.node.arriving import HEAD, Coming
 from p2phub.node.bases import resolve_asked, with_adapters
 from p2phub.node.choosing import Capacity
 from p2phub.node.endpoints import Endpoints
@@ -333,9 +334,10 @@ class Inference:
         names = tuple(escape("/".join(file.path)) for file in model.files)
         request = PullRequest(shown_name(resolved.called), include=names)
         coming, now = Coming(services, model.missing), trio.current_time()
+        pull = partial(pull_resolved, head=HEAD)
         with plain_errors():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pull_resolved, services, resolved, request, report, now)
+                nursery.start_soon(pull, services, resolved, request, report, now)
                 await coming.ready()
                 async with self._leased(model, before, report, keep_alive, coming):
                     self._kept.note(model, keep_alive)

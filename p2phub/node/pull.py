@@ -41,8 +41,12 @@ async def pull_resolved(
     request: PullRequest,
     report: Report,
     started: float,
+    *,
+    head: int = 0,
 ) -> Pulled:
-    """The same for a release that is resolved already; `started`: when, by trio's clock."""
+    """The same for a release that is resolved already; `started`: when, by trio's clock. `head`:
+    bytes at the start of each file that come before the rest of it, which is read while it comes.
+    """
     await obey_policy(services, resolved, report)
     report(told_of(resolved))
     for refusal in resolved.refused:
@@ -54,7 +58,7 @@ async def pull_resolved(
     services.traffic.pulls += 1
     try:
         async with services.withdrawals.obeyed(resolved.digest):
-            bringing = await bring_all(services, resolved, files, report)
+            bringing = await bring_all(services, resolved, files, report, head=head)
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go_if_empty, services, resolved)

@@ -15,7 +15,8 @@ from p2phub.formats.ids import ContentId, Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.paths import parse_path
 from p2phub.formats.ranges import MAX_READ, Range, check_ranges, covering
-from p2phub.node.bring import Bringing, bring_part
+from p2phub.node.bring import bring_part
+from p2phub.node.bring_state import Bringing
 from p2phub.node.events import Event, Report
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.parts import Named, PartHere, PartRequest

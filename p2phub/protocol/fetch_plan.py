@@ -11,7 +11,8 @@ Rules it keeps, whatever the sources do:
    back-off between them that starts at 50 ms and doubles (a fixed long pause ruins a simultaneous
    start); one that kept us waiting for nothing counts as `SLOW_COUNTS` failures;
  * runs are consecutive pieces, 1 to 2 seconds of work for their source and 8 MiB at least on a
-   fast link; the rarest come first, and of a seeder what other nodes will not have soon;
+   fast link; the rarest come first (after the head of a file that is read while it comes), and
+   of a seeder what other nodes will not have soon;
  * a run is asked of one source at a time. What a source that stalls was asked for is free for
    others after `patience` seconds. When nothing is free, the end of a run that will take long is
    cut off and given to whoever has nothing to do, so that both end together (end game); only its
@@ -47,7 +48,6 @@ from p2phub.protocol.source_state import Asked, Failure, SourceState
 from p2phub.protocol.steps import Ask, Leave, Wait
 from p2phub.protocol.swarm import Availability, Candidate, by_rarity
 from p2phub.protocol.together import NO_NEWS, Together
-from p2phub.protocol.zones import first_place
 
 AIM = 1.0  # seconds of work that a run should be for one connection of its source
 LEAST_RUN = 8 * MIB  # if that is at most twice `AIM`; for a source of unknown speed too
@@ -64,7 +64,8 @@ class FetchPlan:
     `lengths`: the size of each piece in bytes. `missing`: the runs that are not here yet; None:
     all. `patience`: seconds without a piece after which what is left of a run is free for others;
     more for a source whose pieces are known to take longer. `own`: the name of this node, as
-    the others know it; without one, the file is begun at its start.
+    the others know it; without one, or with a `head`, the file is begun at its start. `head`: so
+    many of the first pieces come before all others.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class FetchPlan:
         *,
         missing: Iterable[Run] | None = None,
         own: str = "",
+        head: int = 0,
     ) -> None:
         self._sizes = PieceSizes(lengths)
-        self._count = self._sizes.count
-        self._patience, self._own = patience, own
-        self._together = Together(own, self._sizes)
+        self._count, self._patience = self._sizes.count, patience
+        self._together = Together(own, self._sizes, head)
         self._got = bytearray(self._count)
         self._free = PieceSet([(0, self._count)])
         self._sources: dict[str, SourceState] = {}
@@ -128,7 +129,7 @@ class FetchPlan:
         """
         state = self._sources.get(source)
         if state is None:
-            cursor = 0 if holding.in_order else first_place(self._own, self._count)
+            cursor = 0 if holding.in_order else self._together.begins_at()
             state = SourceState(PieceSet(), cursor, in_order=holding.in_order)
             self._sources[source] = state
             state.has(holding, self._sizes)

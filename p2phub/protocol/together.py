@@ -7,7 +7,9 @@ they have, and what is left of their zones, unless that is much: then it helps f
 Rules it keeps:
  * others are waited for while they bring something or their news go on, for a few seconds at most,
    and no longer than twice what the seeder would need itself: who lags or lies costs little;
- * who follows what we get fetches the file too, and so does who had more a moment ago.
+ * who follows what we get fetches the file too, and so does who had more a moment ago;
+ * the head of a file that is read while it comes is left to nobody: who is there is asked for it
+   first, and then for what follows it.
 
 >>> from p2phub.formats.pieces import Run
 >>> sizes = PieceSizes([1_000_000] * 90)
@@ -29,7 +31,7 @@ from p2phub.protocol.piece_set import PieceSet, Stretch
 from p2phub.protocol.piece_sizes import PieceSizes
 from p2phub.protocol.source_state import Asked, SourceState
 from p2phub.protocol.swarm import Candidate
-from p2phub.protocol.zones import Zones
+from p2phub.protocol.zones import Zones, first_place
 
 MOST_WAIT = 5.0  # seconds that a seeder is not asked for what other nodes may bring
 NO_NEWS = 1.0  # seconds without news of that, after which it is asked all the same
@@ -40,10 +42,12 @@ MUCH = 6
 
 
 class Together:
-    """`own`: the name of this node. `sizes`: of the pieces of the file."""
+    """`own`: the name of this node. `sizes`: of the pieces of the file. `head`: so many of them
+    come before the others.
+    """
 
-    def __init__(self, own: str, sizes: PieceSizes) -> None:
-        self._own, self._sizes = own, sizes
+    def __init__(self, own: str, sizes: PieceSizes, head: int = 0) -> None:
+        self._own, self._sizes, self._head = own, sizes, head
         self._nodes: dict[str, SourceState] = {}
         self.zones: Zones | None = None
         """None while nobody else fetches."""
@@ -57,6 +61,10 @@ class Together:
         self.zones = Zones(self._own, self._nodes, self._sizes.count) if self._nodes else None
         return True
 
+    def begins_at(self) -> int:
+        """Where a source of everything is asked first."""
+        return 0 if self._head else first_place(self._own, self._sizes.count)
+
     def saves(self, state: SourceState, now: float) -> bool:
         """Whether a source is a seeder that others, who have to get all first, may save work."""
         is_whole = state.held is None and not state.in_order
@@ -68,6 +76,8 @@ class Together:
         """Whether a seeder should not be asked for a free part now.
 
         `usual`: bytes of a run for it; `free`: everything that is not asked of anybody."""
+        if part.first < self._head:
+            return False
         if part.count:
             rates = [each.rate.value for each in self._nodes.values() if _has(each, part.first)]
             if all(rates) and sum(rates) < state.rate.value:
@@ -95,13 +105,17 @@ class Together:
 
     def in_order(self, state: SourceState, now: float) -> list[Candidate]:
         """What may be asked of a source, the first ones first."""
-        if self.zones is None or not self.saves(state, now):
-            return state.order
-        return self.zones.split(state.order, state.cursor)
+        order = state.order
+        if self.zones is not None and self.saves(state, now):
+            order = self.zones.split(order, state.cursor)
+        if not self._head or state.in_order:
+            return order
+        parts = [part for each in order for part in _split(each, self._head)]
+        return sorted(parts, key=lambda part: part.first if part.first < self._head else self._head)
 
     def place(self, part: Candidate) -> Stretch:
         """Where in a free part to ask a seeder: in another's zone, apart from all others."""
-        if self.zones is None or part.count or self._is_mine(part):
+        if self.zones is None or part.count or self._is_mine(part) or part.first < self._head:
             return part.first, part.stop
         return self.zones.help_with(part.first, part.stop)
 
@@ -113,6 +127,14 @@ class Together:
 
     def _is_mine(self, part: Candidate) -> bool:
         return self.zones is None or self.zones.is_mine(part.first)
+
+
+def _split(part: Candidate, bound: int) -> Iterator[Candidate]:
+    """What is before `bound`, and what is not."""
+    if part.first < bound < part.stop:
+        yield Candidate(part.first, bound, part.count)
+        part = Candidate(bound, part.stop, part.count)
+    yield part
 
 
 def _has(node: SourceState, index: int) -> bool:

@@ -478,3 +478,21 @@ def test_what_came_free_is_asked_for_though_the_order_is_old():
         deliver(plan, "peer", asked.run, 0.01)
     plan.join("peer", Holding(False, (*spans, (9000 * MIB, 9001 * MIB))), now=0.02)
     assert plan.next_for("peer", now=0.02) == Ask(Run(9000, 1))
+
+
+def test_the_head_of_a_file_that_is_read_while_it_comes_is_asked_for_first_and_then_what_follows():
+    plan = FetchPlan([MIB] * 100, own="ann", head=1)
+    plan.join("seeder", ALL)
+    first, second = plan.next_for("seeder", 0), plan.next_for("seeder", 0)
+    assert first.run.first == 0
+    assert second.run.first == first.run.first + first.run.count
+
+
+def test_the_head_comes_first_although_rarer_pieces_and_our_own_zone_are_elsewhere():
+    plan = FetchPlan([MIB] * 100, own="bob", head=2)
+    plan.join("seeder", ALL)
+    plan.join("ann", Holding(complete=False, ranges=((0, 40 * MIB),)), fetches=True)
+    assert plan.next_for("seeder", 0) == Ask(Run(0, 2))
+    assert plan.next_for("seeder", 0).run.first >= 40
+    plan.failed("seeder", Run(0, 2), Failure.LIED, 1.0)
+    assert plan.next_for("ann", 1.0).run.first == 0

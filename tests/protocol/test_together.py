@@ -99,3 +99,16 @@ def test_a_run_that_began_before_the_zones_ends_where_ours_ends():
     assert together.wanted_until(Asked(Run(60, 9), 61, 69, 0.0)) == 62
     assert together.place(Candidate(10, 20, 0)) == (10, 20)
     assert together.place(Candidate(60, 80, 0)) == (70, 80)
+
+
+def test_the_head_of_a_file_is_left_to_nobody_and_comes_first_wherever_our_zone_is():
+    together = Together("bob", SIZES, head=2)
+    source = seeder()
+    source.order = [Candidate(0, 100, 0)]
+    together.note({"seeder": source, "ann": node()}, 0.0)
+    assert together.begins_at() == 0
+    first, *rest = together.in_order(source, 0.0)
+    assert first == Candidate(0, 2, 0)
+    assert not is_left(together, source, first, 0.0)
+    assert together.place(first) == (0, 2)
+    assert sorted((each.first, each.stop) for each in rest) == [(2, 50), (50, 100)]
