@@ -49,6 +49,10 @@ class LoadedRow:
     threads: int = 0
     """Of the processor; 0: not known."""
     compiled: bool = False
+    compile_seconds: float = 0.0
+    """Seconds of `load_seconds` that compiling took."""
+    not_compiled: str = ""
+    """Why it does not run compiled although `compile` is set; else empty."""
     quantization: str = ""
     adapters: tuple[str, ...] = ()
     """What is attached to it: each has a row of its own too."""

@@ -86,9 +86,9 @@ class InferenceSettings:
     compile: Annotated[
         bool,
         SWITCH,
-        "Compile the layers of a model that writes text with torch.compile while it is loaded,"
-        " which takes up to minutes the first time. Meant for GPUs: on a processor a small"
-        " model got slower by it.",
+        "Compile the layers of a model that writes text or makes vectors with torch.compile while"
+        " it is loaded, which takes up to minutes the first time. Meant for GPUs: on a processor a"
+        " small model got slower by it.",
     ] = False
     keep_alive: Annotated[
         int,

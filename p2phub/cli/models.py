@@ -69,10 +69,16 @@ def kernels(row: Row) -> str:
     'sdpa, 2 threads, compiled'
     >>> kernels({"attention": "flash_attention_2", "threads": 0}), kernels({"threads": 1})
     ('flash_attention_2', '1 thread')
+    >>> kernels({"compiled": True, "compile_seconds": 3.21}), kernels({"not_compiled": "no g++"})
+    ('compiled in 3.2 s', 'not compiled: no g++')
     """
     count = row.get("threads", 0)
     threads = f"{count} thread{'s' if count > 1 else ''}" if count else ""
     compiled = "compiled" if row.get("compiled") else ""
+    if compiled and row.get("compile_seconds"):
+        compiled += f" in {row['compile_seconds']:.1f} s"
+    if row.get("not_compiled"):
+        compiled = f"not compiled: {row['not_compiled']}"
     return ", ".join(filter(None, [row.get("attention", ""), threads, compiled]))
 
 

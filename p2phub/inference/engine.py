@@ -65,6 +65,8 @@ class ModelInfo:
     load_seconds: float = 0.0
     compile_seconds: float = 0.0
     """What compiling took of them."""
+    not_compiled: str = ""
+    """Why it does not run compiled although that was asked for; empty: it does, or it was not."""
     read_bytes: int = 0
     """Bytes that were read and verified to load it."""
 

@@ -159,6 +159,8 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
         attention=info.attention,
         threads=info.threads,
         compiled=info.compiled,
+        compile_seconds=info.compile_seconds,
+        not_compiled=why_not_compiled(spec, info),
         quantization=info.quantization,
         context=info.context,
         slots=info.slots,
@@ -170,6 +172,13 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
         keep_seconds=keeps(loaded.keep_seconds),
         pid=loaded.pid,
     )
+
+
+def why_not_compiled(spec: ModelSpec, info: ModelInfo) -> str:
+    """Why a model does not run compiled; empty: it does, or nobody wanted it."""
+    if not spec.options.compile or info.compiled:
+        return ""
+    return info.not_compiled or f"{info.engine} does without"
 
 
 def keeps(seconds: float) -> float | None:

@@ -36,6 +36,8 @@ class Compiled:
 
     def __init__(self, model: Any, name: str) -> None:
         self._name = name
+        self.why_not = ""
+        """Why nothing is compiled; empty: it is."""
         self._layers: list[Any] = []
         why = _why_not(str(model.device))
         if why:
@@ -72,6 +74,7 @@ class Compiled:
 
     def _give_up(self, why: str) -> None:
         self.undo()
+        self.why_not = why
         log.warning("%s runs without torch.compile: %s", self._name, why)
 
 

@@ -57,7 +57,8 @@ class Embedder:
     ) -> None:
         self.settings, self.tokenizer, self.limit = settings, tokenizer, limit
         self.model, self._layers = model, layers
-        self._vocabulary = vocabulary_of(model)
+        self.vocabulary: Final = vocabulary_of(model)
+        """How many tokens it knows."""
         self._padding = int(tokenizer.pad_token_id or 0)
         kind = torch.device(model.device).type
         self._queue = Queue(self._encode, _TOKENS.get(kind, _TOKENS_ELSEWHERE))
@@ -122,9 +123,9 @@ class Embedder:
     def _row_of_tokens(self, tokens: tuple[int, ...], truncate: bool) -> Row:
         if not tokens:
             raise UsageError("an empty list of tokens has no vector")
-        wrong = next((each for each in tokens if not 0 <= each < self._vocabulary), None)
+        wrong = next((each for each in tokens if not 0 <= each < self.vocabulary), None)
         if wrong is not None:
-            raise UsageError(f"this model has no token {wrong}; it has {self._vocabulary}")
+            raise UsageError(f"this model has no token {wrong}; it has {self.vocabulary}")
         if self.limit and len(tokens) > self.limit:
             self._refuse(len(tokens), truncate)
             tokens = tokens[: self.limit]

@@ -25,6 +25,7 @@ from p2phub.inference.requests import Embed, Embeddings, Generate, TaskAnswer, T
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker import device
 from p2phub.inference.worker.backend import Sink, Tell
+from p2phub.inference.worker.compiling import Compiled
 from p2phub.inference.worker.configuration import Folder, weight_bytes
 from p2phub.inference.worker.tasks_diffusion import DrawTask
 from p2phub.inference.worker.tasks_generate import NAMES as WRITTEN
@@ -172,7 +173,36 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
         load_seconds=time.monotonic() - started,
         read_bytes=getattr(weights, "read_bytes", 0),
     )
+    if spec.options.compile:
+        info = _compiled(task, spec, info, tell, started)
     return TaskBackend(task, info, weights)
+
+
+def _compiled(
+    task: Task, spec: ModelSpec, info: ModelInfo, tell: Tell, started: float
+) -> ModelInfo:
+    """Compile a model of vectors, by making some; what is told of it, or of another, then."""
+    if not isinstance(task, VectorTask):
+        return replace(
+            info, not_compiled=f"only models that write or make vectors are, not {info.tasks[0]}"
+        )
+    tell("compiling", 0, 0)
+    begun, embedder = time.monotonic(), task.embedder
+
+    def embed(tokens: int) -> None:
+        most = min(tokens, embedder.limit or tokens)
+        embedder.embed(Embed((tuple(at % embedder.vocabulary for at in range(most)),)))
+
+    compiled = Compiled(embedder.model, spec.name)
+    compiled.warm(embed)
+    ended = time.monotonic()
+    return replace(
+        info,
+        compiled=bool(compiled),
+        compile_seconds=ended - begun,
+        not_compiled=compiled.why_not,
+        load_seconds=ended - started,
+    )
 
 
 def _model(task: Any) -> Any:

@@ -81,7 +81,12 @@ class TextBackend:
         self._compiled = Compiled(self._loaded.model, self._name)
         self._compiled.warm(self._answer_nobody)
         took = time.monotonic() - begun
-        self.info = replace(self.info, compiled=bool(self._compiled), compile_seconds=took)
+        self.info = replace(
+            self.info,
+            compiled=bool(self._compiled),
+            compile_seconds=took,
+            not_compiled=self._compiled.why_not,
+        )
 
     def _answer_nobody(self, tokens: int) -> None:
         most = max(1, min(tokens, self._context - 3 if self._context else tokens))
@@ -121,7 +126,9 @@ class TextBackend:
         """Put an adapter beside the others, while answers go on. Raises as `Adapters.attach`."""
         if self._compiled is not None:  # its layers will change with each step
             self._compiled.undo()
-            self.info = replace(self.info, compiled=False)
+            self.info = replace(
+                self.info, compiled=False, not_compiled="an adapter on it changes its layers"
+            )
         try:
             self._adapters.attach(adapter, weights)
         except torch.OutOfMemoryError as error:

@@ -7,16 +7,20 @@ import pytest
 pytest.importorskip("torch", reason="needs p2phub[inference]")
 import shutil
 
+import numpy
 import torch
 import transformers
 
-from p2phub.inference.requests import Generate, Sampling
+from p2phub.inference.requests import Embed, Generate, Sampling
 from p2phub.inference.spec import ModelSpec, RunOptions
 from p2phub.inference.worker.compiling import PLACE, Compiled, layers_of, safe_place
+from p2phub.inference.worker.tasks import load as load_task
 from p2phub.inference.worker.text import load
 from tests.inference.worker.lora_files import named
+from tests.inference.worker.task_models import distilbert
 from tests.inference.worker.test_lora import small
 from tests.inference.worker.test_text_backend import start
+from tests.inference.worker.tiny_models import source, tiny_bert
 from tests.inference.worker.tiny_text import Heard, make_model, save_tiny
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -65,13 +69,39 @@ def test_a_compiled_model_answers_as_one_that_is_not(tmp_path, place):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+def test_compiled_vectors_are_those_of_the_same_model_as_it_is(tmp_path, place):
+    tiny_bert(transformers.BertModel, tmp_path)
+    made = []
+    for compile in (False, True):
+        about = source(tmp_path, "feature-extraction", compile=compile)
+        backend = load_task(about.spec, about.weights, lambda *told: None)
+        texts = ("the cat sat on the mat .", "paris", "what is the capital of france ? " * 5)
+        made.append((numpy.frombuffer(backend.embed(Embed(texts)).data, "<f4"), backend.info))
+        backend.close()
+    (plain, before), (compiled, info) = made
+    assert numpy.abs(plain - compiled).max() < 1e-5
+    assert (before.compiled, info.compiled, info.not_compiled) == (False, True, "")
+    assert 0 < info.compile_seconds < info.load_seconds
+
+
+@pytest.mark.slow
 def test_without_a_compiler_it_answers_and_claims_nothing(tmp_path, place, monkeypatch, caplog):
     monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
     plain, _, _ = answers(tmp_path / "a")
     texts, info, _ = answers(tmp_path / "b", compile=True)
     assert texts == plain
     assert not info.compiled
+    assert "no-such-compiler" in info.not_compiled
     assert "without torch.compile" in caplog.text
+
+
+def test_a_task_whose_models_are_not_compiled_says_so(tmp_path):
+    distilbert(tmp_path, "text-classification")
+    about = source(tmp_path, "text-classification", compile=True)
+    info = load_task(about.spec, about.weights, lambda *told: None).info
+    assert (info.compiled, info.compile_seconds) == (False, 0.0)
+    assert "not text-classification" in info.not_compiled
 
 
 def test_layers_are_as_before_once_it_is_undone(monkeypatch):
@@ -97,6 +127,7 @@ def test_a_model_with_an_adapter_is_compiled_no_more_and_says_so(tmp_path, monke
         assert backend.info.compiled
         told = backend.attach(named("mine"), small(backend._loaded.model, tmp_path / "adapter"))
         assert not told.compiled
+        assert "adapter" in told.not_compiled
         assert all(each._compiled_call_impl is None for each in layers_of(backend._loaded.model))
     finally:
         backend.close()
