@@ -63,6 +63,14 @@ def test_publish_in_place_and_reading_everything_again(cli, node):
     assert (published.base, published.relation) == (None, None)
 
 
+def test_a_second_base_is_refused_and_not_left_out_in_silence(cli, node):
+    result = cli("publish", "/model", "merged", "--base", "lab/a", "--base", "lab/b")
+    assert result.code == 2
+    assert "--base names 2 releases" in result.err
+    assert "base_model" in result.err
+    assert node.asked == []
+
+
 def test_publish_names_the_base_of_an_adapter(cli, node):
     cli("publish", "/lora", "lora", "--base", "lab/minilm@v1", "--relation", "merge")
     (published,) = node.asked

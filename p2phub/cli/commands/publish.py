@@ -13,7 +13,7 @@ commit and the digest of the release.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +76,7 @@ def _add_content(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="REF",
+        action="append",
         help="the release that this one was made from: its digest is signed, and an adapter is"
         " served on it alone",
     )
@@ -117,7 +118,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         rehash=arguments.rehash,
         seeds=arguments.seed,
         oms=arguments.oms,
-        base=arguments.base,
+        base=_one_base(arguments.base),
         relation=arguments.relation,
         prepare=arguments.prepare,
         proposal_file=arguments.proposal_file or Path.cwd(),
@@ -126,6 +127,16 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         done = follow(node.events(call), session.output, "publishing")
     _tell(done, session)
     return 0
+
+
+def _one_base(given: Sequence[str] | None) -> str | None:
+    """The base that is signed. Raises `UsageError` for several."""
+    if given and len(given) > 1:
+        raise UsageError(
+            f"--base names {len(given)} releases, and one is signed",
+            remedy="name the one that it began from; `base_model` in the card can list all of them",
+        )
+    return given[0] if given else None
 
 
 def _finish(arguments: argparse.Namespace, session: Session) -> int:
