@@ -120,18 +120,23 @@ class ModelMethods(ABC):
 
         Args:
             reference: `[publisher/]name[@revision][:variant]` or `p2p://…`; fetched if it is not
-                here.
+                here. Without a variant, one of several precisions is chosen as `serve` does it.
             device: where it goes, as torch names it.
             options: more for `from_pretrained`, such as `dtype`. Python files of the release run
                 only with `trust_remote_code=True`.
 
         Only safetensors are loaded. Raises what `pull` raises, and what transformers raises.
         """
-        from p2phub.client.transformers_model import EXCLUDED, load_model, named
+        from p2phub.client.transformers_model import bring, load_model
 
-        name, options = named(reference, options)
-        folder = self._run(calls.pull(name, exclude=EXCLUDED)).path
-        return load_model(folder, device, options)
+        steps, answer = bring(reference, options), None
+        while True:
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                folder, chosen = end.value
+                return load_model(folder, device, chosen)
+            answer = self._run(call)
 
     def _asked(self, path: str, body: dict[str, Any]) -> tuple[Any, Any]:
         """The answer of a model, which is fetched if it is not here."""
@@ -200,11 +205,16 @@ class AsyncModelMethods(ABC):
         return vectors_from((await self._asked(EMBEDDINGS, body))[0])
 
     async def load(self, reference: str, *, device: str = "cpu", **options: Any) -> Any:
-        from p2phub.client.transformers_model import EXCLUDED, load_model, named
+        from p2phub.client.transformers_model import bring, load_model
 
-        name, options = named(reference, options)
-        pulled = await self._run(calls.pull(name, exclude=EXCLUDED))
-        return await anyio.to_thread.run_sync(load_model, pulled.path, device, options)
+        steps, answer = bring(reference, options), None
+        while True:
+            try:
+                call = steps.send(answer)
+            except StopIteration as end:
+                folder, chosen = end.value
+                return await anyio.to_thread.run_sync(load_model, folder, device, chosen)
+            answer = await self._run(call)
 
     async def _asked(self, path: str, body: dict[str, Any]) -> tuple[Any, Any]:
         try:
