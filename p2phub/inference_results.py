@@ -71,6 +71,9 @@ class LoadedRow:
     """Memory of the weights."""
     cache_bytes: int = 0
     """Memory of keys and values."""
+    memory_bytes: int = 0
+    """What counts for it in all, with its adapters, and with what `fit` tells beside weights and
+    cache; 0 for an adapter, which counts with its base."""
     load_seconds: float = 0.0
     """Seconds that loading took."""
     keep_seconds: float | None = None
@@ -124,7 +127,7 @@ class FitReport:
     """The `name` of the variant that these numbers are of; empty if none fits or there is only one.
     It is the one that is run where nobody names one, or the one that was named."""
     free_bytes: int = 0
-    """What is free on the device just now."""
+    """What models may take on the device of what is free just now."""
 
     @property
     def bytes_needed(self) -> int:

@@ -72,6 +72,33 @@ class Taken:
     """Whether its memory is not taken yet, so that what is free still counts it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a model needs of memory on all of its devices, in bytes; nothing: it is not known.
+
+    >>> Need(600, 300, 100).bytes, Need(600, 300, 100).once_loaded(640, 200).bytes
+    (1000, 940)
+    """
+
+    weight_bytes: int = 0
+    cache_bytes: int = 0
+    other_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        return self.weight_bytes + self.cache_bytes + self.other_bytes
+
+    def once_loaded(self, weight_bytes: int, cache_bytes: int) -> "Need":
+        """The same with what an engine tells of itself; one that tells of no weights is not heard.
+
+        It is believed to be at least as large where nobody knew what it takes beside.
+        """
+        if not weight_bytes:
+            return self
+        told = Need(weight_bytes, cache_bytes, self.other_bytes)
+        return told if self.other_bytes else max(self, told, key=lambda each: each.bytes)
+
+
 def names_of(device: str) -> tuple[str, ...]:
     """The devices of one that a model runs on: several that share it stand with commas.
 
@@ -97,6 +124,16 @@ def joined(devices: Sequence[Device]) -> Device:
     count = len(devices)
     least, free = (min(getattr(each, what) for each in devices) for what in ("total", "free"))
     return Device(",".join(each.name for each in devices), count * least, count * free)
+
+
+def most_of(device: Device, limit: int) -> int:
+    """Bytes that models may take of a device in all. `limit`: at most so many; 0: any number.
+
+    >>> most_of(Device("cpu", 1000, 10), 0), most_of(Device("cpu", 1000, 10), 300)
+    (950, 300)
+    """
+    most = device.total - int(device.total * KEEP_FREE)
+    return min(most, limit) if limit else most
 
 
 def left(room: Room, taken: Sequence[Taken]) -> int:

@@ -29,7 +29,7 @@ import trio
 
 from p2phub.errors import BusyError, EngineError, NoMemoryError, P2PHubError, plain_errors
 from p2phub.inference.engine import Engine, ModelInfo
-from p2phub.inference.memory import HOST, Device, Machine, named, place
+from p2phub.inference.memory import HOST, Device, Machine, Need, named, place
 from p2phub.inference.pool_entry import Entry, Losses, key_of
 from p2phub.inference.pool_room import Rooms, require_all
 from p2phub.inference.spec import ModelSpec
@@ -112,18 +112,19 @@ class Pool:
         report: Report | None = None,
         keep_alive: float | None = None,
         *,
-        need_bytes: int = 0,
+        need: Need = Need(),  # noqa: B008 - it is frozen
         arriving: Arriving | None = None,
     ) -> AsyncIterator[Engine]:
         """Hold the engine of `spec`, with its adapters; it is started if there is none.
 
         `report` hears of the load. `keep_alive`: seconds for which it stays after this lease if no
-        other comes; None: as the pool was told; `math.inf`: for ever. `need_bytes`: memory that it
-        will take; 0: the size of its files. `arriving`: for a spec with files that still come.
+        other comes; None: as the pool was told; `math.inf`: for ever. `need`: memory that it will
+        take, until it tells itself; if that is not known, the size of its files. `arriving`: for a
+        spec with files that still come.
 
         Raises `BusyError`, `NoMemoryError`, `EngineError`, and whatever loading raises.
         """
-        entry, engine = await self._held(spec, report, need_bytes, arriving)
+        entry, engine = await self._held(spec, report, need, arriving)
         since = trio.current_time()
         reserve = partial(self._reserve, entry)
         try:
@@ -166,7 +167,7 @@ class Pool:
     # ------------------------------------------------------------ leases
 
     async def _held(
-        self, spec: ModelSpec, report: Report | None, need: int, arriving: Arriving | None
+        self, spec: ModelSpec, report: Report | None, need: Need, arriving: Arriving | None
     ) -> tuple[Entry, Engine]:
         entry = self._present(key_of(spec)) or self._begin(spec, need, arriving)
         self._require_place(entry)
@@ -193,12 +194,13 @@ class Pool:
             return None
         return entry
 
-    def _begin(self, spec: ModelSpec, need: int, arriving: Arriving | None) -> Entry:
+    def _begin(self, spec: ModelSpec, need: Need, arriving: Arriving | None) -> Entry:
         key = key_of(spec)
         self._losses.require_peace(key, spec.name, trio.current_time())
-        size = need or sum(file.content.size for file in spec.files)
+        if not need.bytes:
+            need = Need(sum(file.content.size for file in spec.files))
         base, now = replace(spec, adapters=()), trio.current_time()
-        entry = self._entries[key] = Entry(key, base, size, now, self._keep_alive)
+        entry = self._entries[key] = Entry(key, base, need, now, self._keep_alive)
         self._nursery.start_soon(self._live, entry, arriving)
         return entry
 
@@ -272,7 +274,7 @@ class Pool:
             require_all(name, devices)
             there = named(name, devices)
             if there:
-                await self._make_room(entry, there, entry.size)
+                await self._make_room(entry, there, entry.need.bytes)
                 options = replace(options, cache_bytes=await self._cache(entry, name))
             entry.device = name
         gpus = [each for each in devices if each.name != HOST]
@@ -287,7 +289,7 @@ class Pool:
             return told
         there = named(name, await self._machine.devices())  # what was unloaded just now is free
         cache = self._rooms.cache(entry, there, self._entries.values())
-        entry.size += cache
+        entry.need = replace(entry.need, cache_bytes=cache)
         return cache
 
     async def _reserve(self, entry: Entry, size: int) -> None:

@@ -22,7 +22,7 @@ import trio
 
 from p2phub.errors import BusyError, EngineError, P2PHubError
 from p2phub.inference.engine import Engine
-from p2phub.inference.memory import Taken, names_of
+from p2phub.inference.memory import Need, Taken, names_of
 from p2phub.inference.pool_adapters import EngineAdapters
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker_engine import Report
@@ -44,8 +44,8 @@ class Entry:
 
     key: str
     spec: ModelSpec
-    size: int
-    """Bytes that are reserved for it, without its adapters."""
+    need: Need
+    """What is reserved for it, without its adapters."""
     since: float
     """When it was begun, and then: when it was loaded."""
     keep_alive: float
@@ -75,7 +75,7 @@ class Entry:
         """The load has ended, one way or the other."""
         if self.engine is not None:
             info = self.engine.info
-            self.size = max(self.size, info.weight_bytes + info.cache_bytes)
+            self.need = self.need.once_loaded(info.weight_bytes, info.cache_bytes)
             self.since = now
             if not self.leases:
                 self.idle_since = now
@@ -109,7 +109,7 @@ class Entry:
 
     def bytes(self) -> int:
         """What it takes on all of its devices, with its adapters."""
-        return self.size + self.adapters.size
+        return self.need.bytes + self.adapters.size
 
     def taken(self) -> Taken:
         """What it takes on each of its devices."""

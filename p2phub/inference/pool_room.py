@@ -19,6 +19,7 @@ from p2phub.inference.memory import (
     Room,
     Taken,
     left,
+    most_of,
     named,
     names_of,
     readable,
@@ -54,11 +55,12 @@ class Rooms:
         for device in devices:
             room = self._room(device)
             rests.append(min(left(room, _taken(device, loaded)), room.free))
-        rest = len(devices) * min(rests) - entry.size
+        rest = len(devices) * min(rests) - entry.need.bytes
         return cache_share(entry.spec.engine, devices[0].name, rest)
 
     def _room(self, device: Device) -> Room:
-        return Room(self.limit, device.free - int(device.total * KEEP_FREE))
+        limit = most_of(device, self.limit) if self.limit else 0
+        return Room(limit, device.free - int(device.total * KEEP_FREE))
 
 
 def require_all(name: str, devices: Sequence[Device]) -> None:

@@ -29,9 +29,10 @@ from p2phub.formats.ids import ContentId
 from p2phub.inference.fit import Release, predict
 from p2phub.inference.memory import (
     HOST,
-    KEEP_FREE,
     Device,
+    Need,
     joined,
+    most_of,
     named,
     names_of,
     place,
@@ -80,8 +81,8 @@ class Capacity:
 
     inference: InferenceSettings
     devices: tuple[Device, ...]
-    needs: dict[tuple[bytes, str], int | None] = field(default_factory=dict)
-    """Bytes by release and first file of the weights; None: it cannot be run."""
+    needs: dict[tuple[bytes, str], Need | None] = field(default_factory=dict)
+    """By release and first file of the weights; None: it cannot be run."""
 
     def device(self, engine: str) -> Device:
         """Where an engine runs. Raises `EngineError` if node.toml names a device that is not there.
@@ -99,15 +100,17 @@ class Capacity:
 
     def room(self, device: Device) -> int:
         """Bytes that models may take there, if none is loaded and nothing else runs."""
-        most = device.total - int(device.total * KEEP_FREE)
-        told = self.inference.memory * len(names_of(device.name))
-        return min(most, told) if told else most
+        return most_of(device, self.inference.memory * len(names_of(device.name)))
 
-    def note(self, resolved: ResolvedRelease, chosen: Chosen, need: int | None) -> None:
+    def note(self, resolved: ResolvedRelease, chosen: Chosen, need: Need | None) -> None:
         """Remember what a variant needs."""
         while len(self.needs) >= REMEMBERED:
             self.needs.pop(next(iter(self.needs)))
         self.needs[_key(resolved, chosen)] = need
+
+    def knows(self, resolved: ResolvedRelease, chosen: Chosen) -> bool:
+        """Whether it is remembered what a variant needs, or that it cannot be run."""
+        return _key(resolved, chosen) in self.needs
 
 
 def pick(called: str, candidates: Sequence[Candidate]) -> Candidate:
@@ -150,17 +153,17 @@ def candidates_of(
     found = []
     for each in choices:
         device = capacity.device(each.engine)
-        need = _known(services, resolved, each, capacity)
+        need = known(services, resolved, each, capacity)
         if need is None:
             continue
         at_least = _at_least(each, sum(sizes[path].size for path in each.weights), capacity)
         candidate = Candidate(
             each.label,
             each.engine,
-            at_least if need < 0 else need,
+            need.bytes or at_least,
             capacity.room(device),
             here=all(sizes[path] in right for path in each.wanted),
-            guessed=need < 0,
+            guessed=not need.bytes,
         )
         found.append((candidate, each))
     return tuple(found)
@@ -199,17 +202,22 @@ def _key(resolved: ResolvedRelease, chosen: Chosen) -> tuple[bytes, str]:
     return resolved.digest, "/".join(chosen.weights[0])
 
 
-def _known(
+def need_in(report: FitReport) -> Need:
+    """What is told in a report."""
+    return Need(report.weight_bytes, report.cache_bytes, report.other_bytes)
+
+
+def known(
     services: Services, resolved: ResolvedRelease, chosen: Chosen, capacity: Capacity
-) -> int | None:
-    """What it needs, if its headers are here; -1 if not; None if it cannot be run."""
+) -> Need | None:
+    """What it needs, if its headers are here, else nothing; None if it cannot be run. Blocks."""
     key = _key(resolved, chosen)
     if key not in capacity.needs:
         try:
             found = describe_here(services, resolved, chosen.weights)
-            need: int | None = predicted(resolved, chosen, found, capacity).bytes_needed
-        except (NotFoundError, DamagedBlobError):
-            return -1
+            need: Need | None = need_in(predicted(resolved, chosen, found, capacity))
+        except (NotFoundError, DamagedBlobError, EngineError):  # or no such device: who loads sees
+            return Need()
         except (MalformedError, UnsupportedError):
             need = None
         capacity.note(resolved, chosen, need)

@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from p2phub.errors import MalformedError, NoMemoryError, UnsupportedError
+from p2phub.errors import EngineError, MalformedError, NoMemoryError, UnsupportedError
+from p2phub.inference.memory import KEEP_FREE, Machine, Need, joined, named
 from p2phub.inference.variants import ModelName
 from p2phub.inference_results import FitReport, Variant
 from p2phub.node.adapters import AdapterRelease
 from p2phub.node.bases import base_of_asked, takes_adapters
-from p2phub.node.choosing import Candidate, Capacity, pick, predicted
+from p2phub.node.choosing import Candidate, Capacity, known, need_in, pick, predicted
 from p2phub.node.events import Report
 from p2phub.node.headers import describe
 from p2phub.node.locate import ResolvedRelease
+from p2phub.node.models import Model
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import resolve
 from p2phub.node.services import Services
@@ -56,7 +58,7 @@ async def fit(services: Services, name: str, capacity: Capacity, report: Report)
         )
         for chosen, each in made
     ]
-    return _report([each for _, each in made], candidates, asked.called)
+    return await _as_now(_report([each for _, each in made], candidates, asked.called))
 
 
 def _with(report: FitReport, adapter: AdapterRelease) -> FitReport:
@@ -81,7 +83,7 @@ async def _predicted(
         with suppress(*((MalformedError, UnsupportedError) if len(found) > 1 else ())):
             described = await describe(services, resolved, chosen.weights)
             each = predicted(resolved, chosen, described, capacity)
-            capacity.note(resolved, chosen, each.bytes_needed)
+            capacity.note(resolved, chosen, need_in(each))
             made.append((chosen, each))
     if not made:
         raise MalformedError(
@@ -119,15 +121,40 @@ def _report(made: Sequence[FitReport], candidates: Sequence[Candidate], called: 
     )
 
 
+async def _as_now(report: FitReport) -> FitReport:
+    """The same, with what models may take of what is free on the device just now."""
+    found = named(report.device, await Machine().devices())
+    if not found:
+        return report
+    device = joined(found)
+    return replace(report, free_bytes=max(0, device.free - int(device.total * KEEP_FREE)))
+
+
+async def need_of(services: Services, model: Model, engine: str, capacity: Capacity) -> Need:
+    """What to reserve for a model in `engine`: what `fit` tells of it, if its headers are here.
+
+    An engine that was not asked about, which vLLM is, takes what it is given.
+    """
+    if engine != model.chosen.engine:
+        return Need()
+    resolved, chosen = model.resolved, model.chosen
+    if capacity.knows(resolved, chosen):
+        return known(services, resolved, chosen, capacity) or Need()
+    return await services.on_disk(known, services, resolved, chosen, capacity) or Need()
+
+
 async def learn(
     services: Services, resolved: ResolvedRelease, chosen: Chosen, capacity: Capacity
 ) -> None:
-    """Fetch the headers of a variant, so that `capacity` knows what it needs.
+    """Fetch the headers of a variant, unless `capacity` knows what it needs.
 
     Raises what a pull raises.
     """
-    need: int | None = None
-    with suppress(MalformedError, UnsupportedError):
-        described = await describe(services, resolved, chosen.weights)
-        need = predicted(resolved, chosen, described, capacity).bytes_needed
-    capacity.note(resolved, chosen, need)
+    if capacity.knows(resolved, chosen):
+        return
+    need: Need | None = None
+    with suppress(EngineError):  # there is no such device, which who loads will see
+        with suppress(MalformedError, UnsupportedError):
+            described = await describe(services, resolved, chosen.weights)
+            need = need_in(predicted(resolved, chosen, described, capacity))
+        capacity.note(resolved, chosen, need)

@@ -39,7 +39,7 @@ from p2phub.errors import (
 )
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference.engine import Engine
-from p2phub.inference.memory import Machine
+from p2phub.inference.memory import Machine, Need
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.variants import ModelName, with_variant
 from p2phub.inference.wire import Arrived, Moved, Tabled
@@ -50,7 +50,7 @@ from p2phub.node.bases import resolve_asked, with_adapters
 from p2phub.node.choosing import Capacity
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
-from p2phub.node.fitting import fit, learn
+from p2phub.node.fitting import fit, learn, need_of
 from p2phub.node.loaded import InMemory, Judged, Kept, is_called, rows_of
 from p2phub.node.models import (
     Model,
@@ -84,6 +84,7 @@ class Pool(Protocol):
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
         *,
+        need: Need = ...,
         arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
     ) -> AbstractAsyncContextManager[Engine]: ...
 
@@ -204,11 +205,12 @@ class Inference:
             report(Loading(model.resolved.called, step, done, total))
 
         spec = await self._specs.of(model)
+        need = await need_of(self._services, model, spec.engine, await self._capacity())
         keeps = self._kept.seconds(model) if keep_alive is None else keep_alive
         news = coming.news() if coming is not None else None
         self._judged.note(model)
         try:
-            async with self._pool.lease(spec, tell, keeps, arriving=news) as engine:
+            async with self._pool.lease(spec, tell, keeps, need=need, arriving=news) as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:
@@ -297,6 +299,7 @@ class Inference:
             again = await services.on_disk(read, services, model.resolved)
             model = replace(again, adapter=model.adapter, beside=model.beside)
         if model.missing:
+            await learn(services, model.resolved, model.chosen, await self._capacity())
             return await self._load_while_it_comes(model, before, keep_alive, report)
         await self._obey(model, report)
         report(told_of(model.asked))

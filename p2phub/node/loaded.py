@@ -35,6 +35,11 @@ class InMemory(Protocol):
     def device(self) -> str: ...
 
     @property
+    def size(self) -> int:
+        """Bytes that are reserved for it, with its adapters."""
+        ...
+
+    @property
     def busy(self) -> int: ...
 
     @property
@@ -128,6 +133,7 @@ def _adapter_row(base: LoadedRow, model: Model) -> LoadedRow:
         waiting=0,
         weight_bytes=model.adapter.bytes,
         cache_bytes=0,
+        memory_bytes=0,
     )
 
 
@@ -168,6 +174,7 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
         waiting=loaded.waiting,
         weight_bytes=info.weight_bytes,
         cache_bytes=info.cache_bytes,
+        memory_bytes=loaded.size,
         load_seconds=info.load_seconds,
         keep_seconds=keeps(loaded.keep_seconds),
         pid=loaded.pid,

@@ -9,6 +9,7 @@ import trio
 
 from p2phub.errors import EngineError, P2PHubError
 from p2phub.inference.engine import ModelInfo
+from p2phub.inference.memory import Need
 from p2phub.inference.requests import (
     Embed,
     Embeddings,
@@ -71,6 +72,7 @@ class FakeLoaded:
     waiting: int = 0
     keep_seconds: float = USUAL
     device: str = "cpu"
+    size: int = 0
     pid: int = 7
 
     @property
@@ -102,6 +104,7 @@ class FakePool:
         report: Callable[[str, int, int], None] | None = None,
         keep_alive: float | None = None,
         *,
+        need: Need = Need(),  # noqa: B008 - it is frozen
         arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
     ) -> AsyncIterator[EndedEngine]:
         await trio.lowlevel.checkpoint()
@@ -110,6 +113,7 @@ class FakePool:
             if arriving is not None:
                 self.heard += [each async for each in arriving]
             await self._load(spec, report)
+            self.memory[key].size = need.bytes
         kept = self.memory[key]
         self._attach(kept, spec)
         kept.keep_seconds = USUAL if keep_alive is None else keep_alive

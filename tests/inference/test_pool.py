@@ -11,7 +11,7 @@ import trio.testing
 from p2phub.errors import BusyError, EngineError, NoMemoryError, UnsupportedError, WrongBytesError
 from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
-from p2phub.inference.memory import Device
+from p2phub.inference.memory import Device, Need
 from p2phub.inference.pool import open_pool
 from p2phub.inference.pool_entry import CALM, key_of
 from p2phub.inference.requests import Generate
@@ -297,25 +297,25 @@ class TestMemory:
         start = FakeStart()
         async with pool_of(start, memory=10 * GIB) as pool:
             for spec in (X, Y, X):
-                await held(pool, spec, need_bytes=4 * GIB)
+                await held(pool, spec, need=Need(4 * GIB))
                 await trio.sleep(1)
-            await held(pool, Z, need_bytes=4 * GIB)
+            await held(pool, Z, need=Need(4 * GIB))
             assert sorted(names(pool)) == ["lab/x", "lab/z"]
             assert [each.closed for each in start.engines] == [0, 1, 0]
 
     async def test_who_is_held_never_gives_way_and_the_error_names_what_is_loaded(
         self, autojump_clock
     ):
-        async with pool_of(memory=10 * GIB) as pool, pool.lease(X, need_bytes=8 * GIB) as engine:
+        async with pool_of(memory=10 * GIB) as pool, pool.lease(X, need=Need(8 * GIB)) as engine:
             with pytest.raises(NoMemoryError, match=r"needs 4\.0 GiB.*lab/x \(8\.0 GiB\)"):
-                await held(pool, Y, need_bytes=4 * GIB)
+                await held(pool, Y, need=Need(4 * GIB))
             assert await text_of(engine, "still here") == "still here"
 
     async def test_nothing_is_unloaded_for_what_would_not_fit_even_then(self, autojump_clock):
         async with pool_of(memory=10 * GIB) as pool:
-            await held(pool, X, need_bytes=8 * GIB)
+            await held(pool, X, need=Need(8 * GIB))
             with pytest.raises(NoMemoryError):
-                await held(pool, Y, need_bytes=11 * GIB)
+                await held(pool, Y, need=Need(11 * GIB))
             assert names(pool) == ["lab/x"]
 
     async def test_two_loads_do_not_count_on_the_same_memory(self, autojump_clock):
@@ -323,7 +323,7 @@ class TestMemory:
 
         async def ask(spec):
             try:
-                await held(pool, spec, 10, need_bytes=6 * GIB)
+                await held(pool, spec, 10, need=Need(6 * GIB))
             except NoMemoryError:
                 failed.append(spec)
 
@@ -336,10 +336,28 @@ class TestMemory:
     async def test_what_an_engine_takes_in_truth_counts_once_it_is_loaded(self, autojump_clock):
         start = FakeStart()
         start.sizes["lab/x"] = 9 * GIB
-        async with pool_of(start, memory=10 * GIB) as pool, pool.lease(X, need_bytes=GIB):
+        async with pool_of(start, memory=10 * GIB) as pool, pool.lease(X, need=Need(GIB)):
             assert pool.loaded()[0].size == 9 * GIB
             with pytest.raises(NoMemoryError):
-                await held(pool, Y, need_bytes=2 * GIB)
+                await held(pool, Y, need=Need(2 * GIB))
+
+    async def test_what_it_takes_beside_weights_and_cache_stays_as_it_was_told(
+        self, autojump_clock
+    ):
+        start = FakeStart()
+        start.sizes["lab/x"] = 4 * GIB
+        need = Need(6 * GIB, GIB, 2 * GIB)
+        async with pool_of(start, memory=10 * GIB) as pool, pool.lease(X, need=need):
+            assert pool.loaded()[0].size == 6 * GIB
+            await held(pool, Y, need=Need(4 * GIB))
+
+    async def test_a_limit_above_what_the_machine_has_promises_no_more_than_that(
+        self, autojump_clock
+    ):
+        machine = Machine(Device("cpu", 10 * GIB, 10 * GIB))
+        async with pool_of(machine=machine, memory=100 * GIB) as pool:
+            with pytest.raises(NoMemoryError, match=r"9\.5 GiB of 9\.5 GiB are left"):
+                await held(pool, X, need=Need(10 * GIB))
 
     async def test_without_an_estimate_the_size_of_the_files_is_taken(self, autojump_clock):
         file = ModelFile(("model.safetensors",), ContentId(9 * GIB, sha256(b"")), "/nowhere")
@@ -353,12 +371,12 @@ class TestMemory:
         start = FakeStart()
         machine = Machine(Device("cpu", 64 * GIB, 64 * GIB), *gpus)
         async with pool_of(start, machine=machine) as pool:
-            assert (await held(pool, X, need_bytes=GIB)).info.device == "cuda:1"
-            assert (await held(pool, Y, need_bytes=GIB)).info.device == "cuda:1"
+            assert (await held(pool, X, need=Need(GIB))).info.device == "cuda:1"
+            assert (await held(pool, Y, need=Need(GIB))).info.device == "cuda:1"
             with pytest.raises(NoMemoryError, match="on cuda:1"):
-                await held(pool, Z, need_bytes=30 * GIB)
+                await held(pool, Z, need=Need(30 * GIB))
             own = fake_spec("lab/z", device="cpu")
-            assert (await held(pool, own, need_bytes=30 * GIB)).info.device == "cpu"
+            assert (await held(pool, own, need=Need(30 * GIB))).info.device == "cpu"
         assert start.started[0].options == RunOptions(device="cuda:1")
 
 
@@ -385,25 +403,25 @@ class TestAnEngineThatSetsItsCacheAsideItself:
     async def test_it_is_given_what_is_left_of_a_gpu_and_that_is_counted(self, autojump_clock):
         start = FakeStart()
         async with pool_of(start, machine=Machine(*self.GPUS)) as pool:
-            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            await held(pool, self.SERVED, need=Need(10 * GIB))
             assert start.started[0].options.cache_bytes == 66 * GIB
             assert pool.loaded()[0].size == 76 * GIB
 
     async def test_no_more_than_models_may_take_is_given(self, autojump_clock):
         start = FakeStart()
         async with pool_of(start, machine=Machine(*self.GPUS), memory=40 * GIB) as pool:
-            await held(pool, Y, need_bytes=5 * GIB)
-            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            await held(pool, Y, need=Need(5 * GIB))
+            await held(pool, self.SERVED, need=Need(10 * GIB))
             assert start.started[1].options.cache_bytes == 25 * GIB
 
     async def test_on_a_processor_it_is_little(self, autojump_clock):
         start = FakeStart()
         async with pool_of(start) as pool:
-            await held(pool, self.SERVED, need_bytes=10 * GIB)
+            await held(pool, self.SERVED, need=Need(10 * GIB))
             assert start.started[0].options.cache_bytes == 4 * GIB
 
     async def test_others_are_told_of_none(self, autojump_clock):
         start = FakeStart()
         async with pool_of(start, machine=Machine(*self.GPUS)) as pool:
-            await held(pool, X, need_bytes=10 * GIB)
+            await held(pool, X, need=Need(10 * GIB))
             assert start.started[0].options.cache_bytes == 0

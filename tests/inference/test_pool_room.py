@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from p2phub.errors import NoMemoryError, UnsupportedError
-from p2phub.inference.memory import Device
+from p2phub.inference.memory import Device, Need
 from p2phub.inference.pool import open_pool
 from p2phub.testing.engines import GIB, FakeStart, fake_spec
 
@@ -27,7 +27,7 @@ def on(name, device):
 
 
 async def load(pool, spec, size):
-    async with pool.lease(spec, need_bytes=size) as engine:
+    async with pool.lease(spec, need=Need(size)) as engine:
         return engine
 
 
@@ -61,7 +61,7 @@ async def test_one_that_is_full_unloads_nothing_on_the_other(autojump_clock):
     """The second GPU is held; what idles on the first stays, for it would be lost for nothing."""
     async with pool_of(*GPUS, memory=10 * GIB) as pool:
         await load(pool, on("lab/idle", "cuda:0"), 9 * GIB)
-        async with pool.lease(on("lab/held", "cuda:1"), need_bytes=9 * GIB):
+        async with pool.lease(on("lab/held", "cuda:1"), need=Need(9 * GIB)):
             with pytest.raises(NoMemoryError, match=r"8\.0 GiB on 2 GPUs, 4\.0 GiB on cuda:1"):
                 await load(pool, on("lab/both", BOTH), 8 * GIB)
             assert names(pool) == ["lab/idle", "lab/held"]

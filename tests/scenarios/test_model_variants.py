@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from p2phub.errors import NoMemoryError, NotFoundError
+from p2phub.errors import EngineError, NoMemoryError, NotFoundError
 from p2phub.formats.limits import MIB
-from p2phub.inference.memory import Device
+from p2phub.inference.memory import KEEP_FREE, Device, Machine
 from p2phub.node.choosing import Capacity
 from p2phub.node.infer import Inference
 from p2phub.testing.model_pools import FakePool
@@ -39,7 +39,7 @@ FILES = {
 
 class Scene:
     def __init__(self, running) -> None:
-        self.pool = FakePool()
+        self.pool, self.running = FakePool(), running
         self.inference = Inference(running._services, self.pool)
 
     def give(self, size):
@@ -108,6 +108,33 @@ async def test_the_largest_that_fits_is_what_fit_tells_and_what_is_loaded(scene,
     assert await scene.ask("lab/x") == "lab/x:Q4_0"
     assert (await scene.inference.fit("lab/x")).chosen == "Q4_0"
     assert (await scene.inference.fit("lab/x:Q8_0")).chosen == "Q8_0"
+
+
+@pytest.mark.parametrize("name", ["lab/x", "lab/x:Q4_0"])
+async def test_what_fit_tells_is_what_is_reserved_and_what_ps_shows(scene, name):
+    told = await scene.inference.fit(name)
+    before = (await scene.load(name)).memory_bytes  # it comes meanwhile
+    await scene.inference.unload(name)
+    again = Scene(scene.running)  # remembers nothing
+    await again.ask(name)
+    (row,) = await again.inference.loaded()
+    assert before == row.memory_bytes == told.bytes_needed > 100 * MIB
+
+
+async def test_a_device_of_which_nobody_tells_is_left_to_who_loads(scene):
+    inference = replace(scene.running._services.config.inference, device="cuda:7")
+    scene.inference._machine = Capacity(inference, (Device("cpu", ROOM, ROOM),))
+    with pytest.raises(EngineError, match="cuda:7"):
+        await scene.inference.fit("lab/x")
+    assert (await scene.load("lab/x:Q4_0")).memory_bytes == 0  # the pool counts its files
+
+
+async def test_what_is_free_is_told_as_it_is_when_somebody_asks(scene):
+    scene.give(ROOM)
+    told = await scene.inference.fit("lab/x")
+    (cpu,) = [each for each in await Machine().devices() if each.name == "cpu"]
+    assert told.free_bytes == pytest.approx(cpu.free - cpu.total * KEEP_FREE, rel=0.5)
+    assert told.available_bytes == ROOM
 
 
 async def test_none_that_fits_names_the_smallest_before_any_weights_come(scene, tmp_path):

@@ -21,6 +21,7 @@ COLUMNS = (
     Column("runs with", "kernels"),
     Column("weights", "weight_bytes", bytes=True),
     Column("cache", "cache_bytes", bytes=True),
+    Column("in all", "memory_bytes", bytes=True),
     Column("busy", "load"),
     Column("stays", "stays"),
 )
@@ -46,7 +47,8 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row as people read it."""
     row = {**row, "type": kind(row), "kernels": kernels(row)}
     if row.get("base"):
-        return {**row, "cache_bytes": None, "load": "", "stays": f"an adapter on {row['base']}"}
+        stays_on = f"an adapter on {row['base']}"
+        return {**row, "cache_bytes": None, "memory_bytes": None, "load": "", "stays": stays_on}
     load = f"{row['busy']} of {row['slots']}"
     waiting = f", {row['waiting']} wait" if row["waiting"] else ""
     return {**row, "load": load + waiting, "stays": stays(row["keep_seconds"])}
