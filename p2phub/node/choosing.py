@@ -46,13 +46,17 @@ from p2phub.inference_settings import InferenceSettings
 from p2phub.node.headers import Described, describe_here
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.services import Services
-from p2phub.node.serving import TEXT, Chosen, options_of, task_of
+from p2phub.node.serving import TEXT, Chosen, choices, options_of, task_of
 
 REMEMBERED: Final = 4096
 """Variants of which it is remembered what they need."""
 _SHRINK: Final = {"none": 2, "int8": 4, "int4": 8}
 """How many times smaller safetensors can be in memory than in their file, by `[inference]
 quantize`: such as float32 that is loaded as bfloat16."""
+
+
+class NoVariantError(NotFoundError):
+    """A release has no variant of that name, or several that may be meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +142,31 @@ def pick(called: str, candidates: Sequence[Candidate]) -> Candidate:
     )
 
 
+def ways_of(
+    resolved: ResolvedRelease, *, code: bool, engine: str, variant: str
+) -> tuple[Chosen, ...]:
+    """Every way to load a release, or the one of a `variant`; see `choices`.
+
+    Raises `UnsupportedError`, and `NoVariantError`, which names those that there are.
+    """
+    sizes = {file.path: file.size for file in resolved.release.files}
+    try:
+        return choices(list(sizes), code=code, engine=engine, variant=variant)
+    except NotFoundError as error:
+        ways = choices(list(sizes), code=code, engine=engine)
+        names = [each.label or each.weights[0][-1] for each in ways]
+        bytes_of = [sum(sizes[path] for path in each.weights) for each in ways]
+        pairs = zip(names, bytes_of, strict=True)
+        there = ", ".join(f"{name} ({readable(size)})" for name, size in pairs)
+        raise NoVariantError(
+            f"{error.message} of {resolved.called}", remedy=f"name one of {there}"
+        ) from error
+
+
 def candidates_of(
     services: Services,
     resolved: ResolvedRelease,
-    choices: Sequence[Chosen],
+    ways: Sequence[Chosen],
     capacity: Capacity,
     right: Collection[ContentId],
 ) -> tuple[tuple[Candidate, Chosen], ...]:
@@ -151,7 +176,7 @@ def candidates_of(
     """
     sizes = {file.path: file.content for file in resolved.release.files}
     found = []
-    for each in choices:
+    for each in ways:
         device = capacity.device(each.engine)
         need = known(services, resolved, each, capacity)
         if need is None:

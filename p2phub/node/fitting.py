@@ -14,7 +14,7 @@ from p2phub.inference.variants import ModelName
 from p2phub.inference_results import FitReport, Variant
 from p2phub.node.adapters import AdapterRelease
 from p2phub.node.bases import base_of_asked, takes_adapters
-from p2phub.node.choosing import Candidate, Capacity, known, need_in, pick, predicted
+from p2phub.node.choosing import Candidate, Capacity, known, need_in, pick, predicted, ways_of
 from p2phub.node.events import Report
 from p2phub.node.headers import describe
 from p2phub.node.locate import ResolvedRelease
@@ -22,7 +22,7 @@ from p2phub.node.models import Model
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import resolve
 from p2phub.node.services import Services
-from p2phub.node.serving import Chosen, choices
+from p2phub.node.serving import Chosen
 
 
 async def fit(services: Services, name: str, capacity: Capacity, report: Report) -> FitReport:
@@ -35,12 +35,8 @@ async def fit(services: Services, name: str, capacity: Capacity, report: Report)
     asked = await resolve(services, wanted.reference)
     await obey_policy(services, asked, report)
     resolved, adapter = await base_of_asked(services, asked, report)
-    found = choices(
-        [file.path for file in resolved.release.files],
-        code=False,
-        engine=capacity.inference.engine,
-        variant=wanted.variant,
-    )
+    engine = capacity.inference.engine
+    found = ways_of(resolved, code=False, engine=engine, variant=wanted.variant)
     if adapter is not None:
         found = takes_adapters(found, resolved)
     made = await _predicted(services, resolved, found, capacity)

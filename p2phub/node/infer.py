@@ -47,7 +47,7 @@ from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.node.adapters import NoBaseError
 from p2phub.node.arriving import HEAD, Coming
 from p2phub.node.bases import resolve_asked, with_adapters
-from p2phub.node.choosing import Capacity
+from p2phub.node.choosing import Capacity, NoVariantError
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
 from p2phub.node.fitting import fit, learn, need_of
@@ -160,7 +160,7 @@ class Inference:
             named = ModelName.parse(wanted)
             read = with_adapters(await self._reader(named.variant))
             found = await services.on_disk(find_model, services, named.reference, read)
-        except NoBaseError:
+        except (NoBaseError, NoVariantError):
             raise
         except (NotFoundError, UsageError) as error:
             if isinstance(error, UnsupportedError):
@@ -314,7 +314,7 @@ class Inference:
         services, reference = self._services, str(name.reference)
         try:
             return await resolve_asked(services, reference, adapters, report, read)
-        except NoBaseError:
+        except (NoBaseError, NoVariantError):
             raise
         except NotFoundError as error:
             raise await services.on_disk(with_nearest, services, reference, error) from error

@@ -20,11 +20,11 @@ from p2phub.inference.spec import ModelFile, ModelSpec
 from p2phub.inference.variants import LLAMACPP, with_variant
 from p2phub.inference_results import ModelRow
 from p2phub.node.adapters import AdapterRelease
-from p2phub.node.choosing import Capacity, candidates_of, pick
+from p2phub.node.choosing import Capacity, candidates_of, pick, ways_of
 from p2phub.node.locate import DEFAULT_REVISION, ResolvedRelease, called, locate
 from p2phub.node.rules import rule_of
 from p2phub.node.services import Services
-from p2phub.node.serving import MAX_CONFIG, Chosen, choices, options_of, read_config, task_of
+from p2phub.node.serving import MAX_CONFIG, Chosen, options_of, read_config, task_of
 from p2phub.store.repos import RepoRow
 from p2phub.store.search import Filters
 from p2phub.trust.policy import Rule
@@ -174,8 +174,8 @@ def _ways(
 ) -> tuple[tuple[Chosen, ...], set[ContentId]]:
     """Every way to load a release, and the files of it that are here."""
     files = resolved.release.files
-    ways = choices(
-        [file.path for file in files],
+    ways = ways_of(
+        resolved,
         code=services.store.rules.allows_code(resolved.repo.publisher),
         engine=services.config.inference.engine,
         variant=variant,

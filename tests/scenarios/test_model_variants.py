@@ -80,8 +80,10 @@ async def test_a_named_one_alone_is_fetched_and_two_are_two_models(scene, tmp_pa
     with pytest.raises(NotFoundError, match="not on this disk") as caught:
         await scene.ask("lab/x:Q8_0")
     assert "p2phub serve lab/x:Q8_0" in caught.value.remedy
-    with pytest.raises(NotFoundError, match="no variant Q5_0") as caught:
-        await scene.ask("lab/x:Q5_0")
+    for asking in (scene.ask, scene.load, scene.inference.fit):
+        with pytest.raises(NotFoundError, match="no variant Q5_0 of lab/x") as caught:
+            await asking("lab/x:Q5_0")
+        assert caught.value.remedy == "name one of Q4_0 (3 MiB), Q8_0 (5 MiB)"
     await scene.load("lab/x@main:Q8_0")
     assert [spec.variant for spec in scene.pool.specs] == ["Q4_0", "Q8_0"]
     assert await scene.ids() == [("lab/x:Q4_0", True, False), ("lab/x:Q8_0", True, True)]
