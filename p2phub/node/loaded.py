@@ -166,7 +166,7 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
         threads=info.threads,
         compiled=info.compiled,
         compile_seconds=info.compile_seconds,
-        not_compiled=why_not_compiled(spec, info),
+        not_compiled=why_not_compiled(spec, loaded.info),
         quantization=info.quantization,
         context=info.context,
         slots=info.slots,
@@ -181,9 +181,9 @@ def row_of(loaded: InMemory, model: Model | None) -> LoadedRow:
     )
 
 
-def why_not_compiled(spec: ModelSpec, info: ModelInfo) -> str:
-    """Why a model does not run compiled; empty: it does, or nobody wanted it."""
-    if not spec.options.compile or info.compiled:
+def why_not_compiled(spec: ModelSpec, info: ModelInfo | None) -> str:
+    """Why a model does not run compiled; empty: it does, or still loads, or nobody wanted it."""
+    if not spec.options.compile or info is None or info.compiled:
         return ""
     return info.not_compiled or f"{info.engine} does without"
 

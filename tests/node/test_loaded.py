@@ -21,3 +21,8 @@ def test_what_should_run_compiled_and_does_not_says_why(wanted, compiled, said, 
     spec = ModelSpec("", "lab/x", "llamacpp", "text-generation", (), RunOptions(compile=wanted))
     info = ModelInfo("llamacpp", "cpu", "", (), compiled=compiled, not_compiled=said)
     assert why_not_compiled(spec, info) == told
+
+
+def test_a_model_that_still_loads_may_yet_be_compiled():
+    spec = ModelSpec("", "lab/x", "transformers", "text-generation", (), RunOptions(compile=True))
+    assert why_not_compiled(spec, None) == ""
