@@ -30,8 +30,8 @@ class InferenceSettings:
         str,
         DEVICE,
         "Where models run. auto: the GPU with the most free memory, else the processor."
-        " Several GPUs share a model that writes text, if vllm runs it; everything else is refused"
-        " on them.",
+        " Several GPUs share a model that writes text, from safetensors and without quantize,"
+        " compile or adapters; everything else is refused on them.",
     ] = "auto"
     engine: Annotated[
         EngineName,

@@ -59,6 +59,8 @@ class RunOptions:
     """Memory for keys and values."""
     allow_remote_code: bool = False
     """Whether Python files of the release may run (`trust_remote_code`)."""
+    ranks: int = 0
+    """Processes that share a model on the processor: for tests, as it brings nothing there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from p2phub.inference.spec import ModelSpec
 
 _SHOWN: Final = 5
 """Names of tensors that an error tells."""
+_KINDS: Final = frozenset(("full_attention", "sliding_attention"))
+"""Of attention that continuous batching knows."""
 
 
 def class_of(spec: ModelSpec, folder: Path, config: Any, classes: Sequence[str]) -> Any:
@@ -78,13 +80,27 @@ def filled(
     return model
 
 
-def rehearse(kind: Any, config: Any) -> None:
-    """Make a model of the class `kind` without memory, while its tensors still come.
+def rehearse(kind: Any, config: Any) -> Any:
+    """A model of the class `kind` without memory, made while its tensors still come.
 
     Much of the time that a model takes is that of the first one of a process.
     """
     with torch.device("meta"):
-        kind(copy.deepcopy(config))
+        return kind(copy.deepcopy(config))
+
+
+def can_batch(model: Any) -> bool:
+    """Whether continuous batching knows the attention of `model`."""
+    text = model.config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    return (
+        hasattr(model, "init_continuous_batching")
+        and bool(getattr(model, "_supports_attention_backend", False))
+        and not model.config.is_encoder_decoder
+        and not getattr(model, "_is_stateful", False)
+        and kinds <= _KINDS
+        and bool(getattr(text, "num_attention_heads", 0))
+    )
 
 
 def _require_whole(report: Any, name: str, unneeded: tuple[str, ...]) -> None:

@@ -81,7 +81,10 @@ def weight_bytes(model: Any) -> int:
 
 
 def _parts(tensor: Any) -> Iterator[Any]:
-    """What lies in memory: of a quantised one, numbers and their scales."""
+    """What lies in memory here: of a quantised one, numbers and their scales; of one that several
+    processes share, the part of this one."""
+    if hasattr(tensor, "to_local"):
+        tensor = tensor.to_local()
     if not hasattr(tensor, "__tensor_flatten__"):
         yield tensor
         return

@@ -4,6 +4,7 @@
  * dtype: bfloat16 where the device computes with it, else float16 on a GPU and float32 on a
    processor; with int4 always bfloat16, which its kernels are made for (float32: a tenth as fast);
  * attention: `sdpa`, or `flash_attention_2` on a GPU where that is installed;
+ * several GPUs, where they are named, share a model that writes text, and nothing else;
  * threads: as `inference.threads` says, or the variable `OMP_NUM_THREADS`. `choose` sets torch's.
 
 It raises `UnsupportedError` for a device that is not here, `UsageError` for what is none.
@@ -38,11 +39,17 @@ class Placement:
     threads: int
     """Of the processor, for one step of the model."""
     compile: bool = False
+    sharing: tuple[str, ...] = ()
+    """The devices that share it, this one first; empty: it is alone."""
 
 
-def choose(options: RunOptions) -> Placement:
-    """Where and how a model with these options runs; torch's threads are set to that."""
-    device = _device(options.device)
+def choose(options: RunOptions, *, shares: bool = False) -> Placement:
+    """Where and how a model with these options runs; torch's threads are set to that.
+
+    `shares`: whether several devices may share it.
+    """
+    sharing = _sharing(options) if shares else ()
+    device = sharing[0] if sharing else _device(options.device)
     count = options.threads or _told() or threads.count(threads.here())
     torch.set_num_threads(count)
     return Placement(
@@ -51,7 +58,25 @@ def choose(options: RunOptions) -> Placement:
         attention=options.attention or _attention(device),
         threads=count,
         compile=options.compile,
+        sharing=sharing,
     )
+
+
+def _sharing(options: RunOptions) -> tuple[str, ...]:
+    """The devices that are to share the model; empty if they are not several."""
+    if options.ranks > 1:
+        if torch.cuda.is_available():
+            raise UnsupportedError("processes share a processor only where there is no GPU")
+        return ("cpu",) * options.ranks
+    names = options.device.split(",")
+    if len(names) == 1:
+        return ()
+    devices = tuple(_device(each) for each in names)
+    if "cpu" in devices or len(set(devices)) < len(devices):
+        raise UsageError(
+            f"{options.device} are not different GPUs", remedy='name each once: "cuda:0,cuda:1"'
+        )
+    return devices
 
 
 def _device(asked: str) -> str:
@@ -59,8 +84,8 @@ def _device(asked: str) -> str:
         return f"cuda:{_freest()}" if torch.cuda.is_available() else "cpu"
     if "," in asked:
         raise UnsupportedError(
-            f"a model runs on one device here, and is not split over several ({asked})",
-            remedy="name one device, or attach a server that can split it, such as vLLM",
+            f"only models that write text can share several GPUs ({asked})",
+            remedy="name one device: inference.device in node.toml",
         )
     try:
         device = torch.device(asked)

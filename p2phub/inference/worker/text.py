@@ -21,7 +21,7 @@ from p2phub.inference.worker.text_model import load_model
 def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TextBackend:
     """The model of `spec`, ready to generate. Raises as `load_model`, and `NoMemoryError`."""
     begun = time.monotonic()
-    placement = device.choose(spec.options)
+    placement = device.choose(spec.options, shares=True)
     try:
         loaded = load_model(spec, weights, placement)
         tell("preparing", 0, 0)

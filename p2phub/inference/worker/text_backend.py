@@ -36,6 +36,7 @@ from p2phub.inference.requests import (
     TaskRequest,
 )
 from p2phub.inference.spec import Adapter, ModelSpec
+from p2phub.inference.worker.architecture import can_batch
 from p2phub.inference.worker.backend import Sink
 from p2phub.inference.worker.chat import Prompts
 from p2phub.inference.worker.chat_tools import ToolReader, call_schema
@@ -47,7 +48,7 @@ from p2phub.inference.worker.lora_users import Users
 from p2phub.inference.worker.sampling import Chooser, resolve
 from p2phub.inference.worker.text_alone import Alone
 from p2phub.inference.worker.text_answer import Answer, Ask, Vocabulary
-from p2phub.inference.worker.text_batch import Batch, can_batch
+from p2phub.inference.worker.text_batch import Batch
 from p2phub.inference.worker.text_model import TextModel
 from p2phub.inference.worker.text_pictures import Seen, has_pictures
 
@@ -64,6 +65,7 @@ class TextBackend:
         self._adapters = Adapters(loaded.model)
         self._users = Users(self._adapters.has)
         self._runner: Batch | Alone
+        self._group = loaded.group
         if loaded.pictures is None and can_batch(loaded.model):
             self._runner = Batch(loaded, spec.options, self._adapters.running)
             room = self._runner.room
@@ -99,7 +101,7 @@ class TextBackend:
         model = self._loaded.model
         return ModelInfo(
             engine="transformers",
-            device=str(model.device),
+            device=",".join(self._group.devices) if self._group else str(model.device),
             dtype=str(model.dtype).removeprefix("torch."),
             tasks=("text-generation",),
             context=self._context,
@@ -124,6 +126,11 @@ class TextBackend:
 
     def attach(self, adapter: Adapter, weights: Folder) -> ModelInfo:
         """Put an adapter beside the others, while answers go on. Raises as `Adapters.attach`."""
+        if self._group is not None:
+            raise UnsupportedError(
+                f"{self._name} is shared by {self._group.size} devices, and takes no adapters",
+                remedy="set inference.device to one device",
+            )
         if self._compiled is not None:  # its layers will change with each step
             self._compiled.undo()
             self.info = replace(

@@ -29,6 +29,7 @@ from p2phub.inference.worker.sampling import Chooser
 from p2phub.inference.worker.text_answer import Answer
 from p2phub.inference.worker.text_model import TextModel
 from p2phub.inference.worker.text_pages import keep_apart, named, number_in
+from p2phub.inference.worker.text_ranks import lead, stop
 
 PAGE: Final = 32
 """Tokens of a page of the cache on a CPU."""
@@ -38,7 +39,8 @@ CPU_CACHE: Final = 1 << 30
 STEP_TOKENS: Final = 512
 """Tokens of a step on a CPU: a longer prompt takes several."""
 STOP_SECONDS: Final = 5.0
-_KINDS: Final = frozenset(("full_attention", "sliding_attention"))
+STEP_SECONDS: Final = 600.0
+"""For which processes that share a model wait for each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,20 +78,6 @@ def room(options: RunOptions, limit: int, per_token: int, *, gpu: bool) -> Room:
     pages = max(2, min(budget, slots * -(-wanted // PAGE)))
     context = min(wanted, pages * PAGE)
     return Room(context, slots, pages * PAGE * per_token, pages, PAGE, max(STEP_TOKENS, slots))
-
-
-def can_batch(model: Any) -> bool:
-    """Whether continuous batching knows the attention of `model`."""
-    text = model.config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-    return (
-        hasattr(model, "init_continuous_batching")
-        and bool(getattr(model, "_supports_attention_backend", False))
-        and not model.config.is_encoder_decoder
-        and not getattr(model, "_is_stateful", False)
-        and kinds <= _KINDS
-        and bool(getattr(text, "num_attention_heads", 0))
-    )
 
 
 class _Choices:
@@ -148,6 +136,23 @@ class _Nowhere:
         """It is forgotten."""
 
 
+def manager_of(model: Any, room: Room, ends: list[int]) -> Any:
+    """What transformers generates with, in this room; not started."""
+    config = transformers.ContinuousBatchingConfig(
+        page_size=room.page,
+        num_blocks=room.pages,
+        max_batch_tokens=room.step_tokens,
+        max_requests_per_batch=room.slots,
+        max_memory_percent=0.8,
+        use_cuda_graph=False,
+        use_async_batching=False,
+        auto_switch_to_flash=False,
+        cpu_group_timeout=STEP_SECONDS,
+    )
+    plain = transformers.GenerationConfig(do_sample=False, eos_token_id=ends or -1)
+    return model.init_continuous_batching(plain, config)
+
+
 class Batch:
     """The running batch of one model."""
 
@@ -162,6 +167,9 @@ class Batch:
         gpu = model.device.type != "cpu"
         per_token = token_bytes(model.config, model.dtype.itemsize)
         self.room = room(options, loaded.limit, per_token, gpu=gpu)
+        self._group = loaded.group
+        if self._group is not None:
+            self._group.tell(self.room)
         self._manager = self._start(model)
         cache = self._manager.batch_processor.cache
         if self.room.pages is None:
@@ -171,20 +179,10 @@ class Batch:
         _as_daemon(self._manager.start)
 
     def _start(self, model: Any) -> Any:
-        room = self.room
-        config = transformers.ContinuousBatchingConfig(
-            page_size=room.page,
-            num_blocks=room.pages,
-            max_batch_tokens=room.step_tokens,
-            max_requests_per_batch=room.slots,
-            max_memory_percent=0.8,
-            use_cuda_graph=False,
-            use_async_batching=False,
-            auto_switch_to_flash=False,
-        )
-        plain = transformers.GenerationConfig(do_sample=False, eos_token_id=self._ends or -1)
-        manager = model.init_continuous_batching(plain, config)
+        manager = manager_of(model, self.room, self._ends)
         manager.logit_processor = self._choices
+        if self._group is not None:
+            lead(manager)
         manager.output_router.output_queue = _Nowhere()
         manager.warmup()
         return manager
@@ -252,8 +250,12 @@ class Batch:
 
     def close(self) -> None:
         """End the loop; answers under way fail."""
+        if self._group is not None:
+            stop(self._manager)
         self._manager.stop(block=True, timeout=STOP_SECONDS, hard_stop=True)
         self._manager.destroy()
+        if self._group is not None:
+            self._group.close()
         for name, answer in list(self._under_way.items()):
             self._forget(name)
             answer.fail(EngineError("the model was unloaded"))

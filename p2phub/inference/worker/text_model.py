@@ -19,6 +19,7 @@ from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker.architecture import class_of, filled, rehearse
 from p2phub.inference.worker.configuration import Folder, Kernels, read_config, weight_bytes
 from p2phub.inference.worker.quantizing import placed, read_to
+from p2phub.inference.worker.ranks import Group, require_shareable, shared_model
 from p2phub.inference.worker.text_pictures import Pictures
 
 SEES = "AutoModelForImageTextToText"
@@ -42,10 +43,13 @@ class TextModel:
     """Tokens that it knows."""
     pictures: Pictures | None = None
     """None: it takes texts alone."""
+    group: Group | None = None
+    """The other processes, if several share it."""
 
     @property
     def weight_bytes(self) -> int:
-        return weight_bytes(self.model)
+        """On all devices together: each of several has as much."""
+        return weight_bytes(self.model) * (self.group.size if self.group else 1)
 
 
 def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
@@ -63,19 +67,8 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         trust_remote_code=spec.options.allow_remote_code,
         local_files_only=True,
     )
-    how = spec.options.quantize
     kind = class_of(spec, folder, config, ("AutoModelForCausalLM", SEES))
-    if not all(file.complete for file in spec.files):
-        rehearse(kind, config)
-    model = filled(
-        kind,
-        config,
-        weights.state_dict(read_to(how, kernels.device), kernels.dtype),
-        spec.name,
-        dtype=kernels.dtype,
-        attn_implementation=kernels.attention or None,
-    )
-    model = placed(model, how, kernels.device, spec.name)
+    model, group = _made(spec, weights, kernels, kind, config)
     defaults = _defaults(folder, model)
     return TextModel(
         model=model,
@@ -84,8 +77,31 @@ def load_model(spec: ModelSpec, weights: Folder, kernels: Kernels) -> TextModel:
         ends=_ends(defaults, tokenizer),
         limit=_limit(config, tokenizer),
         width=int(model.get_input_embeddings().weight.shape[0]),
-        pictures=_pictures(spec, folder, config, tokenizer),
+        pictures=None if group else _pictures(spec, folder, config, tokenizer),
+        group=group,
     )
+
+
+def _made(
+    spec: ModelSpec, weights: Folder, kernels: Kernels, kind: Any, config: Any
+) -> tuple[Any, Group | None]:
+    """The model on its device, or this process's part of it."""
+    sharing, how = getattr(kernels, "sharing", ()), spec.options.quantize
+    if sharing or not all(file.complete for file in spec.files):
+        whole = rehearse(kind, config)
+        if sharing:
+            require_shareable(spec, whole, len(sharing))
+            return shared_model(spec, weights, kernels, kind, config)
+    attention = kernels.attention or None
+    model = filled(
+        kind,
+        config,
+        weights.state_dict(read_to(how, kernels.device), kernels.dtype),  # nobody else keeps it
+        spec.name,
+        dtype=kernels.dtype,
+        attn_implementation=attention,
+    )
+    return placed(model, how, kernels.device, spec.name), None
 
 
 def _pictures(spec: ModelSpec, folder: Path, config: Any, tokenizer: Any) -> Pictures | None:

@@ -14,7 +14,7 @@ Rules it keeps:
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from p2phub.inference.worker.placing import (
     enough_memory,
     final_dtype,
 )
+from p2phub.inference.worker.sealed import SEALS
 from p2phub.inference.worker.shards import SUFFIX, Shards, find_shards
 from p2phub.inference.worker.verified import (
     CHUNK,
@@ -59,7 +60,6 @@ _CODE: Final = (".py",)
 _NEVER: Final = (".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib")
 _WRITES: Final = 4 * MIB
 """Bytes of a memory file that are checked and written at a time."""
-_SEALS: Final = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 
 Tell = Callable[[str, int, int], None]
 
@@ -94,11 +94,15 @@ class Weights:
 
     def close(self) -> None:
         """Remove the folder and close the memory files. May be called twice."""
-        for descriptor in self._memory.values():
-            os.close(descriptor)
+        self.unseal()
         if self._folder is not None:
             self._folder.remove()
         self._folder = None
+
+    def unseal(self) -> None:
+        """Close the memory files: what is mapped of them, or open elsewhere, lives on."""
+        for descriptor in self._memory.values():
+            os.close(descriptor)
         self._memory.clear()
 
     def beside(self, adapter: Adapter) -> "Weights":
@@ -143,12 +147,22 @@ class Weights:
         found: dict[str, Any] = {}
         for tensors in self._load(files, upload, progress):
             found.update(tensors)
-        missing = sorted(shards.expected - found.keys())
-        if missing:
-            raise MalformedError(
-                f"{missing[0]} is in none of the files that the index names",
-                remedy="its publisher has to publish the model whole",
-            )
+        _require_all(shards, found.keys())
+        return found
+
+    def sealed(self) -> dict[str, int]:
+        """Descriptors of memory with the files of `state_dict`, for several processes.
+
+        Raises as `state_dict`.
+        """
+        shards, seen = self._shards(""), set[str]()
+        found = {}
+        for name in shards.names:
+            file = self._named(name)
+            with self._open(file) as source:
+                _check_new(file, _header(source), seen)
+            found[name] = self.memory_file(name)
+        _require_all(shards, seen)
         return found
 
     def memory_file(self, name: str) -> int:
@@ -261,7 +275,7 @@ class Weights:
             parts = chunks(source.table, 0, size, _WRITES)
             jobs = (Job(source.file, chunk, chunk) for chunk in parts)
             self._read_all(jobs, self._guarded(write))
-            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, _SEALS)
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
         except BaseException:
             os.close(descriptor)
             raise
@@ -319,6 +333,16 @@ def _check_new(file: ModelFile, header: Header, seen: set[str]) -> None:
                 remedy="its publisher has to add an index that says which one counts",
             )
         seen.add(tensor.name)
+
+
+def _require_all(shards: Shards, found: Collection[str]) -> None:
+    """Refuse files in which a tensor is missing that the index names."""
+    missing = sorted(shards.expected.difference(found))
+    if missing:
+        raise MalformedError(
+            f"{missing[0]} is in none of the files that the index names",
+            remedy="its publisher has to publish the model whole",
+        )
 
 
 def _place(source: VerifiedFile, header: Header, upload: Upload) -> tuple[Place, int]:

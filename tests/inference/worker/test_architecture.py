@@ -6,7 +6,7 @@ pytest.importorskip("torch", reason="needs p2phub[inference]")
 import transformers
 
 from p2phub.errors import MalformedError, UnsupportedError
-from p2phub.inference.worker.architecture import class_of, filled, rehearse
+from p2phub.inference.worker.architecture import can_batch, class_of, filled, rehearse
 from tests.inference.worker.tiny_models import source, tiny_bert
 from tests.inference.worker.tiny_text import make_model
 
@@ -51,3 +51,10 @@ def test_a_rehearsal_takes_no_memory_and_changes_nothing():
     before = config.to_dict()
     rehearse(transformers.LlamaForCausalLM, config)
     assert config.to_dict() == before
+
+
+def test_models_whose_attention_cannot_be_paged_are_not_batched():
+    model = make_model(300)
+    assert can_batch(model)
+    model.config.layer_types = ["linear_attention", "full_attention"]
+    assert not can_batch(model)

@@ -85,10 +85,35 @@ def test_what_is_no_device_is_refused(name):
         choose(RunOptions(device=name))
 
 
-def test_several_devices_are_refused_with_what_can_be_done(gpus):
+def test_what_writes_no_text_is_on_one_device(gpus):
     with pytest.raises(UnsupportedError, match="cuda:0,cuda:1") as told:
         choose(RunOptions(device="cuda:0,cuda:1"))
-    assert "vLLM" in told.value.remedy
+    assert "inference.device" in told.value.remedy
+
+
+def test_gpus_share_a_model_and_the_first_of_them_leads(gpus):
+    made = choose(RunOptions(threads=1, device="cuda:2,cuda:0"), shares=True)
+    assert (made.device, made.sharing) == ("cuda:2", ("cuda:2", "cuda:0"))
+    assert choose(RunOptions(threads=1, device="cuda:2"), shares=True).sharing == ()
+
+
+@pytest.mark.parametrize("wrong", ["cuda:0,cuda:0", "cuda,cuda:0", "cpu,cuda:0", "cuda:0,cpu"])
+def test_only_different_gpus_share_a_model(gpus, wrong):
+    with pytest.raises(UsageError, match="different GPUs"):
+        choose(RunOptions(device=wrong), shares=True)
+
+
+def test_one_of_several_that_is_not_there_is_named(gpus):
+    with pytest.raises(UnsupportedError, match="no cuda:3"):
+        choose(RunOptions(device="cuda:0,cuda:3"), shares=True)
+
+
+def test_processes_share_a_processor_where_nothing_else_is(gpus, monkeypatch):
+    with pytest.raises(UnsupportedError):
+        choose(RunOptions(threads=1, device="cpu", ranks=2), shares=True)
+    processor(monkeypatch, "avx2")
+    made = choose(RunOptions(threads=1, device="cpu", ranks=2), shares=True)
+    assert (made.device, made.sharing) == ("cpu", ("cpu", "cpu"))
 
 
 def test_a_device_that_we_do_not_know_is_refused():

@@ -4,7 +4,7 @@ pytest.importorskip("torch", reason="needs p2phub[inference]")
 
 from p2phub.errors import EngineError, NoMemoryError
 from p2phub.inference.spec import RunOptions
-from p2phub.inference.worker.text_batch import CPU_CACHE, _failure, can_batch, room, token_bytes
+from p2phub.inference.worker.text_batch import CPU_CACHE, _failure, room, token_bytes
 from tests.inference.worker.tiny_text import make_model
 
 KB = 1024
@@ -39,13 +39,6 @@ def test_a_gpu_takes_what_is_free_unless_it_was_told():
 
 def test_bytes_of_a_token_are_those_of_all_layers_keys_and_values():
     assert token_bytes(make_model(300).config, 4) == 2 * 2 * 2 * 16 * 4
-
-
-def test_models_whose_attention_cannot_be_paged_are_not_batched():
-    model = make_model(300)
-    assert can_batch(model)
-    model.config.layer_types = ["linear_attention", "full_attention"]
-    assert not can_batch(model)
 
 
 @pytest.mark.parametrize(
