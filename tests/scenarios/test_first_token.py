@@ -3,6 +3,9 @@
 The last shard is held back until the worker has told that it read the first one.
 """
 
+import os
+import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +15,13 @@ import trio
 pytest.importorskip("torch", reason="needs p2phub[inference]")
 from safetensors.torch import save
 
-from p2phub.errors import WrongBytesError
+from p2phub.errors import EngineError, WrongBytesError
+from p2phub.inference import worker_engine
 from p2phub.inference.requests import Finished, Generate, Sampling
 from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference.worker_engine import start_worker
+from p2phub.inference.worker_process import WorkerProcess
+from p2phub.testing.processes import gone
 from tests.inference.worker.release_files import model_file, spec_of
 from tests.inference.worker.tiny_text import make_model, make_tokenizer
 
@@ -79,3 +85,34 @@ async def test_a_wrong_byte_in_what_came_last_ends_the_load_and_nothing_answers(
         with pytest.raises(WrongBytesError, match=LAST):
             await start_worker(nursery, scene.spec, scene.report, scene.arriving())
     assert scene.first_read.is_set()
+
+
+@pytest.mark.parametrize("end", ["killed", "given up"])
+async def test_a_load_that_ends_while_the_last_shard_is_still_to_come_leaves_nothing(
+    scene, monkeypatch, end
+):
+    made = []
+
+    def start(options):
+        made.append(WorkerProcess(options))
+        return made[-1]
+
+    async def arriving():
+        yield Arrived(FIRST, 0, len(scene.data[FIRST]))
+        await scene.first_read.wait()
+        if end == "killed":
+            os.kill(made[0].pid, signal.SIGKILL)
+        else:
+            loading.cancel()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(worker_engine, "WorkerProcess", start)
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as loading:
+            told = pytest.raises(EngineError, match=r"SIGKILL\) while it loaded")
+            with told if end == "killed" else nullcontext():
+                await start_worker(nursery, scene.spec, scene.report, arriving())
+    assert loading.cancelled_caught == (end == "given up")
+    (process,) = made
+    assert gone([process.pid])
+    assert not process._folder.path.exists()
