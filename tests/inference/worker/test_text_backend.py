@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import time
 from dataclasses import dataclass
 
 import pytest
@@ -25,6 +26,8 @@ SCHEMA = {
     "required": ["a"],
     "additionalProperties": False,
 }
+MANY = 20
+"""Requests of a kind: each that left a value behind would be counted."""
 TOOLS = ({"type": "function", "function": {"name": "now", "parameters": SCHEMA}},)
 
 
@@ -218,6 +221,59 @@ def test_fifty_answers_leave_nothing_behind(backend):
         assert not runner._manager.output_router.result_handlers
         assert not runner._cached
         assert runner._manager.batch_processor.scheduler.active_requests == {}
+
+
+KINDS = {
+    "greedy": {"temperature": 0},
+    "drawn": {"temperature": 1.0, "seed": 7, "top_p": 0.9, "frequency_penalty": 0.5},
+    "told": {"temperature": 1.0, "seed": 7, "logprobs": 3},
+    "stopped": {"temperature": 1.0, "stop": ("cat", "e")},
+    "fitting": {"temperature": 0, "schema": SCHEMA},
+    "taken back": {"temperature": 0, "max_tokens": 200},
+    "refused": {"max_tokens": 4},
+}
+
+
+def answered(backend, kind: str, times: int) -> None:
+    """So many requests of one kind, one after the other, all of them over."""
+    prompt = WORDS[0] * 200 if kind == "refused" else WORDS[0]
+    for _ in range(times):
+        begun = threading.Event()
+        heard = Heard(act=lambda _, begun=begun: begun.set())
+        sampling = Sampling(**{"max_tokens": 4, **KINDS[kind]})
+        cancel = backend.generate(Generate(prompt, sampling), heard)
+        if kind == "taken back":
+            assert begun.wait(30)
+            cancel()
+        assert heard.over.wait(30)
+
+
+def left_of(backend) -> int:
+    """Values of single requests that are still there."""
+    while active(backend):
+        time.sleep(0.001)
+    gc.collect()
+    names = {"Answer", "Ask", "Chooser", "JsonMatcher", "Heard", "Generate", "RequestState"}
+    return sum(type(each).__name__ in names for each in gc.get_objects())
+
+
+def active(backend) -> bool:
+    """Whether transformers has not let go of a request yet."""
+    runner = backend._runner
+    if not isinstance(runner, Batch):
+        return False
+    scheduler = runner._manager.batch_processor.scheduler
+    return bool(scheduler.active_requests or scheduler.waiting_requests)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_kind_of_request_leaves_its_values_behind(backend, kind):
+    if kind == "fitting":
+        pytest.importorskip("llguidance", reason="needs p2phub[inference]")
+    answered(backend, kind, 3)
+    before = left_of(backend)
+    answered(backend, kind, MANY)
+    assert left_of(backend) - before < MANY // 2
 
 
 @pytest.mark.parametrize("alone", [False, True])
