@@ -6,6 +6,8 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("torch", reason="needs p2phub[inference]")
 import trio
 
 from p2phub.errors import EngineError, UnsupportedError
@@ -31,6 +33,12 @@ ENDLESS = asked("the cat", tokens=200, logit_bias={1: -100.0})
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     return released(tmp_path_factory.mktemp("shared"))
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    """Processes share a processor only where there is nothing else."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
 
 def children(pid):

@@ -1,6 +1,8 @@
 """Which models several processes may share, and what each of them is told."""
 
 import pytest
+
+pytest.importorskip("torch", reason="needs p2phub[inference]")
 import torch
 import transformers
 

@@ -3,6 +3,8 @@
 import os
 
 import pytest
+
+pytest.importorskip("torch", reason="needs p2phub[inference]")
 import torch
 
 from p2phub.errors import MalformedError

@@ -4,6 +4,8 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("torch", reason="needs p2phub[inference]")
 import torch
 
 from p2phub.inference.worker import text_ranks
