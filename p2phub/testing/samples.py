@@ -11,7 +11,7 @@ p2phub.errors.WrongBytesError: piece 0 is wrong
 """
 
 import threading
-from dataclasses import dataclass, field
+from functools import cached_property
 
 from p2phub.errors import NoSpaceError, WrongBytesError
 from p2phub.formats.digest import blake3, sha256
@@ -21,12 +21,11 @@ from p2phub.formats.pieces import PieceTable, Run
 from p2phub.testing.files import random_bytes
 
 
-@dataclass(frozen=True, slots=True)
 class Sample:
     """A file with its table."""
 
-    table: PieceTable
-    data: bytes = field(repr=False)
+    def __init__(self, table: PieceTable, data: bytes) -> None:
+        self.table, self.data = table, data
 
     @property
     def content(self) -> ContentId:
@@ -42,13 +41,29 @@ class Sample:
         return self.data[start : start + self.table.length(index)]
 
 
+class _Made(Sample):
+    """One that is made when a test first looks at it: modules make theirs when they are imported,
+    and every process of a run imports all of them."""
+
+    def __init__(self, size: int, seed: int | str, piece: int) -> None:
+        self._size, self._seed, self._piece = size, seed, piece
+
+    @cached_property
+    def data(self) -> bytes:  # type: ignore[override]
+        return random_bytes(self._seed, self._size)
+
+    @cached_property
+    def table(self) -> PieceTable:  # type: ignore[override]
+        data, piece = self.data, self._piece
+        if self._size <= MAX_PIECE:
+            return PieceTable.for_small(ContentId(self._size, sha256(data)))
+        parts = [data[start : start + piece] for start in range(0, self._size, piece)]
+        return PieceTable.build([len(part) for part in parts], map(blake3, parts))
+
+
 def make_sample(size: int, *, seed: int | str = 0, piece: int = 64 * 1024) -> Sample:
     """A file of `size` bytes; over 1 MiB it is cut every `piece` bytes."""
-    data = random_bytes(seed, size)
-    if size <= MAX_PIECE:
-        return Sample(PieceTable.for_small(ContentId(size, sha256(data))), data)
-    parts = [data[start : start + piece] for start in range(0, size, piece)]
-    return Sample(PieceTable.build([len(part) for part in parts], map(blake3, parts)), data)
+    return _Made(size, seed, piece)
 
 
 class MemorySink:

@@ -11,7 +11,7 @@ from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.testing.disks import CountingDisk, FullDisk, PowerCut, PowerCutError
 from p2phub.testing.files import random_bytes
-from p2phub.testing.samples import make_sample
+from p2phub.testing.samples import Sample, make_sample
 
 from .conftest import bring, held, leftovers
 
@@ -67,7 +67,7 @@ def test_a_pulled_blob_that_is_published_again_is_hashed_whole_thereby(store, tm
     ingested = store.blobs.ingest(tmp_path / "f")
     store.blobs.remove(ingested.content)
     sample = make_sample(1_300_000, seed="big")
-    bring(store, type(sample)(ingested.table, sample.data))
+    bring(store, Sample(ingested.table, sample.data))
     assert store.blobs.sha256(ingested.content) is None
     store.blobs.ingest(tmp_path / "f")
     assert store.blobs.sha256(ingested.content) == ingested.sha256
