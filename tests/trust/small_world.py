@@ -29,6 +29,7 @@ from p2phub.store.seen import KeptNotice, Written
 from p2phub.testing.notices import fork_proof, revoke, withdraw
 from p2phub.testing.publishers import FakePublisher
 from p2phub.trust import changes
+from p2phub.trust.aliases import Aliases
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import Envelope, sign, unpack
 from p2phub.trust.envelope import merge as join
@@ -404,6 +405,9 @@ class Memory:
 
     def put(self, digest: bytes, type: str, data: bytes) -> None:
         self._data[digest] = data
+
+    def aliases(self) -> Aliases:
+        return Aliases({})
 
     def head(self, publisher: object) -> bytes | None:
         return self._head
