@@ -27,9 +27,9 @@ CLIENTS = 4
 NODE_GROWTH = 4 << 20
 """Bytes that the node may take more for 700 requests: under 6 KiB for each of them."""
 WORKER_GROWTH = 16 << 20
-"""And its worker, which was seen to take 1.5 MiB: no objects of Python. After 20,000 requests of one
-kind it took no more, which is how a bounded store of words in tokenizers would look; the rest is
-what malloc does not reuse. The limit leaves it ten times that."""
+"""And its worker, which was seen to take 1.5 MiB: no objects of Python. After 20,000 requests of
+one kind it took no more, which is how a bounded store of words in tokenizers would look; the rest
+is what malloc does not reuse. The limit leaves it ten times that."""
 OBJECT = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object"}}}
 KINDS = (
     {},
