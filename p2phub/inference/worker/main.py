@@ -60,7 +60,7 @@ LAST_WORDS: Final = 5.0
 """Seconds for what is still to be sent."""
 CHUNK: Final = 1 << 18
 """Bytes of one read."""
-MOST_THREADS: Final = 16
+MOST_THREADS: Final = 32
 """Calls of `embed` and `run` at once; more wait. The backend may let fewer run."""
 COUNTERS: Final = 2
 """Calls of `count` at once: they wait for no `embed`."""

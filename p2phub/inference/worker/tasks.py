@@ -74,6 +74,8 @@ _TASKS: Final[Mapping[str, Callable[[Source], Task]]] = {
     "text-to-image": DrawTask,
 }
 _ALSO: Final = {"text-to-audio": "text-to-speech"}
+VECTOR_SLOTS: Final = 32
+"""Requests for vectors whose texts are joined into batches (`embedding_queue`)."""
 """Other names of tasks."""
 
 
@@ -166,6 +168,7 @@ def load(spec: ModelSpec, weights: Folder, tell: Tell) -> TaskBackend:
         dtype=source.dtype,
         tasks=VECTORS if vectors else getattr(task, "tasks", (name,)),
         context=task.limit,
+        slots=spec.options.slots or VECTOR_SLOTS if vectors else 1,
         attention=_attention(_model(task)),
         threads=kernels.threads,
         quantization=spec.options.quantize,

