@@ -105,7 +105,8 @@ class InferenceSettings:
         int,
         whole(1, 224),
         "Answers that one client may have under way or waiting at once, whichever models it asks;"
-        " more are refused with 429. A client is its address and the key it shows.",
+        " more are refused with 429. A client is its address and the key it shows; where any key is"
+        " taken, 16 of one address are told apart.",
     ] = 128
     requests_per_minute: Annotated[
         int,

@@ -10,6 +10,7 @@ reader gets fewer of them, and the work never waits for it.
 """
 
 import json
+import math
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ import trio
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from p2phub.errors import P2PHubError, RefusedError, plain_errors
+from p2phub.errors import BusyError, P2PHubError, RefusedError, plain_errors
 from p2phub.node.values import Event, Progress, as_json
 
 MAX_WAITING_EVENTS: Final = 4096
@@ -35,7 +36,9 @@ def error_body(error: P2PHubError) -> dict[str, Any]:
 
 def refusal(error: P2PHubError, status: int | None = None) -> JSONResponse:
     """The response for `error`; `status` where HTTP has a more exact number than the tree."""
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else None
+    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
+    if isinstance(error, BusyError):
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
     return JSONResponse(error_body(error), status or error.http, headers)
 
 

@@ -4,10 +4,17 @@ A client is the address it calls from together with the key it shows: programs o
 told apart by their keys, and machines that share a key by their addresses. Nobody waits here: who
 asks for more is told to come again, and when.
 
-Who asked for nothing for a while has a minute's requests at once, and then one whenever the time of
-one has passed.
+Rules it keeps:
+ * who asked for nothing for a while has a minute's requests at once, and then one whenever the time
+   of one has passed;
+ * on loopback any key is taken, so `KEYS` of one address are told apart at a time: one who makes
+   up a key for each request is as many clients as that, and no more;
+ * the address is that of the connection. What a header says of another (`X-Forwarded-For`) anybody
+   can write;
+ * those who are refused are told different times: as far apart as answers have ended lately, so
+   that they find a place when they come again, and do not all come at once.
 
->>> crowd = Crowd(InferenceLimits(per_client=2, in_all=3))
+>>> crowd = Crowd(InferenceLimits(per_client=2, in_all=3), clock=float)
 >>> with crowd.entered("a", 2), crowd.entered("b"):
 ...     crowd.inside
 3
@@ -42,6 +49,12 @@ _ROUNDING: Final = 1e-6
 """Seconds that adding up may be wrong by."""
 REMEMBERED: Final = 4096
 """Clients after which those are forgotten that may ask as much again as anybody."""
+KEYS: Final = 16
+"""Keys of one address that make clients of their own, in a minute."""
+LONGEST_RETRY: Final = 60.0
+"""Seconds after which anybody may come again; clients wait no longer than a minute."""
+_WEIGHT: Final = 0.1
+"""Of the newest gap between two answers that ended, in their mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +69,7 @@ class InferenceLimits:
     large_bodies: int = 8
     """Requests with more than `guard.MAX_BODY` bytes in memory."""
     retry_after: float = 1.0
-    """Seconds after which a client that is refused is to come again."""
+    """Seconds after which a client that is refused is to come again, at least."""
 
 
 def limits_of(inference: InferenceSettings) -> InferenceLimits:
@@ -68,12 +81,6 @@ def limits_of(inference: InferenceSettings) -> InferenceLimits:
     return InferenceLimits(
         per_client=inference.answers_per_client, per_minute=inference.requests_per_minute
     )
-
-
-def client_of(request: Request) -> str:
-    """Who asks: where they call from, and the key they show there."""
-    address = request.client.host if request.client else ""
-    return f"{address} {request.headers.get('authorization', '')}"
 
 
 class Crowd:
@@ -89,11 +96,42 @@ class Crowd:
         self._of: Counter[str] = Counter()
         self._free: dict[str, float] = {}
         """When each client may ask as much again as one who never asked."""
+        self._seen: dict[str, dict[str, float]] = {}
+        """By address: the keys that make clients, and when each was shown last."""
+        self._gap = 0.0
+        """Seconds from one answer that ended to the next; 0: none has yet."""
+        self._since = 0.0
+        """When the last one ended, or when the first of those under way began."""
+        self._line = 0.0
+        """The last time that somebody was told to come again at."""
 
     @property
     def clients(self) -> int:
         """Who of them there are."""
         return len(self._of)
+
+    def client_of(self, request: Request) -> str:
+        """Who asks: where they call from, and the key they show there."""
+        address = request.client.host if request.client else ""
+        return self.named(address, request.headers.get("authorization", ""))
+
+    def named(self, address: str, key: str) -> str:
+        """The client that shows a key at an address; those with one too many are one client."""
+        now = self._clock()
+        seen = self._seen.get(address, {})
+        seen = {
+            each: at
+            for each, at in seen.items()
+            if now - at < MINUTE or self._of[_name(address, each)]
+        }
+        if key not in seen and len(seen) >= KEYS:
+            return address
+        self._seen[address] = seen | {key: now}
+        if len(self._seen) > REMEMBERED:
+            self._seen = {
+                name: keys for name, keys in self._seen.items() if now - max(keys.values()) < MINUTE
+            }
+        return _name(address, key)
 
     def came(self, client: str) -> None:
         """Count one request more. Raises `BusyError` for one too many in a minute."""
@@ -117,9 +155,14 @@ class Crowd:
         """Count `answers` for the length of the block. Raises `BusyError`."""
         limits = self.limits
         if self._of[client] + answers > limits.per_client:
-            raise self._busy(f"a client may have {limits.per_client} answers under way at once")
+            raise self._busy(
+                f"a client may have {limits.per_client} answers under way at once",
+                "Try again when one has ended, or set inference.answers_per_client in node.toml.",
+            )
         if self.inside + answers > limits.in_all:
             raise self._busy(f"{self.inside} answers are under way already")
+        if not self.inside:
+            self._since = self._clock()
         self.inside += answers
         self._of[client] += answers
         try:
@@ -129,6 +172,7 @@ class Crowd:
             self._of[client] -= answers
             if not self._of[client]:
                 del self._of[client]
+            self._ended(answers)
 
     def take_large(self) -> None:
         """One more large body comes into memory. Raises `BusyError`."""
@@ -145,9 +189,21 @@ class Crowd:
         finally:
             self.large -= place.taken
 
-    def _busy(self, what: str) -> BusyError:
-        again = self.limits.retry_after
-        return BusyError(what, remedy="Try again when one has ended.", retry_after=again)
+    def _ended(self, answers: int) -> None:
+        """Learn how far apart answers end, while there are any."""
+        now = self._clock()
+        gap, self._since = (now - self._since) / answers, now
+        self._gap = self._gap + _WEIGHT * (gap - self._gap) if self._gap else gap
+
+    def _busy(self, what: str, remedy: str = "Try again when one has ended.") -> BusyError:
+        """The refusal of one more, who is to come behind those that were refused before."""
+        now, least = self._clock(), self.limits.retry_after
+        self._line = min(max(self._line + self._gap, now + least), now + LONGEST_RETRY)
+        return BusyError(what, remedy=remedy, retry_after=self._line - now)
+
+
+def _name(address: str, key: str) -> str:
+    return f"{address} {key}"
 
 
 class LargeBody:

@@ -14,7 +14,7 @@ import trio
 from starlette.requests import Request
 
 from p2phub.errors import NotFoundError
-from p2phub.gateway.inference_clients import Crowd, client_of
+from p2phub.gateway.inference_clients import Crowd
 from p2phub.gateway.inference_errors import ParameterError
 from p2phub.gateway.ports import InferenceApi
 from p2phub.inference_results import ModelRow
@@ -41,9 +41,10 @@ class Desk:
         self, request: Request, model: str, task: str, answers: int = 1
     ) -> AsyncIterator[Served]:
         """A model for as long as the block lasts; raises as `InferenceApi.serve`."""
-        with self.crowd.entered(client_of(request), answers):
+        client = self.crowd.client_of(request)
+        with self.crowd.entered(client, answers):
             name = await self.meant(model, task)
-            async with self.api.serve(name, task) as served:
+            async with self.api.serve(name, task, client) as served:
                 yield served
 
     async def meant(self, model: str, task: str) -> str:

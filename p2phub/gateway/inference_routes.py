@@ -11,7 +11,6 @@ from starlette.routing import BaseRoute, Route
 
 from p2phub.errors import UnsupportedError
 from p2phub.gateway.inference_body import read
-from p2phub.gateway.inference_clients import client_of
 from p2phub.gateway.inference_desk import TEXT, Desk
 from p2phub.gateway.inference_generation import asked_of, generation
 from p2phub.gateway.inference_tasks import check_task, run_task, sent
@@ -30,7 +29,7 @@ class TaskHeld:
         model, task = request.path_params["repo"], request.path_params.get("task")
         if task is not None:
             check_task(task)
-        desk.crowd.came(client_of(request))
+        desk.crowd.came(desk.crowd.client_of(request))
         with desk.crowd.body() as place:
             body = sent(await read(request, place), request.headers.get("content-type", ""))
             task = task or await self._own_task(model)

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from p2phub.gateway.inference_body import Fields, parse, read
-from p2phub.gateway.inference_clients import client_of
 from p2phub.gateway.inference_desk import Desk
 from p2phub.gateway.openai_chat import chat_of
 from p2phub.gateway.openai_completions import completions_of
@@ -32,7 +31,7 @@ class BodyHeld:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         request = self._request
-        self._desk.crowd.came(client_of(request))
+        self._desk.crowd.came(self._desk.crowd.client_of(request))
         with self._desk.crowd.body() as place:
             fields = parse(await read(request, place))
             model = request.path_params.get("repo")

@@ -99,10 +99,11 @@ class InferenceApi(Protocol):
     A model is named as a request names it: `ModelRow.id`, or any reference to the release.
     """
 
-    def serve(self, model: str, task: str) -> AbstractAsyncContextManager[Served]:
+    def serve(self, model: str, task: str, client: str = "") -> AbstractAsyncContextManager[Served]:
         """Hold a model that can do `task` for the length of the block; loads it if need be.
 
-        An empty `task` is whatever the model does first of all.
+        An empty `task` is whatever the model does first of all. `client`: who asks; clients take
+        turns at a model that is busy.
 
         Raises `NotFoundError` (its remedy names the nearest ones), `UnsupportedError` for a task
         it cannot do, `UntrustedError`, `BusyError`, `NoMemoryError`, `EngineError`.

@@ -12,6 +12,7 @@ Rules it keeps:
    that nobody waits for any more is given up;
  * an engine that was lost is started anew for the next lease; one that is lost again and again is
    not, for a time that doubles;
+ * the slots of an engine go to clients in turns (`turns`), however many requests one of them has;
  * who comes when so many wait that there is no place is told when to come again, and waits not;
  * what is unloaded, for whatever reason, is asked nothing more.
 
@@ -33,6 +34,7 @@ from p2phub.inference.memory import HOST, Device, Machine, Need, named, place
 from p2phub.inference.pool_entry import Entry, Losses, key_of
 from p2phub.inference.pool_room import Rooms, require_all
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.turns import TurnEngine
 from p2phub.inference.vllm import cache_share
 from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference.worker_engine import Report, start_worker
@@ -114,25 +116,25 @@ class Pool:
         *,
         need: Need = Need(),  # noqa: B008 - it is frozen
         arriving: Arriving | None = None,
+        client: str = "",
     ) -> AsyncIterator[Engine]:
         """Hold the engine of `spec`, with its adapters; it is started if there is none.
 
         `report` hears of the load. `keep_alive`: seconds for which it stays after this lease if no
         other comes; None: as the pool was told; `math.inf`: for ever. `need`: memory that it will
         take, until it tells itself; if that is not known, the size of its files. `arriving`: for a
-        spec with files that still come.
+        spec with files that still come. `client`: for whom it is, in turns with others.
 
         Raises `BusyError`, `NoMemoryError`, `EngineError`, and whatever loading raises.
         """
         entry, engine = await self._held(spec, report, need, arriving)
-        since = trio.current_time()
         reserve = partial(self._reserve, entry)
         try:
             async with entry.adapters.held(engine, spec.adapters, reserve):
-                yield engine
+                yield TurnEngine(engine, entry.turns, client)
         finally:
             entry.keep_alive = self._keep_alive if keep_alive is None else keep_alive
-            entry.release(trio.current_time(), since)
+            entry.release(trio.current_time())
             self._changed.set()
 
     def loaded(self) -> tuple[Loaded, ...]:

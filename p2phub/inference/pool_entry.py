@@ -25,6 +25,7 @@ from p2phub.inference.engine import Engine
 from p2phub.inference.memory import Need, Taken, names_of
 from p2phub.inference.pool_adapters import EngineAdapters
 from p2phub.inference.spec import ModelSpec
+from p2phub.inference.turns import Turns
 from p2phub.inference.worker_engine import Report
 
 FIRST_REST: Final = 1.0
@@ -32,10 +33,6 @@ FIRST_REST: Final = 1.0
 LONGEST_REST: Final = 60.0
 CALM: Final = 300.0
 """Seconds that an engine lives after which a loss is the first one again."""
-GUESS: Final = 2.0
-"""Seconds that a request takes, before one has ended."""
-_WEIGHT: Final = 0.2
-"""Of the newest request in the mean."""
 
 
 @dataclass(slots=True, eq=False)
@@ -64,7 +61,8 @@ class Entry:
     idle_since: float | None = None
     gone: bool = False
     """Whether the pool gives it to nobody any more."""
-    mean_seconds: float = GUESS
+    turns: Turns = field(default_factory=lambda: Turns(0))
+    """Who is let to the engine next; known once it is settled."""
 
     def report(self, what: str, done: int, total: int) -> None:
         """Tell all who wait how the load goes."""
@@ -77,6 +75,7 @@ class Entry:
             info = self.engine.info
             self.need = self.need.once_loaded(info.weight_bytes, info.cache_bytes)
             self.since = now
+            self.turns = Turns(info.slots)
             if not self.leases:
                 self.idle_since = now
         elif self.failure is None:
@@ -95,11 +94,9 @@ class Entry:
             raise copy(self.failure or gone)
         return self.engine
 
-    def release(self, now: float, since: float | None = None) -> None:
-        """One lease less; `since`: when it was given the engine."""
+    def release(self, now: float) -> None:
+        """One lease less."""
         self.leases -= 1
-        if since is not None:
-            self.mean_seconds += _WEIGHT * (now - since - self.mean_seconds)
         if not self.leases and self.engine is not None:
             self.idle_since = now
 
@@ -119,7 +116,7 @@ class Entry:
     def wait_seconds(self) -> float:
         """A guess of how long half of those take who are there."""
         slots = max(1, self.engine.info.slots) if self.engine is not None else 1
-        return self.mean_seconds * self.leases / slots / 2
+        return self.turns.mean_seconds * self.leases / slots / 2
 
 
 @dataclass(slots=True)

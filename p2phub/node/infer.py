@@ -86,6 +86,7 @@ class Pool(Protocol):
         *,
         need: Need = ...,
         arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
+        client: str = "",
     ) -> AbstractAsyncContextManager[Engine]: ...
 
     def loaded(self) -> Sequence[InMemory]: ...
@@ -132,8 +133,8 @@ class Inference:
     # ------------------------------------------------------------ answering
 
     @asynccontextmanager
-    async def serve(self, model: str, task: str) -> AsyncIterator[Served]:
-        """Hold a model for a request. `task` empty: whatever it can do.
+    async def serve(self, model: str, task: str, client: str = "") -> AsyncIterator[Served]:
+        """Hold a model for a request of `client`. `task` empty: whatever it can do.
 
         Raises `NotFoundError` (naming the nearest), `UntrustedError`, `UnsupportedError`,
         `BusyError`, `NoMemoryError`, `EngineError`.
@@ -149,7 +150,7 @@ class Inference:
                 yield served_elsewhere(elsewhere, model)
             return
         require_task(found, (await self._specs.of(found)).task, task)
-        async with self._leased(found, before, _unheard) as engine:
+        async with self._leased(found, before, _unheard, client=client) as engine:
             require_able(engine, task, found)
             yield served(engine, found)
 
@@ -194,6 +195,7 @@ class Inference:
         report: Report,
         keep_alive: float | None = None,
         coming: Coming | None = None,
+        client: str = "",
     ) -> AsyncIterator[Engine]:
         releases = [model.digest, *(each.digest for each in model.adapters)]
 
@@ -210,7 +212,8 @@ class Inference:
         news = coming.news() if coming is not None else None
         self._judged.note(model)
         try:
-            async with self._pool.lease(spec, tell, keeps, need=need, arriving=news) as engine:
+            lease = self._pool.lease(spec, tell, keeps, need=need, arriving=news, client=client)
+            async with lease as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:

@@ -243,11 +243,14 @@ class FakeInference:
         self.inside = 0
         self.asked: list[tuple[str, str]] = []
         """The model and the task of every request."""
+        self.clients: list[str] = []
+        """Who asked, each time."""
         self.verdict = "verified"
 
     @asynccontextmanager
-    async def serve(self, model: str, task: str) -> AsyncIterator[Served]:
+    async def serve(self, model: str, task: str, client: str = "") -> AsyncIterator[Served]:
         self.asked.append((model, task))
+        self.clients.append(client)
         self._check(model)
         if self.inside >= self.most:
             raise BusyError(f"{self.most} requests wait already", retry_after=2.0)

@@ -91,6 +91,8 @@ class FakePool:
         """What was told of files that came while they were loaded."""
         self.unloaded: list[str] = []
         self.detached: list[str] = []
+        self.clients: list[str] = []
+        """For whom each lease was."""
         self.fails: P2PHubError | None = None
         """Raised by the next loads, as long as it is set."""
         self.loading = trio.Event()
@@ -106,8 +108,10 @@ class FakePool:
         *,
         need: Need = Need(),  # noqa: B008 - it is frozen
         arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
+        client: str = "",
     ) -> AsyncIterator[EndedEngine]:
         await trio.lowlevel.checkpoint()
+        self.clients.append(client)
         key = with_variant(spec.release, spec.variant)
         if key not in self.memory:
             if arriving is not None:

@@ -107,6 +107,14 @@ class TestTooMuch:
                     await served.stranger.post(CHAT, json=ASK, headers=other)
                 ).status_code == 200
 
+    async def test_of_different_keys_are_those_of_different_clients(self, served):
+        for key in ("a", "b", "a"):
+            headers = {"Authorization": f"Bearer {key}", "X-Forwarded-For": "10.0.0.1"}
+            assert (await served.stranger.post(CHAT, json=ASK, headers=headers)).status_code == 200
+        first, second, third = served.node.inference.clients
+        assert first == third != second
+        assert "10.0.0.1" not in first
+
     @pytest.mark.parametrize("path", [CHAT, "/v1/embeddings", "/v1/responses", "/models/lab/smol"])
     async def test_in_a_minute_is_refused_and_told_when_to_come_again(self, tmp_path, path):
         environ = {"P2PHUB_INFERENCE_REQUESTS_PER_MINUTE": "4"}

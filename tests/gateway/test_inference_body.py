@@ -8,7 +8,7 @@ from p2phub.errors import BusyError, TooSlowError, UsageError
 from p2phub.gateway import inference_body
 from p2phub.gateway.guard import MAX_BODY
 from p2phub.gateway.inference_body import Fields, parse, read
-from p2phub.gateway.inference_clients import REMEMBERED, Crowd, InferenceLimits
+from p2phub.gateway.inference_clients import Crowd, InferenceLimits
 from p2phub.gateway.inference_errors import ParameterError
 
 
@@ -52,52 +52,6 @@ class TestReading:
                 await read(request_of(*large), second)
             assert crowd.large == 1
         assert crowd.large == 0
-
-
-class TestCrowd:
-    def test_forgets_who_has_nothing_under_way(self):
-        crowd = Crowd(InferenceLimits())
-        with crowd.entered("a"):
-            assert crowd.clients == 1
-        assert crowd.clients == 0
-
-    def test_counts_nobody_who_is_refused(self):
-        crowd = Crowd(InferenceLimits(per_client=1, in_all=1))
-        for name in "ab":
-            with crowd.entered("a"), pytest.raises(BusyError), crowd.entered(name):
-                pass
-        assert (crowd.inside, crowd.clients) == (0, 0)
-
-    def test_gives_a_minutes_requests_at_once_and_then_one_at_a_time(self):
-        now = 0.0
-        crowd = Crowd(InferenceLimits(per_minute=3), clock=lambda: now)
-        for _ in range(3):
-            crowd.came("a")
-        with pytest.raises(BusyError) as told:
-            crowd.came("a")
-        assert told.value.retry_after == pytest.approx(20)
-        crowd.came("b")
-        now = 20.0
-        crowd.came("a")
-        with pytest.raises(BusyError):
-            crowd.came("a")
-
-    def test_lets_nobody_wait_longer_because_it_was_refused(self):
-        now = 0.0
-        crowd = Crowd(InferenceLimits(per_minute=1), clock=lambda: now)
-        crowd.came("a")
-        for _ in range(10):
-            with pytest.raises(BusyError) as told:
-                crowd.came("a")
-        assert told.value.retry_after == pytest.approx(60)
-
-    def test_keeps_no_list_of_everybody_who_ever_asked(self):
-        now = 0.0
-        crowd = Crowd(InferenceLimits(per_minute=60), clock=lambda: now)
-        for number in range(3 * REMEMBERED):
-            now += 0.01
-            crowd.came(f"key {number}")
-        assert len(crowd._free) <= REMEMBERED
 
 
 @pytest.mark.parametrize(

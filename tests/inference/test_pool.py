@@ -16,7 +16,8 @@ from p2phub.inference.pool import open_pool
 from p2phub.inference.pool_entry import CALM, key_of
 from p2phub.inference.requests import Generate
 from p2phub.inference.spec import Adapter, ModelFile, ModelSpec, RunOptions
-from p2phub.testing.engines import GIB, FakeStart, fake_spec
+from p2phub.inference.turns import places_of
+from p2phub.testing.engines import GIB, STEP, FakeStart, fake_spec
 from tests.inference.echo import echo_spec, text_of
 
 X, Y, Z = (fake_spec(name) for name in ("lab/x", "lab/y", "lab/z"))
@@ -45,7 +46,7 @@ async def held(pool, spec, seconds=0.0, **options):
     """One lease, of so many seconds."""
     async with pool.lease(spec, **options) as engine:
         await trio.sleep(seconds)
-        return engine
+        return engine.behind
 
 
 def names(pool):
@@ -180,7 +181,7 @@ class TestLosing:
         start = FakeStart()
         async with pool_of(start) as pool:
             async with pool.lease(X) as engine:
-                engine.crash()
+                engine.behind.crash()
                 with pytest.raises(EngineError, match="SIGSEGV"):
                     await text_of(engine, "hello")
             assert await text_of(await held(pool, X), "hello") == "hello"
@@ -281,7 +282,8 @@ class TestQueue:
         for seconds in (1, 30):
             async with pool_of(queue=8) as pool:
                 for _ in range(30):
-                    await held(pool, X, seconds)
+                    async with pool.lease(X) as engine:
+                        await text_of(engine, "word " * round(seconds / STEP))
                 async with trio.open_nursery() as nursery:
                     for _ in range(8):
                         nursery.start_soon(held, pool, X, seconds)
@@ -290,6 +292,38 @@ class TestQueue:
                         await held(pool, X)
                     waits.append(raised.value.retry_after)
         assert waits == pytest.approx([1, 30], rel=0.05)
+
+
+class TestTurns:
+    async def test_a_client_with_a_hundred_requests_does_not_hold_up_another(self, autojump_clock):
+        start, done = FakeStart(), []
+
+        async def ask(client):
+            async with pool.lease(X, client=client) as engine:
+                await text_of(engine, "word " * 100)
+                done.append(client)
+
+        async with pool_of(start) as pool, trio.open_nursery() as nursery:
+            await held(pool, X)
+            for _ in range(100):
+                nursery.start_soon(ask, "many")
+            await trio.sleep(0.5)
+            assert start.engines[0].under_way == places_of(start.engines[0].info.slots)
+            nursery.start_soon(ask, "few")
+        assert done.index("few") < 3 * start.engines[0].info.slots
+
+    async def test_a_client_alone_has_all_slots_of_the_engine(self, autojump_clock):
+        async def ask():
+            async with pool.lease(X, client="alone") as engine:
+                await text_of(engine, "word " * 100)
+
+        async with pool_of() as pool:
+            slots = (await held(pool, X)).info.slots
+            before = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                for _ in range(10 * slots):
+                    nursery.start_soon(ask)
+            assert trio.current_time() - before == pytest.approx(10 * 100 * STEP, rel=0.1)
 
 
 class TestMemory:
@@ -389,9 +423,9 @@ class TestWithProcesses:
                     await text_of(first, "one #abort")
             async with pool.lease(spec) as second:
                 assert await text_of(second, "on it goes") == "on it goes"
-                assert pool.loaded()[0].pid == second.pid
-            assert first.pid != second.pid
-        assert second.gone.is_set()
+                assert pool.loaded()[0].pid == second.behind.pid
+            assert first.behind.pid != second.behind.pid
+        assert second.behind.gone.is_set()
 
 
 class TestAnEngineThatSetsItsCacheAsideItself:

@@ -119,6 +119,10 @@ class TestARequest:
         assert (served.release, served.publisher) == (scene.digest, str(scene.lab.publisher))
         assert (served.verdict, served.policy, served.name) == ("verified", "enforce", "lab/x")
 
+    async def test_is_asked_for_the_client_that_asked(self, scene):
+        async with scene.inference.serve("lab/x", "", "somebody"):
+            assert scene.pool.clients == ["somebody"]
+
     async def test_loads_what_a_model_needs_and_nothing_else(self, scene):
         await ask(scene)
         (spec,) = scene.pool.specs
