@@ -246,6 +246,7 @@ class TestFirstVersion:
 
 
 class TestInterrupted:
+    @pytest.mark.slow
     def test_by_a_power_cut_or_a_full_disk_it_goes_on_the_next_time(self, first, tmp_path):
         honest = CountingDisk()
         ask = first.phrase_file.read_text

@@ -203,6 +203,7 @@ class TestAsking:
             assert b.knows(LAB, SECOND.head)
             assert b.watchman.checked
 
+    @pytest.mark.slow
     async def test_what_was_lost_comes_within_minutes(self, house, clock):
         a, b = house("a"), house("b")
         async with living(a, b):
@@ -334,6 +335,7 @@ class TestStrangers:
             assert not b.spreading._hearsay._refused
             assert not c.knows(OTHER, STRANGE.head)
 
+    @pytest.mark.slow
     async def test_who_pins_one_later_hears_of_it(self, house, clock):
         a, b = house("a"), house("b", pins=False)
         async with living(a, b):

@@ -69,6 +69,7 @@ def listed(home: Home) -> list[Json]:
 # ---------------------------------------------------------------- what people type wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words", "says"),
     [
@@ -116,6 +117,7 @@ def test_what_cannot_be_published(lab, tmp_path, monkeypatch, code, words, says)
     assert says.lower() in refused(lab, code, *words)["message"].lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words", "says"),
     [
@@ -153,6 +155,7 @@ def test_what_cannot_be_asked(lab, code, words, says):
     assert says in error["message"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "words"),
     [
@@ -176,6 +179,7 @@ def test_a_person_is_told_the_same_and_what_to_do_next(lab, code, words):
 # ---------------------------------------------------------------- files that do not hold still
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["written to", "grown", "replaced"])
 def test_a_file_that_changes_while_it_is_published(lab, tmp_path, how):
     name = how.replace(" ", "-")
@@ -255,6 +259,7 @@ def test_a_setting_in_the_environment_that_is_none(made):
     assert "mdns" in error["message"].lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

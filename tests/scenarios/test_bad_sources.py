@@ -148,6 +148,7 @@ async def test_alone(scene, lab, fault):
             assert error.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [*all_of_them({"one byte a second"}), *HALF_BAD])
 async def test_beside_an_honest_peer(scene, lab, fault):
     await scene.bystander_is(honest=True)
@@ -194,6 +195,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", TABLES)
 async def test_a_signed_table(scene, lab, table):
     """Its publisher has signed nonsense: 4, without cost, and whoever passes it on is no liar."""

@@ -128,6 +128,7 @@ CONTROL_FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", CONTROL_FAULTS)
 async def test_control_alone(scene, fault):
     faults = Faults()
@@ -282,6 +283,7 @@ DOCUMENT_FAULTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", DOCUMENT_FAULTS, ids=lambda fault: fault.__name__)
 async def test_documents_alone(scene, fault):
     await scene.bystander_is(honest=False)
@@ -334,6 +336,7 @@ async def test_another_peers_certificate(scene, lab, stream):
             await is_refused(scene, 6, within=25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plain", ["garbage", "nothing", "silence"])
 async def test_a_data_port_without_tls(scene, lab, plain):
     await scene.bystander_is(honest=False)
@@ -355,6 +358,7 @@ FORGERIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("forgery", FORGERIES)
 @pytest.mark.parametrize("honest", [False, True], ids=["alone", "beside an honest peer"])
 async def test_a_damaged_head_that_a_peer_delivers(scene, lab, forgery, honest):
@@ -389,6 +393,7 @@ async def test_an_older_head(scene, lab, known):
         assert "new.txt" in contents((await pull(pulling)).path)
 
 
+@pytest.mark.slow
 async def test_a_dht_flooded_with_heads_that_nobody_signed(scene, lab):
     """Four peers near the key keep and tell nothing but forgeries, and push them to the others."""
     await scene.bystander_is(honest=True)

@@ -190,6 +190,7 @@ async def test_a_message_that_is_too_long_is_told_before_the_work(tmp_path, ther
             await running.publish(PublishRequest(Path("/nowhere"), "x", "x" * 100_000), quiet)
 
 
+@pytest.mark.slow
 async def test_a_publisher_that_restarts_elsewhere_is_found_again_at_once(tmp_path, here, there):
     """It comes back on other ports, and nobody waits until an old failure is forgotten."""
     folder, publisher = model(tmp_path / "model"), new_publisher(there)
@@ -212,6 +213,7 @@ async def test_a_publisher_that_restarts_elsewhere_is_found_again_at_once(tmp_pa
                 assert [peer.direct for peer in await pulling.peers()] == [True]
 
 
+@pytest.mark.slow
 async def test_a_publisher_restored_from_a_backup_goes_on_and_does_not_fork(tmp_path, here, there):
     """What it signed after the backup is out there; it learns that before it signs again."""
     folder, publisher = model(tmp_path / "model"), new_publisher(there)

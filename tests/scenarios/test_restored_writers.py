@@ -57,6 +57,7 @@ def at(monkeypatch, running, second):
     object.__setattr__(services_of(running), "now", lambda: second)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("behind", [0, 24 * 3600])
 async def test_a_copied_home_that_publishes_in_turn_and_at_once_is_no_fork(
     tmp_path, lab, homes, behind, monkeypatch
@@ -120,6 +121,7 @@ async def test_a_restored_backup_that_went_on_offline_joins_what_only_others_hav
             assert [entry.name for entry in entries] == ["lost", "x", *names]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "value", "names"),
     [

@@ -104,6 +104,7 @@ async def test_the_loser_joins_and_the_winner_waits(tmp_path, lab, homes):
         assert list(tips(winner)) == list(tips(loser)) == [joined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [hear, obey])
 async def test_three_writers_end_with_one_index(tmp_path, lab, homes, how):
     async with AsyncExitStack() as stack:
@@ -137,6 +138,7 @@ async def test_a_node_that_meets_another_joins_what_that_wrote_by_itself(
             assert names == ["x", "y"]
 
 
+@pytest.mark.slow
 async def test_nodes_that_are_told_of_each_others_heads_join_them_at_once(tmp_path, lab, homes):
     async with AsyncExitStack() as stack:
         nodes = [await stack.enter_async_context(node(home)) for home in homes.values()]
@@ -198,6 +200,7 @@ async def test_a_key_for_some_repos_joins_what_it_may_not_write(tmp_path, homes)
         assert names == ["x", "y"]
 
 
+@pytest.mark.slow
 async def test_more_ends_than_an_index_has_parents_are_joined_by_several(tmp_path):
     writers = [f"writer{n}" for n in range(10)]
     lab = FakePublisher(7, writers=writers)

@@ -208,6 +208,7 @@ async def test_a_member_signs_what_came_to_its_node_and_a_stranger_key_does_not_
         await refused(NotFoundError, "not on this disk", one, sign(file, lab, "two"))
 
 
+@pytest.mark.slow
 async def test_so_many_proposals_wait_and_they_wait_so_long(tmp_path, lab, home):
     folder = model(tmp_path / "model")
     async with node(home) as one:
@@ -417,6 +418,7 @@ async def test_a_prepared_release_keeps_its_files_when_another_is_removed(tmp_pa
         assert (await running.info("y")).here == "complete"
 
 
+@pytest.mark.slow
 async def test_what_nobody_signed_in_time_goes_with_its_files(tmp_path, lab, home, monkeypatch):
     async with node(home) as one:
         made = await propose(one, model(tmp_path / "model"), None)

@@ -186,6 +186,7 @@ async def test_nodes_that_know_of_each_other_late_waste_little_of_the_seeder(aut
     assert link.sent <= 1.03 * SIZE
 
 
+@pytest.mark.slow
 async def test_eight_nodes_that_are_no_faster_than_the_seeder_still_share(autojump_clock):
     link = Link(RATE)
     swarm = Swarm(8, link, RATE)

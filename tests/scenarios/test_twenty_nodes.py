@@ -165,6 +165,7 @@ def test_twenty_processes(tmp_path, capsys):
             crowd.close()
 
 
+@pytest.mark.slow
 async def test_nine_nodes_in_one_process(tmp_path, nursery):
     """The same in small: two publishers stop, then a third of the rest."""
     started = []
