@@ -12,7 +12,8 @@ Who pulls, and what happens when that fails, is the caller's business: `news` wa
 what does not come.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +22,9 @@ import trio
 from p2phub.formats.ids import ContentId
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable
+from p2phub.inference.engine import Engine
 from p2phub.inference.wire import Arrived, Moved, Tabled
+from p2phub.node.pressure import Load, Pressure
 from p2phub.node.services import Services
 
 LOOK_EVERY: Final = 0.05  # seconds
@@ -29,6 +32,8 @@ CONFIG: Final = "config.json"
 HEAD: Final = 1 << 16
 """Bytes at the start of each file that are fetched first: nothing of one can be loaded before its
 header is here."""
+
+News = AsyncGenerator[Tabled | Arrived | Moved, None]
 
 
 @dataclass(slots=True)
@@ -63,7 +68,7 @@ class Coming:
         blobs = self._services.store.blobs
         return all(blobs.has(each.content) for each in self._files if each.name == CONFIG)
 
-    async def news(self) -> AsyncGenerator[Tabled | Arrived | Moved, None]:
+    async def news(self) -> News:
         """The piece table of each file, where it lies and which bytes of it have come, until all
         are here."""
         left = list(self._files)
@@ -87,6 +92,34 @@ class Coming:
             whole = ((0, file.content.size),)
             return _told(file, str(place or blobs.path(file.content)), whole, table)
         return []
+
+
+@asynccontextmanager
+async def leased(
+    lease: Callable[..., AbstractAsyncContextManager[Engine]],
+    pressure: Pressure,
+    coming: Coming | None = None,
+) -> AsyncIterator[Engine]:
+    """The engine of `lease(arriving=…)`, whose load counts as pressure until it is there."""
+    async with AsyncExitStack() as held:
+        with pressure.loading() as load:
+            news = _heard(load, coming.news()) if coming is not None else None
+            if news is not None:
+                load.wait_for_fetch()  # also if nobody asks: another loads it already
+            engine = await held.enter_async_context(lease(arriving=news))
+        yield engine
+
+
+async def _heard(load: Load, news: News) -> News:
+    """The same news; whenever it waits for the next, `load` waits for its fetch."""
+    async with aclosing(news):
+        while True:
+            load.wait_for_fetch()
+            each = await anext(news, None)
+            load.go_on()
+            if each is None:
+                return
+            yield each
 
 
 def _told(

@@ -12,7 +12,7 @@ Rules it keeps:
    answers then ends with `RevokedError`, and nothing of it is answered after;
  * files that the loader finds changed are read whole by the store, which puts them in quarantine:
    the next load fetches them again;
- * everything else yields to what is answered: each request is counted in `Services.pressure`.
+ * everything else yields to what is answered and loaded: it is counted in `Services.pressure`.
 
 What runs a model, and how many fit, is the pool's business.
 """
@@ -45,7 +45,7 @@ from p2phub.inference.variants import ModelName, with_variant
 from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.node.adapters import NoBaseError
-from p2phub.node.arriving import HEAD, Coming
+from p2phub.node.arriving import HEAD, Coming, leased
 from p2phub.node.bases import resolve_asked, with_adapters
 from p2phub.node.choosing import Capacity, NoVariantError
 from p2phub.node.endpoints import Endpoints
@@ -209,11 +209,10 @@ class Inference:
         spec = await self._specs.of(model)
         need = await need_of(self._services, model, spec.engine, await self._capacity())
         keeps = self._kept.seconds(model) if keep_alive is None else keep_alive
-        news = coming.news() if coming is not None else None
+        lease = partial(self._pool.lease, spec, tell, keeps, need=need, client=client)
         self._judged.note(model)
         try:
-            lease = self._pool.lease(spec, tell, keeps, need=need, arriving=news, client=client)
-            async with lease as engine:
+            async with leased(lease, self._services.pressure, coming) as engine:
                 await self._require_good(taken_back())
                 yield ObedientEngine(engine, taken_back, self._services.pressure)
         except UntrustedError as error:

@@ -60,7 +60,7 @@ async def ingest(
         found = await services.on_disk(
             services.store.blobs.ingest_many,
             [file.source for file in folder],
-            progress.add,
+            services.pressure.shared(progress.add),
             in_place=in_place,
             rehash=rehash,
         )

@@ -40,6 +40,7 @@ from p2phub.node.values import (
 )
 from p2phub.node.verify import verify_release
 from p2phub.node.withdrawals import judge
+from p2phub.store.disk import Progress, no_progress
 from p2phub.store.repos import RepoRow as StoredRow
 from p2phub.store.search import Filters, Order
 from p2phub.store.store import Store
@@ -57,8 +58,8 @@ _ORDERS: dict[str, Order] = {
 class Inspector:
     """Looks at one store through the gate. Synchronous; thread-safe as the store is."""
 
-    def __init__(self, store: Store, knowledge: Knowledge) -> None:
-        self._store, self._knowledge = store, knowledge
+    def __init__(self, store: Store, knowledge: Knowledge, yields: Progress = no_progress) -> None:
+        self._store, self._knowledge, self._yields = store, knowledge, yields
 
     # ------------------------------------------------------------ who
 
@@ -180,17 +181,15 @@ class Inspector:
         """
         if reference is not None:
             target = self._held(Reference.parse(reference))
-            return (verify_release(self._store, self._knowledge, *target, report=report),)
+            return (self._verify(*target, report),)
         return tuple(
-            verify_release(
-                self._store,
-                self._knowledge,
-                row.repo,
-                row.digest,
-                self._name(row.repo, row.ref),
-                report=report,
-            )
+            self._verify(row.repo, row.digest, self._name(row.repo, row.ref), report)
             for row in self._store.repos.local()
+        )
+
+    def _verify(self, repo: RepoId, digest: bytes, ref: str, report: Report) -> Verification:
+        return verify_release(
+            self._store, self._knowledge, repo, digest, ref, report=report, yields=self._yields
         )
 
     # ------------------------------------------------------------ finding

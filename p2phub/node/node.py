@@ -75,6 +75,7 @@ from p2phub.node.values import (
 from p2phub.node.web_seeds import WebSeeds
 from p2phub.node.withdrawals import Withdrawals
 from p2phub.node.yielding import Yielding
+from p2phub.store.disk import no_progress
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
@@ -278,7 +279,9 @@ class Node:
 
     def __init__(self, services: Services, network: Libp2pNetwork, inference: Inference) -> None:
         self._services, self._network = services, network
-        self._inspector = Inspector(services.store, services.knowledge)
+        self._inspector = Inspector(
+            services.store, services.knowledge, services.pressure.shared(no_progress)
+        )
         self.trust = Trust(services)
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)

@@ -18,6 +18,7 @@ from p2phub.formats.publisher import Head
 from p2phub.node.events import Report, Verifying
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import StepTaken, Verification
+from p2phub.store.disk import Progress, no_progress
 from p2phub.store.store import Store
 from p2phub.trust.catalog import Accepted
 from p2phub.trust.envelope import unpack
@@ -26,9 +27,19 @@ from p2phub.trust.verdict import Step, Verdict
 
 
 def verify_release(
-    store: Store, knowledge: Knowledge, repo: RepoId, digest: bytes, ref: str, *, report: Report
+    store: Store,
+    knowledge: Knowledge,
+    repo: RepoId,
+    digest: bytes,
+    ref: str,
+    *,
+    report: Report,
+    yields: Progress = no_progress,
 ) -> Verification:
-    """Check everything about a release that is on this disk; never raises for what is wrong."""
+    """Check everything about a release that is on this disk; never raises for what is wrong.
+
+    `yields` is called after each piece, and may block to let others work.
+    """
     report(Verifying(ref))
     steps: list[StepTaken] = []
     stale_since: int | None = None
@@ -39,7 +50,7 @@ def verify_release(
         if not isinstance(error, Refusal):
             steps.append(StepTaken("documents", False, error.message))
     else:
-        files = _files(store, repo, digest, accepted, ref, report)
+        files = _files(store, repo, digest, accepted, ref, report, yields)
         steps += files
         judgement = accepted.judgement
         right = all(step.ok for step in files)
@@ -76,7 +87,13 @@ def _with_origin(
 
 
 def _files(
-    store: Store, repo: RepoId, digest: bytes, accepted: Accepted, ref: str, report: Report
+    store: Store,
+    repo: RepoId,
+    digest: bytes,
+    accepted: Accepted,
+    ref: str,
+    report: Report,
+    yields: Progress,
 ) -> list[StepTaken]:
     """The steps of the folder and of every file."""
     release = accepted.document
@@ -85,7 +102,7 @@ def _files(
     here = 0
     for file in release.files:
         report(Verifying(ref, "/".join(file.path)))
-        checked = _file(store, file)
+        checked = _file(store, file, yields)
         here += bool(checked)
         steps += checked
     steps.append(_count(here, release.files))
@@ -152,11 +169,11 @@ def _snapshot(store: Store, repo: RepoId, digest: bytes, release: Release) -> li
     ]
 
 
-def _file(store: Store, file: FileEntry) -> list[StepTaken]:
+def _file(store: Store, file: FileEntry, yields: Progress) -> list[StepTaken]:
     """The steps of one file; none if it is not on this disk."""
     name = "/".join(file.path)
     try:
-        found = store.blobs.examine(file.content)
+        found = store.blobs.examine(file.content, yields)
     except NotFoundError:
         return []
     except UntrustedError as error:

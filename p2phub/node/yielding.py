@@ -1,9 +1,10 @@
-"""Seeding yields to inference: uploads are slowed while models answer and the machine is pressed.
+"""Seeding yields to inference: uploads are slowed while models are busy and the machine is pressed.
 
-Pressure is measured, never supposed: the share of the time in which some task of this machine
-waited for the processor or for the disk (`/proc/pressure`), and how much slower pieces of answers
-come than they did when nothing else went on. Without inference nothing is slowed, and without
-pressure nothing is either.
+Models are busy while they answer and while one is loaded (`Pressure.busy`). Pressure is measured,
+never supposed: the share of the time in which some task of this machine waited for the processor,
+for the disk or for memory (`/proc/pressure`), and how much slower pieces of answers come than they
+did when nothing else went on. That is also how a GPU is measured that something else uses. Without
+inference nothing is slowed, and without pressure nothing is either.
 
 Rules it keeps:
  * under pressure the rate of all uploads is quartered every `STEP` seconds, down to `LEAST`: one
@@ -13,6 +14,8 @@ Rules it keeps:
  * within `STEP` seconds after the last answer the rate is what node.toml says;
  * the next answer begins with the rate that the last one had in the end, for `REMEMBERED` seconds:
    what was measured need not be found out again at the cost of its first tokens;
+ * while models are only loaded, uploads keep `WHILE_LOADING` of their rate: a load presses the disk
+   by itself, may last as long as its fetch does, and peers that are sent nothing send nothing;
  * hashing in the background waits for idle moments, a piece at a time (`Pressure.wait_a_moment`).
 
 >>> slower(8 << 20), faster(LEAST, 1 << 20, 1 << 20) == 1.5 * LEAST
@@ -22,7 +25,7 @@ Rules it keeps:
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +40,8 @@ REMEMBERED: Final = 600.0
 """Seconds without an answer after which it is forgotten what was too much."""
 LEAST: Final = 64 * 1024
 """Bytes a second that all peers together are sent whatever the pressure: nobody gives us up."""
+WHILE_LOADING: Final = 0.25
+"""The share of what was sent freely that is sent while models are loaded and none answers."""
 STALLED: Final = 0.1
 """The share of the time, lost by some task that waited, from which on the machine is pressed."""
 SLOWED: Final = 1.1
@@ -50,11 +55,12 @@ class Stalls:
 
     processor: float = 0.0
     disk: float = 0.0
+    memory: float = 0.0
 
 
 def read_stalls(folder: Path = _FOLDER) -> Stalls:
     """What the kernel counts; zeros where it does not."""
-    return Stalls(_total(folder / "cpu"), _total(folder / "io"))
+    return Stalls(_total(folder / "cpu"), _total(folder / "io"), _total(folder / "memory"))
 
 
 def _total(path: Path) -> float:
@@ -100,11 +106,11 @@ class Yielding:
 
     def _adjust(self, now: Stalls, before: Stalls) -> None:
         sending = self._sent.rate()
-        if self._pressure.under_way:
+        if self._pressure.busy:
             held = self._while_answering(self._is_pressed(now, before), sending)
         else:
             held = self._while_idle()
-        self._pressure.learning = not held and not sending
+        self._pressure.learning = not held and not sending and not self._pressure.loads
         if held != self.held_to:
             self.held_to = held
             self._paces.hold_up_to(held)
@@ -129,11 +135,16 @@ class Yielding:
             held, self._last = self._last, 0
         if pressed:
             self._too_much = held or sending if began else self._too_much
-            return slower(held or sending)
+            return max(slower(held or sending), self._least())
         return faster(held, self._freely, self._too_much) if held else 0
 
+    def _least(self) -> int:
+        """What uploads keep under pressure."""
+        return LEAST if self._pressure.under_way else int(WHILE_LOADING * self._freely)
+
     def _is_pressed(self, now: Stalls, before: Stalls) -> bool:
-        waited = max(now.processor - before.processor, now.disk - before.disk)
+        kinds = zip(astuple(now), astuple(before), strict=True)
+        waited = max(after - earlier for after, earlier in kinds)
         alone = self._pressure.alone()
         slowed = bool(alone) and self._pressure.latest() > SLOWED * alone
         return waited > STALLED * STEP or slowed

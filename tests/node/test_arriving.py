@@ -1,5 +1,6 @@
 """What is told of files on their way: each byte once it is verified, and where the file lies."""
 
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,8 @@ import trio
 
 from p2phub.formats.manifest import Release
 from p2phub.inference.wire import Arrived, Moved, Tabled
-from p2phub.node.arriving import Coming
+from p2phub.node.arriving import Coming, leased
+from p2phub.node.pressure import QUIET, Pressure
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.testing.publishers import FakePublisher
@@ -119,3 +121,69 @@ async def test_every_piece_is_told_once_it_is_verified_and_the_end_says_where(sc
     assert Arrived("model.safetensors", 0, len(WEIGHTS)) in told[-3:]
     assert Arrived("config.json", 0, 2) in told
     assert len(told) == len(set(map(repr, told)))
+
+
+class Slowly:
+    """Something of a file that comes after so many seconds each."""
+
+    def __init__(self, *pauses):
+        self._pauses = pauses
+
+    async def news(self):
+        for pause in self._pauses:
+            await trio.sleep(pause)
+            yield Arrived("model.safetensors", 0, 1)
+
+
+def worker(takes, *, hears=True):
+    """A lease of an engine that hears of what comes, and then needs so many seconds."""
+
+    @asynccontextmanager
+    async def lease(arriving):
+        if hears and arriving is not None:
+            async for _ in arriving:
+                pass
+        await trio.sleep(takes)
+        yield "engine"
+
+    return lease
+
+
+async def watched(lease, coming, *, until):
+    """Whether it is pressure, in the middle of each second until the engine is there, and then."""
+    pressure, seen = Pressure(trio.current_time), []
+
+    async def load():
+        async with leased(lease, pressure, coming) as engine:
+            assert engine == "engine"
+            await trio.sleep(5)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(load)
+        await trio.sleep(0.5)
+        for _ in range(until):
+            seen.append(pressure.busy)
+            await trio.sleep(1)
+    return seen
+
+
+class TestALoad:
+    async def test_is_pressure_until_its_engine_is_there(self, autojump_clock):
+        assert await watched(worker(3), None, until=5) == [True, True, True, False, False]
+
+    async def test_that_waits_for_its_own_fetch_is_none(self, autojump_clock):
+        """Something comes after 4 seconds, and once more after 8; then it works for two."""
+        seen = await watched(worker(2), Slowly(4, 4), until=11)
+        assert QUIET == 1.0
+        busy = [second for second, each in enumerate(seen) if each]
+        assert busy == [0, 4, 8, 9]
+
+    async def test_that_joins_the_load_of_another_is_none(self, autojump_clock):
+        assert await watched(worker(3, hears=False), Slowly(), until=4) == [True, *[False] * 3]
+
+    async def test_that_is_given_up_is_none_any_more(self, autojump_clock):
+        pressure = Pressure(trio.current_time)
+        with trio.move_on_after(2):
+            async with leased(worker(10), pressure):
+                pass
+        assert not pressure.busy

@@ -55,6 +55,15 @@ def test_steps_say_what_was_compared_with_what(shop):
     assert told["release: not revoked"]
 
 
+def test_every_piece_that_is_read_is_one_after_which_others_may_be_yielded_to(shop, tmp_path):
+    read = []
+    store, knowledge = shop.home.store, shop.home.knowledge
+    (tmp_path / "README.md").write_bytes(FILES["README.md"])
+    store.blobs.ingest_many([tmp_path / "README.md"])
+    Inspector(store, knowledge, read.append).verify(f"{shop.lab.publisher}/demo")
+    assert sum(read) == sum(map(len, FILES.values()))
+
+
 def test_it_says_who_signed_and_how_old_that_is(tmp_path):
     shop = Shop(tmp_path, not_after=1_900_000_000)
     found = shop.verify()

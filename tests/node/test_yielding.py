@@ -5,10 +5,18 @@ from contextlib import asynccontextmanager
 import trio
 
 from p2phub.config import SwarmSettings
-from p2phub.node.pressure import Pressure
+from p2phub.node.pressure import QUIET, Pressure
 from p2phub.node.rates import Paces
 from p2phub.node.traffic import Meter
-from p2phub.node.yielding import LEAST, REMEMBERED, STEP, Stalls, Yielding, read_stalls
+from p2phub.node.yielding import (
+    LEAST,
+    REMEMBERED,
+    STEP,
+    WHILE_LOADING,
+    Stalls,
+    Yielding,
+    read_stalls,
+)
 
 RATE = 8 << 20
 
@@ -160,3 +168,22 @@ def test_the_kernel_is_read_and_may_have_nothing_to_say(tmp_path):
     (tmp_path / "cpu").write_text("some avg10=0.1 avg60=0 avg300=0 total=2500000\nfull total=9\n")
     (tmp_path / "io").write_text("nonsense")
     assert read_stalls(tmp_path) == Stalls(processor=2.5)
+    (tmp_path / "memory").write_text("some avg10=0 avg60=0 avg300=0 total=500000\n")
+    assert read_stalls(tmp_path) == Stalls(processor=2.5, memory=0.5)
+
+
+async def test_a_load_leaves_uploads_a_share_and_what_waits_for_its_fetch_all(autojump_clock):
+    async with running() as scene:
+        scene.stalled = 1.0
+        with scene.pressure.loading() as load:
+            await trio.sleep(10)
+            assert scene.paces.up.rate == int(WHILE_LOADING * RATE)
+            assert not scene.pressure.learning
+            with scene.pressure.answering():
+                await trio.sleep(10)
+                assert scene.paces.up.rate == LEAST
+            await trio.sleep(STEP)
+            assert scene.paces.up.rate == int(WHILE_LOADING * RATE)
+            load.wait_for_fetch()
+            await trio.sleep(QUIET + 2 * STEP)
+            assert scene.paces.up.rate == 0
