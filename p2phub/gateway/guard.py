@@ -10,7 +10,8 @@ nothing. The rules, in the order they are checked:
 3. Anywhere but on loopback every request needs the token. On loopback the operations that are not
    marked open do (`require_token`).
 4. A body may have at most `MAX_BODY` bytes, counted as they come.
-5. At most `MAX_REQUESTS` requests are answered at once; the next ones are told to come again.
+5. At most `MAX_REQUESTS` requests are answered at once; the next ones are told to come again. The
+   last `RESERVED` places are not for models, so that probes and `ps` get through at any time.
 
 >>> host_of("[::1]:8642"), host_of("localhost"), host_of("a:b:c")
 (('::1', '8642'), ('localhost', ''), None)
@@ -39,6 +40,8 @@ LARGER_BELOW: Final = {"/v1/": 16 << 20, "/models/": 32 << 20}
 `inference_clients`."""
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
+RESERVED: Final = 16
+"""Of them, for anything but models."""
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
 
 
@@ -151,8 +154,9 @@ class Guard:
             self._gate.check_token(headers)
         most = most_bytes(scope["path"])
         _check_length(headers.get("content-length", "0"), most)
-        if self._open >= MAX_REQUESTS:
-            raise _too_many()
+        most_open = MAX_REQUESTS - (RESERVED if _is_for_models(scope["path"]) else 0)
+        if self._open >= most_open:
+            raise _too_many(most_open)
         self._open += 1
         try:
             await self._app(scope, _counted(receive, most), send)
@@ -190,10 +194,12 @@ def _counted(receive: Receive, most: int) -> Receive:
     return counted
 
 
-def _too_many() -> BusyError:
-    return BusyError(
-        f"{MAX_REQUESTS} requests are being answered already", remedy="Try again in a moment."
-    )
+def _is_for_models(path: str) -> bool:
+    return path.startswith(tuple(LARGER_BELOW))
+
+
+def _too_many(most: int) -> BusyError:
+    return BusyError(f"{most} requests are being answered already", remedy="Try again in a moment.")
 
 
 def _too_large(most: int) -> HttpError:

@@ -38,7 +38,7 @@ from p2phub.gateway.inference_clients import Crowd, InferenceLimits, limits_of
 from p2phub.gateway.inference_desk import Desk
 from p2phub.gateway.inference_errors import NoSuchPathError, dialect_of
 from p2phub.gateway.inference_routes import inference_routes
-from p2phub.gateway.listener import endpoint_of, listen_on, url_of
+from p2phub.gateway.listener import BACKLOG, endpoint_of, listen_on, url_of
 from p2phub.gateway.openai_routes import openai_routes
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.responses import Responses
@@ -49,6 +49,8 @@ _http_log = logging.getLogger("hypercorn")
 BugHook = Callable[[Exception], None]
 STOP_PATIENCE = 3.0
 """Seconds that answers under way get to end once the gateway stops."""
+LINGER = 2.0
+"""Seconds for which it is read what a client still sends that was refused."""
 IDLE_PATIENCE = 75.0
 """Seconds that a connection without a request is kept: longer than clients keep theirs, and than a
 thousand that come at once take to be read."""
@@ -102,6 +104,7 @@ async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.E
     settings = HypercornConfig()
     # Hypercorn closes what it serves on; it gets a copy, so that ours closes with our block.
     settings.bind = [f"fd://{listener.dup().detach()}"]
+    settings.backlog = BACKLOG  # it listens once more, for so many
     settings.accesslog = None
     settings.errorlog = _http_log
     settings.include_server_header = False
@@ -145,7 +148,12 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
 
 
 class Boundary:
-    """ASGI middleware: whatever goes wrong in answering one request becomes its answer."""
+    """ASGI middleware: whatever goes wrong in answering one request becomes its answer.
+
+    What a client still sends then is read and thrown away, for `LINGER` seconds: a socket that is
+    closed on what was not read resets the connection, and many clients read the answer only when
+    they have sent all.
+    """
 
     def __init__(self, app: ASGIApp, on_bug: BugHook | None = None) -> None:
         self._app = app
@@ -155,7 +163,13 @@ class Boundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun = False
+        begun, whole = False, False
+
+        async def heard() -> Message:
+            nonlocal whole
+            message = await receive()
+            whole = whole or not message.get("more_body", False)
+            return message
 
         async def watched(message: Message) -> None:
             nonlocal begun
@@ -166,14 +180,15 @@ class Boundary:
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, heard, watched)
         except Exception as error:
             told, status = self._told(error)
             dialect = dialect_of(scope["path"])
             if begun:
                 await send({"type": "http.response.body", "body": dialect.last(told)})
-            else:
-                await dialect.refusal(told, status)(scope, receive, send)
+                return
+            answer = dialect.refusal(told, status)
+            await answer(scope, receive, send if whole else _lingering(receive, send))
 
     def _told(self, error: Exception) -> tuple[P2PHubError, int]:
         if isinstance(error, HttpError):
@@ -184,6 +199,22 @@ class Boundary:
         if self._on_bug is not None:
             self._on_bug(error)
         return InternalError(), 500
+
+
+def _lingering(receive: Receive, send: Send) -> Send:
+    """`send`, which reads what the client still sends between the end of a body and its sending."""
+
+    async def lingering(message: Message) -> None:
+        if message["type"] != "http.response.body" or message.get("more_body", False):
+            await send(message)
+            return
+        await send({**message, "more_body": True})
+        with trio.move_on_after(LINGER):
+            while (await receive()).get("more_body", False):
+                pass
+        await send({"type": "http.response.body", "body": b""})
+
+    return lingering
 
 
 class InternalError(P2PHubError):

@@ -7,10 +7,11 @@ from starlette.datastructures import Headers
 
 from p2phub.config import Endpoint
 from p2phub.formats.limits import MAX_TRUST_LIST
-from p2phub.gateway import guard
+from p2phub.gateway import guard, server
 from p2phub.gateway.guard import LARGER_BODIES, MAX_BODY, Gate, HttpError
 from p2phub.gateway.operations import OPERATIONS
 
+from .bare import posted, until
 from .conftest import connected, posting, serving
 
 V1 = "/control/v1"
@@ -96,10 +97,51 @@ async def test_too_many_requests_at_once_are_told_to_come_again(served, monkeypa
     await served.node.cancelled.wait()
 
 
+async def test_models_leave_places_for_everything_else(served, monkeypatch):
+    monkeypatch.setattr(guard, "MAX_REQUESTS", 2)
+    monkeypatch.setattr(guard, "RESERVED", 1)
+    engine = served.node.inference.text
+    engine.hold = trio.Event()
+    ask = {"messages": [{"role": "user", "content": "hello"}]}
+    async with posted(served, "/v1/chat/completions", ask):
+        await until(lambda: engine.under_way == 1)
+        refused = await served.stranger.post("/v1/chat/completions", json=ask)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+        assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        assert (await served.stranger.get("/healthz")).status_code == 200
+        engine.hold.set()
+
+
 async def test_a_body_that_claims_too_much_is_refused_unread(served):
     async with connected(served) as lines:
         await lines.begin(served, "rm", {"Content-Length": str(10**12)})
         assert await lines.status() == 413
+
+
+@pytest.mark.parametrize("size", [1000, 20 << 20])
+async def test_a_refusal_reaches_a_client_that_reads_nothing_before_it_has_sent_all(served, size):
+    """In pieces, of which the node has not read the last ones when it refuses the first."""
+    async with connected(served) as lines:
+        await lines.begin(served, "rm", {"Content-Length": str(size), "Authorization": "Bearer x"})
+        for _ in range(10):
+            await trio.sleep(0.01)
+            await lines.send(h11.Data(data=b" " * (size // 10)))
+        assert await lines.status() in (401, 413)
+
+
+async def flood(lines):
+    while True:
+        await lines.send(h11.Data(data=b" " * 100_000))
+        await trio.sleep(0.001)
+
+
+async def test_a_client_that_was_refused_and_sends_on_for_ever_is_left(served, monkeypatch):
+    monkeypatch.setattr(server, "LINGER", 0.2)
+    async with connected(served) as lines:
+        await lines.begin(served, "rm", {"Transfer-Encoding": "chunked", "Host": "evil.example"})
+        with trio.fail_after(10), pytest.raises(trio.BrokenResourceError):
+            await flood(lines)
+    assert (await served.client.get(f"{V1}/status")).status_code == 200
 
 
 class TestALargeList:
