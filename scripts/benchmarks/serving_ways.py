@@ -174,7 +174,7 @@ async def through_the_pool(engine: str, folder: Path) -> None:
         def answer(prompts: list[list[int]]) -> None:
             trio.from_thread.run(all_of, prompts)
 
-        pids = [os.getpid(), held.pid]  # type: ignore[attr-defined]
+        pids = [os.getpid(), held.behind.pid]  # type: ignore[attr-defined]
         await trio.to_thread.run_sync(serve, pids, answer)
 
 

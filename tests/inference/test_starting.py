@@ -234,15 +234,15 @@ async def test_what_it_is_not_told_is_refused(scene):
 async def test_in_a_pool_a_crash_costs_the_request_and_the_next_one_starts_it_anew(scene):
     async with open_pool(start=scene.starter(), machine=scene.machine) as pool:
         async with pool.lease(scene.spec) as engine:
-            first = engine.pid
+            first = engine.behind.pid
             assert pool.loaded()[0].pid == first
             with pytest.raises(EngineError, match="SIGABRT"):
                 await text_of(engine, Generate("word #crash"))
         async with pool.lease(scene.spec) as engine:
-            assert engine.pid != first
+            assert engine.behind.pid != first
             assert await text_of(engine, Generate("hello")) == "hello "
         await pool.unload("r")
-        assert not alive(engine.pid)
+        assert not alive(engine.behind.pid)
     assert scene.left() == ([], [])
 
 

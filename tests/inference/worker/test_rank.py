@@ -104,7 +104,8 @@ async def test_answers_are_those_of_one_process(files):
 async def test_a_rank_that_dies_costs_its_requests_and_the_pool_starts_both_anew(files):
     spec = spec_for(files, 2)
     async with open_pool() as pool:
-        async with pool.lease(spec) as engine:
+        async with pool.lease(spec) as held:
+            engine = held.behind
             expected = await said(engine, REQUESTS[0])
             (child,) = children(engine.pid)
             with pytest.raises(EngineError):
@@ -112,7 +113,8 @@ async def test_a_rank_that_dies_costs_its_requests_and_the_pool_starts_both_anew
             with trio.fail_after(30):
                 await engine.gone.wait()
             assert any("rank 1 of the processes" in line for line in engine.log)
-        async with pool.lease(spec) as anew:
+        async with pool.lease(spec) as held:
+            anew = held.behind
             assert anew.pid != engine.pid
             assert await said(anew, REQUESTS[0]) == expected
             (child,) = children(anew.pid)
