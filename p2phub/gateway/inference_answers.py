@@ -141,6 +141,8 @@ class EventStream:
         self._stopping = stopping
         self._out = Outbox()
         self._begun = False
+        self._open = False
+        """Whether it was begun in truth: the client may leave in the middle of that."""
         self._sent = -math.inf
         """When the last event was sent."""
 
@@ -163,7 +165,8 @@ class EventStream:
         # this cancels may be waiting in its `send` by then.
         await self._begin(send)
         last = self._dialect.last(out.failed) if out.failed else b""
-        await send({"type": "http.response.body", "body": last})
+        if self._open:
+            await send({"type": "http.response.body", "body": last})
 
     async def _work(self) -> None:
         try:
@@ -190,6 +193,7 @@ class EventStream:
             for name, value in {**headers, **self._out.headers}.items()
         ]
         await send({"type": "http.response.start", "status": 200, "headers": told})
+        self._open = True
 
     async def _comment(self) -> None:
         await trio.sleep(STATUS_AFTER)

@@ -31,6 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from p2phub.config import Config
 from p2phub.errors import P2PHubError, UsageError, plain_errors
+from p2phub.gateway import connection
 from p2phub.gateway.answers import refusal, stopped
 from p2phub.gateway.control import Control
 from p2phub.gateway.guard import Gate, Guard, HttpError
@@ -112,6 +113,7 @@ async def _serve(application: ASGIApp, listener: socket.socket, stopping: trio.E
     settings.keep_alive_timeout = IDLE_PATIENCE
     # The spelling of the ASGI types differs between Starlette and hypercorn.
     framework = cast(Any, application)
+    connection.install()
     await serve(framework, settings, shutdown_trigger=stopping.wait, mode="asgi")
 
 

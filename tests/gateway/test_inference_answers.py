@@ -9,8 +9,9 @@ import trio
 import trio.testing
 
 from p2phub.gateway import guard
-from p2phub.gateway.inference_answers import MAX_WAITING, Outbox
+from p2phub.gateway.inference_answers import MAX_WAITING, EventStream, Outbox
 from p2phub.gateway.inference_clients import InferenceLimits
+from p2phub.gateway.inference_errors import OPENAI
 from p2phub.testing.inference import SCRIPT
 from p2phub.testing.nodes import FakeNode
 
@@ -57,6 +58,27 @@ class TestAClientThatGoesAway:
             pass
         assert (await served.stranger.get("/v1/models")).status_code == 200
         assert served.node.inference.asked == []
+
+    async def test_in_the_middle_of_the_first_line_of_its_answer_is_sent_no_more(self):
+        """Hypercorn takes no body of an answer whose start it could not send."""
+        sent, left = [], trio.Event()
+
+        async def talk(outbox):
+            await outbox.put(b"data: hello")
+            await trio.sleep_forever()
+
+        async def receive():
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message):
+            left.set()
+            await trio.sleep_forever()
+            sent.append(message)
+
+        with trio.fail_after(5):
+            await EventStream(talk, OPENAI, trio.Event())({"type": "http"}, receive, send)
+        assert sent == []
 
 
 class TestTooMuch:

@@ -16,7 +16,6 @@ import httpx
 import pytest
 import trio
 
-from p2phub.gateway.server import IDLE_PATIENCE
 from tests.real_models import smol_gguf
 from tests.scenarios.processes import machines
 
@@ -114,7 +113,7 @@ async def test_a_thousand_at_once_are_answered_or_told_when_to_come_again(daemon
     assert max(seconds) < 10
     (row,) = daemon.home.run("ps").objects
     assert (row["busy"], row["waiting"]) == (0, 0)
-    with trio.fail_after(IDLE_PATIENCE + 15):
+    with trio.fail_after(20):
         while open_files(daemon.pid) > before + 10:  # noqa: ASYNC110 - it is another process
             await trio.sleep(0.2)
 
