@@ -1,10 +1,14 @@
 """Sockets of clients that have left, over real connections."""
 
+import json
 import os
+import socket
 
 import h11
 import pytest
 import trio
+
+from p2phub.gateway import connection
 
 from .bare import CHAT, posted, text_until, until
 from .conftest import connected
@@ -68,3 +72,46 @@ async def test_a_client_that_stays_is_answered_again_and_again(served):
             while not text.endswith(b'{"ok":true}'):
                 text += await socket.receive_some()
             assert text.startswith(b"HTTP/1.1 200")
+
+
+async def unread(served):
+    """A client that asks for a stream, and reads nothing of it."""
+    made = trio.socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, _, port = served.gateway.url.removeprefix("http://").partition(":")
+    await made.connect((host, int(port)))
+    body = json.dumps(ASK).encode()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: {len(body)}\r\n\r\n"
+    await made.send(head.encode() + body)
+    return made
+
+
+async def test_a_client_that_reads_nothing_of_its_stream_keeps_no_slot(served, monkeypatch):
+    monkeypatch.setattr(connection, "SEND_PATIENCE", 0.5)
+    engine = served.node.inference.text
+    engine.script = ("a long word " * 1000,) * 10_000
+    client = await unread(served)
+    try:
+        await until(lambda: engine.under_way == 1)
+        started = trio.current_time()
+        with trio.fail_after(20):
+            await engine.gave_up.wait()
+        assert trio.current_time() - started >= 0.4
+        assert served.node.inference.inside == 0
+        assert (await served.stranger.get("/healthz")).status_code == 200
+    finally:
+        client.close()
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_its_answer(served, monkeypatch):
+    monkeypatch.setattr(connection, "SEND_PATIENCE", 1.0)
+    engine = served.node.inference.text
+    engine.script = ("a long word " * 1000,) * 400
+    client, size = await unread(served), 0
+    with client, trio.fail_after(60):
+        while part := await client.recv(1 << 16):
+            size += len(part)
+            await trio.sleep(0.002)
+            if part.endswith(b"[DONE]\n\n\r\n0\r\n\r\n"):
+                break
+    assert size > 400 * 12_000
