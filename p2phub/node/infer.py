@@ -214,7 +214,8 @@ class Inference:
         try:
             async with leased(lease, self._services.pressure, coming) as engine:
                 await self._require_good(taken_back())
-                yield ObedientEngine(engine, taken_back, self._services.pressure)
+                key = with_variant(spec.release, spec.variant)
+                yield ObedientEngine(engine, taken_back, self._services.pressure, key)
         except UntrustedError as error:
             if not isinstance(error, RevokedError | MalformedError):  # malformed is how it was made
                 await self._put_in_quarantine(model)

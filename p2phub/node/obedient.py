@@ -33,15 +33,19 @@ def revoked(withdrawn: ReleaseWithdrawn) -> RevokedError:
 
 
 class ObedientEngine:
-    """Keeps the port `Engine`. `taken_back()` tells of the release behind it once it was."""
+    """Keeps the port `Engine`. `taken_back()` tells of the release behind it once it was; `name`:
+    what else is asked under that name is as fast.
+    """
 
     def __init__(
         self,
         engine: Engine,
         taken_back: Callable[[], ReleaseWithdrawn | None],
         pressure: Pressure,
+        name: str = "",
     ) -> None:
-        self._engine, self._taken_back, self._pressure = engine, taken_back, pressure
+        self._engine, self._taken_back = engine, taken_back
+        self._pressure, self._name = pressure, name
 
     @property
     def info(self) -> ModelInfo:
@@ -80,7 +84,7 @@ class ObedientEngine:
     def _answering(self) -> Iterator[Callable[[], None]]:
         self._check()
         try:
-            with self._pressure.answering() as step:
+            with self._pressure.answering(self._name) as step:
                 yield step
         except EngineError:
             self._check()

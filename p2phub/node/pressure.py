@@ -9,16 +9,20 @@ Rules it keeps:
  * what hashes in the background rests after each piece while models are busy (`wait_a_moment`), and
    what somebody waits for, such as `publish` and `verify`, takes half of the time (`shared`): both
    go on, however long an answer takes;
- * what a token costs when nothing else goes on is learnt: the median of gaps between pieces while
-   nothing was yielded for.
+ * what a token of each model costs when nothing else goes on is learnt: the median of gaps between
+   pieces while nothing was yielded for, and as many requests were under way.
 
->>> clock = iter([0.0, 1.0])
+>>> clock = iter([0.0, 1.0, 3.0])
 >>> busy = Pressure(lambda: next(clock))
->>> with busy.answering() as step:
+>>> with busy.answering("lab/x") as step:
 ...     step(), step()
-...     busy.under_way, busy.latest()
+...     busy.under_way, busy.slowdown()
+...     busy.learning = False
+...     step()
+...     busy.slowdown()
 (None, None)
 (1, 1.0)
+1.5
 >>> busy.under_way
 0
 """
@@ -38,6 +42,8 @@ LEARNT: Final = 256
 
 MOST: Final = 64
 """Requests at once of which it is remembered how fast they were."""
+REMEMBERED: Final = 1024
+"""Models, by their requests at once, of which it is."""
 MOMENT: Final = 0.25
 """Seconds that a thread waits, at most, after each piece that it hashes while models are busy."""
 QUIET: Final = 1.0
@@ -70,9 +76,9 @@ class Pressure:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._recent: deque[float] = deque(maxlen=RECENT)
-        self._alone: dict[int, deque[float]] = {}
-        """By the number of requests that were under way: a batch is slower than one."""
+        self._recent: deque[tuple[tuple[str, int], float]] = deque(maxlen=RECENT)
+        self._alone: dict[tuple[str, int], deque[float]] = {}
+        """By model and number of requests that were under way: a batch is slower than one."""
         self._idle = threading.Event()
         self._idle.set()
         self._loads: tuple[Load, ...] = ()
@@ -104,7 +110,7 @@ class Pressure:
             self._rest_if_idle()
 
     @contextmanager
-    def answering(self) -> Iterator[Callable[[], None]]:
+    def answering(self, model: str = "") -> Iterator[Callable[[], None]]:
         """A request is under way; what is handed out is called for each piece of its answer."""
         self.under_way += 1
         self._idle.clear()
@@ -114,9 +120,10 @@ class Pressure:
             nonlocal before
             now = self._clock()
             if before is not None:
-                self._recent.append(now - before)
+                key = model, self.under_way
+                self._recent.append((key, now - before))
                 if self.learning:
-                    self._learn(now - before)
+                    self._learn(key, now - before)
             before = now
 
         try:
@@ -151,15 +158,21 @@ class Pressure:
 
         return told
 
-    def latest(self) -> float:
-        """The median gap between the last pieces, in seconds; 0 if there were none."""
-        return statistics.median(self._recent) if self._recent else 0.0
+    def slowdown(self) -> float:
+        """How many times as long as alone the last pieces took, as a median; 0: it is not known."""
+        usual = {
+            key: statistics.median(self._alone[key])
+            for key in {key for key, _ in self._recent}
+            if key in self._alone
+        }
+        ratios = [gap / usual[key] for key, gap in self._recent if usual.get(key)]
+        return statistics.median(ratios) if ratios else 0.0
 
-    def alone(self) -> float:
-        """The same when nothing else went on; 0 if that is not known."""
-        learnt = self._alone.get(self.under_way)
-        return statistics.median(learnt) if learnt else 0.0
-
-    def _learn(self, gap: float) -> None:
-        if self.under_way <= MOST:
-            self._alone.setdefault(self.under_way, deque(maxlen=LEARNT)).append(gap)
+    def _learn(self, key: tuple[str, int], gap: float) -> None:
+        if key not in self._alone:
+            if self.under_way > MOST:
+                return
+            while len(self._alone) >= REMEMBERED:
+                del self._alone[next(iter(self._alone))]
+            self._alone[key] = deque(maxlen=LEARNT)
+        self._alone[key].append(gap)

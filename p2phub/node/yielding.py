@@ -145,8 +145,7 @@ class Yielding:
     def _is_pressed(self, now: Stalls, before: Stalls) -> bool:
         kinds = zip(astuple(now), astuple(before), strict=True)
         waited = max(after - earlier for after, earlier in kinds)
-        alone = self._pressure.alone()
-        slowed = bool(alone) and self._pressure.latest() > SLOWED * alone
+        slowed = self._pressure.slowdown() > SLOWED
         return waited > STALLED * STEP or slowed
 
 

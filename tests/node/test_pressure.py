@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 
-from p2phub.node.pressure import MOMENT, QUIET, Pressure
+from p2phub.node.pressure import MOMENT, QUIET, REMEMBERED, Pressure
 
 
 class Clock:
@@ -15,24 +15,35 @@ class Clock:
         return self.now
 
 
-def answer(pressure, clock, gaps):
-    with pressure.answering() as step:
+def answer(pressure, clock, gaps, model="lab/x"):
+    with pressure.answering(model) as step:
         step()
         for gap in gaps:
             clock.now += gap
             step()
-        return pressure.latest(), pressure.alone()
+        return round(pressure.slowdown(), 6)
 
 
 def test_a_gap_is_compared_with_those_of_as_many_requests():
     clock = Clock()
     pressure = Pressure(clock)
-    assert answer(pressure, clock, [0.1] * 5)[1] > 0
-    with pressure.answering():
-        latest, alone = answer(pressure, clock, [0.4] * 5)
-        assert round(latest, 6) == round(alone, 6) == 0.4
-    with pressure.answering():
-        assert round(pressure.alone(), 6) == 0.1
+    assert answer(pressure, clock, [0.1] * 20) == 1
+    with pressure.answering("lab/x"):
+        assert answer(pressure, clock, [0.4] * 20) == 1
+        pressure.learning = False
+        assert answer(pressure, clock, [0.8] * 20) == 2
+    assert answer(pressure, clock, [0.3] * 20) == 3
+
+
+def test_a_slow_model_is_not_taken_for_a_fast_one_that_is_slowed():
+    clock = Clock()
+    pressure = Pressure(clock)
+    answer(pressure, clock, [0.01] * 20, "lab/fast")
+    assert answer(pressure, clock, [0.5] * 20, "lab/slow") == 1
+    pressure.learning = False
+    assert answer(pressure, clock, [0.5] * 20, "lab/slow") == 1
+    assert answer(pressure, clock, [0.02] * 20, "lab/fast") == 2
+    assert answer(pressure, clock, [0.5] * 20, "lab/never seen") == 0
 
 
 def test_what_is_slow_under_pressure_is_not_learnt_as_normal():
@@ -40,8 +51,16 @@ def test_what_is_slow_under_pressure_is_not_learnt_as_normal():
     pressure = Pressure(clock)
     answer(pressure, clock, [0.1] * 5)
     pressure.learning = False
-    latest, alone = answer(pressure, clock, [9.0] * 50)
-    assert (round(latest, 6), round(alone, 6)) == (9.0, 0.1)
+    assert answer(pressure, clock, [9.0] * 50) == 90
+    assert answer(pressure, clock, [0.1] * 50) == 1
+
+
+def test_models_are_not_remembered_for_ever():
+    clock = Clock()
+    pressure = Pressure(clock)
+    for number in range(REMEMBERED + 100):
+        answer(pressure, clock, [0.1], f"lab/{number}")
+    assert len(pressure._alone) == REMEMBERED
 
 
 def test_an_answer_that_broke_off_is_not_counted_for_ever():
@@ -52,7 +71,7 @@ def test_an_answer_that_broke_off_is_not_counted_for_ever():
     except ValueError:
         pass
     assert pressure.under_way == 0
-    assert pressure.latest() == 0.0
+    assert pressure.slowdown() == 0.0
 
 
 def test_a_thread_waits_only_while_something_is_answered():
