@@ -38,6 +38,8 @@ LARGER_BODIES: Final = {"/control/v1/trust/import": 2 * MAX_TRUST_LIST + MAX_BOD
 LARGER_BELOW: Final = {"/v1/": 16 << 20, "/models/": 32 << 20}
 """And below these, where prompts, images and sounds are sent: few large ones at once, see
 `inference_clients`."""
+PROBES: Final = ("/healthz", "/readyz")
+"""These take no place."""
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
 RESERVED: Final = 16
@@ -154,6 +156,9 @@ class Guard:
             self._gate.check_token(headers)
         most = most_bytes(scope["path"])
         _check_length(headers.get("content-length", "0"), most)
+        if scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
         most_open = MAX_REQUESTS - (RESERVED if _is_for_models(scope["path"]) else 0)
         if self._open >= most_open:
             raise _too_many(most_open)

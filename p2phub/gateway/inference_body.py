@@ -25,7 +25,11 @@ from p2phub.gateway.inference_clients import LargeBody
 from p2phub.gateway.inference_errors import ParameterError
 
 BODY_PATIENCE: Final = 60.0
-"""Seconds a client may take to send the body of a request."""
+"""Seconds a client may take to send the body of a request, at most."""
+FIRST_PATIENCE: Final = 10.0
+"""Seconds it has before anything came, and then one more for each `LEAST_RATE` bytes: it holds a
+place meanwhile, and who sends a byte now and then may not hold many."""
+LEAST_RATE: Final = 16 << 10
 MAX_NUMBER: Final = 2**63 - 1
 """Of whole numbers, either way."""
 _KINDS: Final = {
@@ -44,21 +48,25 @@ async def read(request: Request, place: LargeBody) -> bytes:
 
     Raises `BusyError`, `TooSlowError`, and what the guard says of one that is too long.
     """
+    began = trio.current_time()
     parts: list[bytes] = []
     size, more = 0, True
     try:
-        with trio.fail_after(BODY_PATIENCE):
+        with trio.fail_after(FIRST_PATIENCE) as patience:
             while more:
                 message = await request.receive()
                 if message["type"] == "http.disconnect":
                     raise UsageError("the client left before its request was whole")
                 part, more = message.get("body", b""), message.get("more_body", False)
                 size += len(part)
+                seconds = min(FIRST_PATIENCE + size / LEAST_RATE, BODY_PATIENCE)
+                patience.deadline = began + seconds
                 if size > MAX_BODY:
                     place.take()
                 parts.append(part)
     except trio.TooSlowError:
-        raise TooSlowError(f"the body did not arrive within {BODY_PATIENCE:g} seconds") from None
+        seconds = trio.current_time() - began
+        raise TooSlowError(f"the body did not arrive within {seconds:.0f} seconds") from None
     return b"".join(parts)
 
 

@@ -94,6 +94,8 @@ class Crowd:
         self.inside = 0
         self.large = 0
         self._of: Counter[str] = Counter()
+        self._asking: Counter[str] = Counter()
+        """By client: its requests, those whose bodies still come included."""
         self._free: dict[str, float] = {}
         """When each client may ask as much again as one who never asked."""
         self._seen: dict[str, dict[str, float]] = {}
@@ -155,10 +157,7 @@ class Crowd:
         """Count `answers` for the length of the block. Raises `BusyError`."""
         limits = self.limits
         if self._of[client] + answers > limits.per_client:
-            raise self._busy(
-                f"a client may have {limits.per_client} answers under way at once",
-                "Try again when one has ended, or set inference.answers_per_client in node.toml.",
-            )
+            raise self._too_many_of_one()
         if self.inside + answers > limits.in_all:
             raise self._busy(f"{self.inside} answers are under way already")
         if not self.inside:
@@ -181,13 +180,28 @@ class Crowd:
         self.large += 1
 
     @contextmanager
-    def body(self) -> Iterator["LargeBody"]:
-        """A place for the body of one request, in case it is large, as long as the block lasts."""
+    def body(self, client: str) -> Iterator["LargeBody"]:
+        """A place for the body of one request, in case it is large, as long as the block lasts.
+
+        Raises `BusyError` if this client has as many requests under way as it may have answers.
+        """
+        if self._asking[client] >= self.limits.per_client:
+            raise self._too_many_of_one()
         place = LargeBody(self)
+        self._asking[client] += 1
         try:
             yield place
         finally:
             self.large -= place.taken
+            self._asking[client] -= 1
+            if not self._asking[client]:
+                del self._asking[client]
+
+    def _too_many_of_one(self) -> BusyError:
+        return self._busy(
+            f"a client may have {self.limits.per_client} answers under way at once",
+            "Try again when one has ended, or set inference.answers_per_client in node.toml.",
+        )
 
     def _ended(self, answers: int) -> None:
         """Learn how far apart answers end, while there are any."""

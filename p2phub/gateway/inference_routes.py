@@ -29,8 +29,9 @@ class TaskHeld:
         model, task = request.path_params["repo"], request.path_params.get("task")
         if task is not None:
             check_task(task)
-        desk.crowd.came(desk.crowd.client_of(request))
-        with desk.crowd.body() as place:
+        client = desk.crowd.client_of(request)
+        desk.crowd.came(client)
+        with desk.crowd.body(client) as place:
             body = sent(await read(request, place), request.headers.get("content-type", ""))
             task = task or await self._own_task(model)
             if task == TEXT:

@@ -30,9 +30,10 @@ class BodyHeld:
         self._desk, self._request, self._call = desk, request, call
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        request = self._request
-        self._desk.crowd.came(self._desk.crowd.client_of(request))
-        with self._desk.crowd.body() as place:
+        request, crowd = self._request, self._desk.crowd
+        client = crowd.client_of(request)
+        crowd.came(client)
+        with crowd.body(client) as place:
             fields = parse(await read(request, place))
             model = request.path_params.get("repo")
             response = await self._call(self._desk, request, fields, model)

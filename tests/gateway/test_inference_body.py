@@ -22,6 +22,19 @@ def request_of(*messages):
     return Request({"type": "http", "headers": []}, receive)
 
 
+def slow_request(size, count=10**9, *, seconds):
+    """So many parts of that size, one whenever so many seconds have passed."""
+    sent = 0
+
+    async def receive():
+        nonlocal sent
+        await trio.sleep(seconds)
+        sent += 1
+        return part(b"x" * size, more=sent < count)
+
+    return Request({"type": "http", "headers": []}, receive)
+
+
 def part(body, more=True):
     return {"type": "http.request", "body": body, "more_body": more}
 
@@ -29,26 +42,42 @@ def part(body, more=True):
 class TestReading:
     async def test_joins_what_came(self):
         crowd = Crowd(InferenceLimits())
-        with crowd.body() as place:
+        with crowd.body("a") as place:
             assert await read(request_of(part(b"a"), part(b"b", more=False)), place) == b"ab"
         assert crowd.large == 0
 
     async def test_ends_with_a_client_that_leaves(self):
-        with Crowd(InferenceLimits()).body() as place, pytest.raises(UsageError, match="left"):
+        with Crowd(InferenceLimits()).body("a") as place, pytest.raises(UsageError, match="left"):
             await read(request_of(part(b"a"), {"type": "http.disconnect"}), place)
 
     async def test_does_not_wait_for_ever(self, autojump_clock, monkeypatch):
         monkeypatch.setattr(inference_body, "BODY_PATIENCE", 3.0)
-        with Crowd(InferenceLimits()).body() as place, pytest.raises(TooSlowError):
+        with Crowd(InferenceLimits()).body("a") as place, pytest.raises(TooSlowError):
             await read(request_of(part(b"a")), place)
+
+    async def test_ends_soon_with_one_who_sends_a_byte_now_and_then(self, autojump_clock):
+        began = trio.current_time()
+        with Crowd(InferenceLimits()).body("a") as place, pytest.raises(TooSlowError):
+            await read(slow_request(1, seconds=1.0), place)
+        assert trio.current_time() - began < 12
+
+    async def test_waits_for_one_who_sends_slowly_and_all_the_time(self, autojump_clock):
+        with Crowd(InferenceLimits()).body("a") as place:
+            assert len(await read(slow_request(20_000, 40, seconds=1.0), place)) == 800_000
+
+    async def test_waits_for_nobody_longer_than_that(self, autojump_clock):
+        began = trio.current_time()
+        with Crowd(InferenceLimits()).body("a") as place, pytest.raises(TooSlowError):
+            await read(slow_request(100_000, seconds=1.0), place)
+        assert trio.current_time() - began == pytest.approx(inference_body.BODY_PATIENCE)
 
     async def test_counts_large_ones_until_they_are_done_with(self):
         crowd = Crowd(InferenceLimits(large_bodies=1))
         large = (part(b"x" * MAX_BODY), part(b"x"), part(b"x", more=False))
-        with crowd.body() as first:
+        with crowd.body("a") as first:
             await read(request_of(*large), first)
             assert crowd.large == 1
-            with crowd.body() as second, pytest.raises(BusyError):
+            with crowd.body("a") as second, pytest.raises(BusyError):
                 await read(request_of(*large), second)
             assert crowd.large == 1
         assert crowd.large == 0

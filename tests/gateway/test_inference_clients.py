@@ -142,6 +142,19 @@ class TestNames:
         assert len(names) == 1
 
 
+class TestRequests:
+    def test_of_one_client_that_still_arrive_are_no_more_than_it_may_have_answers(self, clock):
+        crowd = Crowd(InferenceLimits(per_client=2), clock)
+        with crowd.body("a"), crowd.body("a"):
+            with pytest.raises(BusyError, match="2 answers"), crowd.body("a"):
+                pass
+            with crowd.body("b"):
+                pass
+        with crowd.body("a"):
+            pass
+        assert not crowd._asking
+
+
 class TestComingAgain:
     def test_before_any_answer_has_ended_it_is_soon(self, clock):
         crowd = Crowd(InferenceLimits(in_all=1), clock)
