@@ -38,8 +38,9 @@ VECTORS: Final = 265 * MIB
 """The same with transformers that makes vectors."""
 CUDA: Final = 600 * MIB
 """Memory of a GPU that CUDA and its kernels take; not measured."""
+_OF_VECTORS: Final = ("feature-extraction", "sentence-similarity")
 _STEP, _PAGE = 512, 32
-_SLOTS, _CACHE = 8, 1024 * MIB
+_SLOTS, _VECTOR_SLOTS, _CACHE = 8, 32, 1024 * MIB
 """What the worker does with transformers on a processor, where nothing is said."""
 _SIZES: Final = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 _FLOATS: Final = frozenset({"F64", "F32", "F16", "BF16"})
@@ -126,7 +127,8 @@ def _transformers(
     exact = device == "cpu" and options.quantize != "int4"
     dtype = options.dtype or ("float32" if exact else "bfloat16")
     text = release.task == "text-generation"
-    context, slots, cache = _cache(config, options, _SIZES.get(dtype, 4)) if text else (0, 1, 0)
+    alone = options.slots or _VECTOR_SLOTS if release.task in _OF_VECTORS else 1
+    context, slots, cache = _cache(config, options, _SIZES.get(dtype, 4)) if text else (0, alone, 0)
     base = CUDA if device != "cpu" else (TEXT if text else VECTORS)
     width, inner = _number(config, "hidden_size", "n_embd"), _number(config, "intermediate_size")
     activations = 2 * _STEP * (4 * width + 3 * (inner or 4 * width)) * _SIZES.get(dtype, 4)
