@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 
 import pytest
 
+from p2phub.cli.commands.fit import _lines
 from p2phub.cli.conversation import Conversation, converse
 from p2phub.cli.output import Output
 from p2phub.client.connection import Connection
 from p2phub.client.running import RunningNode, find_running
 from p2phub.errors import EngineError, NoMemoryError, RevokedError
+from p2phub.inference_results import FitReport
 from p2phub.testing.inference import SCRIPT, TEXT, VECTORS
 
 SAID = "".join(SCRIPT)
@@ -243,6 +246,11 @@ class TestFit:
         (told,) = cli("--json", "fit", TEXT).objects
         assert (told["bytes_needed"], told["fits"]) == (1000, True)
         assert "fits on cpu: 1.0 kB of 2.0 kB that models may take" in cli("fit", TEXT).out
+
+    def test_what_keeps_no_tokens_tells_of_none(self):
+        told = asdict(FitReport("lab/x@main", "ab", "cpu", 600, 0, 100, 2000, slots=32))
+        (line,) = [each for each in _lines(told, 700, fits=True) if each.startswith("cache")]
+        assert line == "cache    0 B in 32 requests at once"
 
     def test_an_unknown_model_is_not_found(self, cli, node):
         assert cli("fit", "lab/nothing").code == 3

@@ -57,11 +57,11 @@ def needed_by(report: Mapping[str, Any]) -> int:
 def _lines(report: Mapping[str, Any], needed: int, *, fits: bool) -> list[str]:
     verdict = "fits" if fits else "does not fit"
     chosen = f" ({report['chosen']})" if report["chosen"] else ""
+    tokens = f" for {report['context']} tokens" if report["cache_bytes"] else ""
     return [
         f"{report['ref']}{chosen} {verdict} on {report['device']}: {size(needed)} of"
         f" {size(report['available_bytes'])} that models may take",
         f"weights  {size(report['weight_bytes'])} {report['dtype']}",
-        f"cache    {size(report['cache_bytes'])} for {report['context']} tokens"
-        f" in {report['slots']} requests at once",
+        f"cache    {size(report['cache_bytes'])}{tokens} in {report['slots']} requests at once",
         f"rest     {size(report['other_bytes'])}",
     ]
