@@ -28,6 +28,8 @@ Value = None | int | str | bytes
 
 BUSY_SECONDS = 10.0
 """How long a statement waits for another process that holds the database."""
+IDLE_READERS = 4
+"""Connections that are kept for the next read; a crowd makes more, which close behind it."""
 _CANNOT_OPEN = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 """The last one also when the disk is so full that readers cannot make the file they share."""
 _NEXT_TO_NOTHING = 64 << 10
@@ -157,7 +159,7 @@ class Index:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._guard:
-            if not self._closed:
+            if not self._closed and len(self._idle) < IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()

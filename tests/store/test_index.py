@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,14 @@ def test_a_read_that_outlives_close_leaves_no_connection(index):
     with index.read():
         index.close()
     assert index._idle == []
+
+
+def test_a_crowd_of_readers_leaves_few_connections(index):
+    with ExitStack() as crowd:
+        for _ in range(40):
+            crowd.enter_context(index.read())
+    assert len(index._idle) == index_module.IDLE_READERS
+    assert count(index) == 0
 
 
 def sqlite_errors(cls=sqlite3.Error):
