@@ -31,7 +31,7 @@ class InferenceSettings:
         DEVICE,
         "Where models run. auto: the GPU with the most free memory, else the processor."
         " Several GPUs share a model that writes text, from safetensors and without quantize,"
-        " compile or adapters; everything else is refused on them.",
+        " compile or adapters; other tasks go to one of them, GGUF to the processor.",
     ] = "auto"
     engine: Annotated[
         EngineName,

@@ -176,7 +176,7 @@ STALE = _choice(get_args(Stale))
 ENGINE = _choice(get_args(EngineName))
 QUANTIZE = _choice(get_args(Quantize))
 DEVICE = Kind(
-    '"auto", or one device as torch names it, such as "cuda:1", or different GPUs that share every'
-    ' model: "cuda:0,cuda:1"',
+    '"auto", or one device as torch names it, such as "cuda:1", or different GPUs for what can be'
+    ' shared: "cuda:0,cuda:1"',
     _devices,
 )

@@ -166,15 +166,23 @@ def who_gives_way(
     return tuple(gone) if missing <= 0 else None
 
 
-def place(engine: str, wanted: str, devices: Sequence[Device]) -> str:
+def place(engine: str, wanted: str, devices: Sequence[Device], *, shares: bool = True) -> str:
     """The device a model is loaded to: the one that was asked for, else the GPU with the most room.
+
+    `shares`: whether several devices may share it; if not, it goes to one of those that are named.
 
     >>> gpus = (Device("cpu", 64, 60), Device("cuda:0", 24, 3), Device("cuda:1", 24, 20))
     >>> place("transformers", "", gpus), place("transformers", "cuda", gpus)
     ('cuda:1', 'cuda:0')
     >>> place("llamacpp", "", gpus), place("transformers", "", gpus[:1])
     ('cpu', 'cpu')
+    >>> both = "cuda:0,cuda:1"
+    >>> place("transformers", both, gpus), place("transformers", both, gpus, shares=False)
+    ('cuda:0,cuda:1', 'cuda:1')
     """
+    several = named(wanted, devices) if "," in wanted and not shares else ()
+    if several:
+        wanted, devices = "", several
     if wanted:
         return "cuda:0" if wanted == "cuda" else wanted
     gpus = [each for each in devices if each.name != HOST]

@@ -272,15 +272,16 @@ class Pool:
         async with self._deciding:
             devices = await self._machine.devices()
             options = entry.spec.options
-            name = place(entry.spec.engine, options.device, devices)
-            require_all(name, devices)
+            require_all(options.device, devices)
+            name = place(entry.spec.engine, options.device, devices, shares=entry.spec.shares)
             there = named(name, devices)
             if there:
                 await self._make_room(entry, there, entry.need.bytes)
                 options = replace(options, cache_bytes=await self._cache(entry, name))
             entry.device = name
         gpus = [each for each in devices if each.name != HOST]
-        if not options.device and name != HOST and len(gpus) >= 2:
+        one_of_many = not options.device and name != HOST and len(gpus) >= 2
+        if one_of_many or "," in options.device:
             options = replace(options, device=name)
         return replace(entry.spec, options=options)
 

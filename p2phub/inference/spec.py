@@ -63,6 +63,11 @@ class RunOptions:
     """Processes that share a model on the processor: for tests, as it brings nothing there."""
 
 
+def can_share(engine: str, task: str) -> bool:
+    """Whether several devices may share a model: text, where the engine can split its layers."""
+    return task == "text-generation" and engine in ("transformers", "vllm")
+
+
 @dataclass(frozen=True, slots=True)
 class Adapter:
     """A LoRA release for this base."""
@@ -93,6 +98,11 @@ class ModelSpec:
     """For one engine alone."""
     variant: str = ""
     """Which weights of the release these files are; empty if it has no others."""
+
+    @property
+    def shares(self) -> bool:
+        """Whether several devices may share it."""
+        return can_share(self.engine, self.task)
 
     def find(self, name: str) -> ModelFile | None:
         """The file with that path."""

@@ -38,7 +38,7 @@ from p2phub.inference.memory import (
     place,
     readable,
 )
-from p2phub.inference.spec import RunOptions
+from p2phub.inference.spec import RunOptions, can_share
 from p2phub.inference.threads import computes_bfloat16, cpuinfo
 from p2phub.inference.variants import LLAMACPP, TRANSFORMERS
 from p2phub.inference_results import FitReport
@@ -88,14 +88,16 @@ class Capacity:
     needs: dict[tuple[bytes, str], Need | None] = field(default_factory=dict)
     """By release and first file of the weights; None: it cannot be run."""
 
-    def device(self, engine: str) -> Device:
-        """Where an engine runs. Raises `EngineError` if node.toml names a device that is not there.
+    def device(self, engine: str, task: str) -> Device:
+        """Where an engine runs a model for `task`.
 
-        Several GPUs that share a model are told as one. Without a name it is the GPU with the most
-        memory, whatever is free there now.
+        Several GPUs that share it are told as one. Without a name it is the GPU with the most
+        memory, whatever is free there now. Raises `EngineError` if node.toml names a device that is
+        not there.
         """
         wanted = options_of(self.inference, code=False).device
-        name = place(engine, wanted, [replace(each, free=each.total) for each in self.devices])
+        whole = [replace(each, free=each.total) for each in self.devices]
+        name = place(engine, wanted, whole, shares=can_share(engine, task))
         found = named(name, self.devices)
         if not found:
             known = ", ".join(each.name for each in self.devices)
@@ -177,7 +179,7 @@ def candidates_of(
     sizes = {file.path: file.content for file in resolved.release.files}
     found = []
     for each in ways:
-        device = capacity.device(each.engine)
+        device = capacity.device(each.engine, resolved.release.card.task or TEXT)
         need = known(services, resolved, each, capacity)
         if need is None:
             continue
@@ -198,8 +200,8 @@ def predicted(
     resolved: ResolvedRelease, chosen: Chosen, described: Described, capacity: Capacity
 ) -> FitReport:
     """What a variant needs, by its headers. Raises `MalformedError`, `UnsupportedError`."""
-    device = capacity.device(chosen.engine)
     task = task_of(resolved.release.card.task, chosen.engine, described.config)
+    device = capacity.device(chosen.engine, task)
     release = Release(
         resolved.called, resolved.digest.hex(), task, described.config, described.prefixes
     )

@@ -5,7 +5,8 @@ here; what its engine says once it is loaded is judged last.
 
 Rules it keeps:
  * who is refused is told what the model is for, and how to ask it for that;
- * a GGUF file tells what it is for when it is loaded, and is not judged before.
+ * a GGUF file tells what it is for in its header, which who loads it brings first; who only asks
+   hears it once it is loaded.
 
 >>> how_to_ask("lab/minilm", VECTORS)
 '`p2phub embed lab/minilm TEXT` makes vectors with it; programs ask /v1/embeddings'
@@ -13,10 +14,14 @@ Rules it keeps:
 
 from typing import Final
 
-from p2phub.errors import UnsupportedError
+from p2phub.errors import DamagedBlobError, MalformedError, NotFoundError, UnsupportedError
+from p2phub.formats import gguf_metadata
+from p2phub.formats.limits import MAX_HEADER
+from p2phub.formats.tensors import More
 from p2phub.inference.engine import Engine
-from p2phub.inference.variants import TRANSFORMERS
-from p2phub.node.headers import describe
+from p2phub.inference.fit_gguf import shape_of
+from p2phub.inference.variants import LLAMACPP, TRANSFORMERS
+from p2phub.node.headers import describe, describe_here
 from p2phub.node.models import Model, files_named, purpose_here
 from p2phub.node.services import Services
 from p2phub.node.serving import TEXT, VECTORS, task_of
@@ -30,7 +35,11 @@ async def require_purpose(services: Services, model: Model, wanted: str) -> None
 
     An empty `wanted` is whatever it does.
     """
-    if not wanted or model.chosen.engine != TRANSFORMERS:
+    if not wanted:
+        return
+    if model.chosen.engine != TRANSFORMERS:
+        require_adapted(model, wanted)
+        _require_same(model, await _of_gguf(services, model), wanted)
         return
     if any("/".join(each.path) == _CONFIG for each in model.missing):
         config = (await describe(services, model.resolved, ())).config
@@ -48,12 +57,35 @@ def require_task(model: Model, task: str, wanted: str) -> None:
     What other tasks a model can do as well, its engine tells: see `require_able`.
     """
     require_adapted(model, wanted)
+    if model.chosen.engine == TRANSFORMERS:
+        _require_same(model, task, wanted)
+
+
+def _require_same(model: Model, task: str, wanted: str) -> None:
     wanted, task = _ALIKE.get(wanted, wanted), _ALIKE.get(task, task)
-    plain = model.chosen.engine == TRANSFORMERS and wanted
-    if plain and wanted != task and {wanted, task} & {TEXT, VECTORS}:
+    known = wanted and task
+    if known and wanted != task and {wanted, task} & {TEXT, VECTORS}:
         raise UnsupportedError(
             f"{model.name} is for {task}, and does no {wanted}", remedy=how_to_ask(model.name, task)
         )
+
+
+async def _of_gguf(services: Services, model: Model) -> str:
+    """What a GGUF model is for: what its card says, else its header; empty if that is broken."""
+    card = model.resolved.release.card.task
+    if card:
+        return task_of(card, LLAMACPP, None)
+    wanted = services, model.resolved, model.chosen.weights[:1]
+    try:
+        coming = any(each.path == model.chosen.weights[0] for each in model.missing)
+        found = await (describe(*wanted) if coming else services.on_disk(describe_here, *wanted))
+        (prefix,) = found.prefixes.values()
+        metadata = gguf_metadata.read(prefix, MAX_HEADER)
+    except (MalformedError, NotFoundError, DamagedBlobError):  # who loads it will see
+        return ""
+    if isinstance(metadata, More):
+        return ""
+    return VECTORS if shape_of(metadata, []).pooled else TEXT
 
 
 def require_able(engine: Engine, task: str, model: Model) -> None:

@@ -99,3 +99,31 @@ async def test_what_keeps_a_cache_gets_what_the_fuller_gpu_leaves(autojump_clock
         left = 2 * (20 * GIB - int(24 * GIB * 0.05)) - 4 * GIB
         assert start.started[0].options.cache_bytes == left
         assert pool.loaded()[0].size == left + 4 * GIB
+
+
+@pytest.mark.parametrize(
+    ("engine", "task", "device"),
+    [
+        ("transformers", "feature-extraction", "cuda:1"),
+        ("transformers", "automatic-speech-recognition", "cuda:1"),
+        ("transformers", "text-generation", BOTH),
+        ("vllm", "text-generation", BOTH),
+        ("llamacpp", "text-generation", "cpu"),
+        ("llamacpp", "feature-extraction", "cpu"),
+    ],
+)
+async def test_what_cannot_be_shared_goes_to_one_of_the_gpus(engine, task, device, autojump_clock):
+    spec = replace(on("lab/x", BOTH), engine=engine, task=task)
+    third, start = Device("cuda:2", 80 * GIB, 80 * GIB), FakeStart()
+    taken = replace(GPUS[0], free=20 * GIB)
+    async with pool_of(taken, GPUS[1], third, start=start) as pool:
+        await load(pool, spec, GIB)
+        assert pool.loaded()[0].device == device
+        assert start.started[0].options.device == device
+
+
+async def test_a_gpu_that_is_not_there_is_missed_by_what_needs_one_too(autojump_clock):
+    spec = replace(on("lab/x", "cuda:0,cuda:2"), task="feature-extraction")
+    async with pool_of(*GPUS) as pool:
+        with pytest.raises(UnsupportedError, match="no cuda:2"):
+            await load(pool, spec, GIB)

@@ -10,7 +10,7 @@ from p2phub.inference.spec import RunOptions
 from p2phub.inference_settings import InferenceSettings
 from p2phub.node import choosing
 from p2phub.node.choosing import Candidate, Capacity, pick
-from p2phub.node.serving import TEXT
+from p2phub.node.serving import TEXT, VECTORS
 
 
 def gguf(label, need, **more):
@@ -54,7 +54,7 @@ class TestCapacity:
 
     def test_is_what_there_is_in_all_whatever_is_free(self):
         told = Capacity(InferenceSettings(), (self.CPU,))
-        assert told.room(told.device("transformers")) == 950
+        assert told.room(told.device("transformers", TEXT)) == 950
 
     def test_is_what_node_toml_says_if_that_is_less(self):
         assert Capacity(InferenceSettings(memory=300), ()).room(self.CPU) == 300
@@ -63,22 +63,24 @@ class TestCapacity:
     def test_is_of_the_largest_gpu_for_what_runs_there(self):
         gpus = (self.CPU, Device("cuda:0", 20, 20), Device("cuda:1", 40, 0))
         told = Capacity(InferenceSettings(), gpus)
-        assert told.device("transformers").name == "cuda:1"
-        assert told.device("llamacpp").name == "cpu"
+        assert told.device("transformers", TEXT).name == "cuda:1"
+        assert told.device("llamacpp", TEXT).name == "cpu"
 
     def test_of_several_gpus_is_what_an_even_share_on_each_leaves(self):
         gpus = (Device("cuda:0", 1000, 9), Device("cuda:1", 600, 9), Device("cuda:2", 5000, 9))
         wanted = InferenceSettings(device="cuda:0,cuda:1")
         told = Capacity(wanted, (self.CPU, *gpus))
-        assert told.device("transformers").name == "cuda:0,cuda:1"
-        assert told.room(told.device("transformers")) == 2 * 570
+        assert told.device("transformers", TEXT).name == "cuda:0,cuda:1"
+        assert told.room(told.device("transformers", TEXT)) == 2 * 570
+        assert told.device("transformers", VECTORS).name == "cuda:0"
+        assert told.device("llamacpp", TEXT).name == "cpu"
         limited = Capacity(replace(wanted, memory=300), (self.CPU, *gpus))
-        assert limited.room(limited.device("transformers")) == 600
+        assert limited.room(limited.device("transformers", TEXT)) == 600
 
     def test_a_device_that_is_not_there_is_named_with_those_that_are(self):
         told = Capacity(InferenceSettings(device="cuda:1"), (self.CPU, Device("cuda:0", 9, 9)))
         with pytest.raises(EngineError, match="cuda:1") as refused:
-            told.device("transformers")
+            told.device("transformers", TEXT)
         assert "cpu, cuda:0" in refused.value.remedy
 
 

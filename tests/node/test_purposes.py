@@ -7,6 +7,7 @@ import pytest
 from p2phub.errors import NotFoundError, UnsupportedError
 from p2phub.node.infer import Inference
 from p2phub.node.purposes import how_to_ask, require_able, require_purpose
+from p2phub.testing.files import make_gguf
 from p2phub.testing.inference import text_engine, vector_engine
 from p2phub.testing.model_pools import FakePool
 from tests.node.test_infer import LLAMA, Scene, ask
@@ -66,8 +67,25 @@ async def test_what_a_model_is_for_is_loaded(scene):
     assert len(scene.pool.specs) == 1
 
 
+@pytest.mark.parametrize(
+    ("architecture", "does", "not_this"),
+    [("llama", TEXT, VECTORS), ("nomic-bert", VECTORS, TEXT)],
+)
+async def test_a_gguf_file_tells_what_it_is_for_in_its_header(
+    tmp_path, architecture, does, not_this
+):
+    said = {"general.architecture": architecture}
+    said |= {f"{architecture}.pooling_type": 1} if does == VECTORS else {}
+    made = Scene(tmp_path, {"x.gguf": make_gguf({"a": ("F32", (8,))}, metadata=said)})
+    await prepare(made, does)
+    with pytest.raises(UnsupportedError, match=f"is for {does}, and does no {not_this}") as caught:
+        await prepare(made, not_this)
+    assert caught.value.remedy == how_to_ask("lab/x", does)
+    made.disk.close()
+
+
 @pytest.mark.parametrize("scene", ["gguf"], indirect=True)
-async def test_a_gguf_file_tells_what_it_is_for_when_it_is_loaded(scene):
+async def test_a_gguf_file_with_a_broken_header_is_left_to_who_loads_it(scene):
     await prepare(scene, VECTORS)
     await ask(scene, task=TEXT)
     assert len(scene.pool.specs) == 1

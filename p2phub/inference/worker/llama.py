@@ -278,7 +278,7 @@ def _plan(spec: ModelSpec, shape: Shape, parts: list[int]) -> Plan:
         context=context,
         slots=slots,
         threads=options.threads or threads.count(threads.here()),
-        embedding=spec.task == VECTORS,
+        embedding=spec.task == VECTORS or shape.pooled,
         pooled=shape.pooled,
         gpu=gpu,
         copy=gpu,

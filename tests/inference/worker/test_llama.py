@@ -63,8 +63,18 @@ class Heard:
         return "".join(piece.text for piece in self.pieces)
 
 
-def spec_for(folder, task="text-generation", **options):
-    data = smol_gguf().read_bytes()
+def that_pools(data):
+    """A GGUF file that says, without a card, that it is for vectors: by their mean."""
+    (pairs,) = struct.unpack_from("<Q", data, 16)
+    more = [(b"llama.pooling_type", 1), (b"general.filler", 0)]  # 64 bytes, so all stays aligned
+    added = b"".join(
+        struct.pack("<Q", len(name)) + name + struct.pack("<II", 4, value) for name, value in more
+    )
+    return data[:16] + struct.pack("<Q", pairs + 2) + added + data[24:]
+
+
+def spec_for(folder, task="text-generation", data=None, **options):
+    data = data or smol_gguf().read_bytes()
     settings = {"threads": 1, "context": 512, "slots": 4, "device": "cpu"} | options
     spec = spec_of(model_file(folder, "model.Q4_1.gguf", data, piece=1 << 20), **settings)
     return replace(spec, engine="llamacpp", task=task)
@@ -244,6 +254,16 @@ class TestLoading:
                 backend.embed(Embed(("word " * 600,)))
             cut = backend.embed(Embed(("word " * 600,), truncate=True))
             assert cut.prompt_tokens <= 512
+        finally:
+            backend.close()
+
+    def test_a_file_that_says_how_it_pools_makes_vectors_and_writes_nothing(self, tmp_path):
+        spec = spec_for(tmp_path, data=that_pools(smol_gguf().read_bytes()), slots=1)
+        backend = load(spec, Weights(spec), lambda *told: None)
+        try:
+            assert backend.info.tasks == ("feature-extraction",)
+            assert not backend.info.chat
+            assert backend.embed(Embed(("a cat",))).width == 576
         finally:
             backend.close()
 
