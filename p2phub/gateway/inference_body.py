@@ -18,10 +18,11 @@ from typing import Any, Final, NoReturn
 
 import trio
 from starlette.requests import Request
+from starlette.types import Message
 
 from p2phub.errors import TooSlowError, UsageError
 from p2phub.gateway.guard import MAX_BODY
-from p2phub.gateway.inference_clients import LargeBody
+from p2phub.gateway.inference_clients import Place
 from p2phub.gateway.inference_errors import ParameterError
 
 BODY_PATIENCE: Final = 60.0
@@ -30,6 +31,8 @@ FIRST_PATIENCE: Final = 10.0
 """Seconds it has before anything came, and then one more for each `LEAST_RATE` bytes: it holds a
 place meanwhile, and who sends a byte now and then may not hold many."""
 LEAST_RATE: Final = 16 << 10
+AT_ONCE: Final = 1.0
+"""Seconds after which a body that is not whole counts as slow."""
 MAX_NUMBER: Final = 2**63 - 1
 """Of whole numbers, either way."""
 _KINDS: Final = {
@@ -43,8 +46,8 @@ _KINDS: Final = {
 }
 
 
-async def read(request: Request, place: LargeBody) -> bytes:
-    """The body of `request`; one that is large takes its `place`.
+async def read(request: Request, place: Place) -> bytes:
+    """The body of `request`; `place` is told if it is large, and if it is slow.
 
     Raises `BusyError`, `TooSlowError`, and what the guard says of one that is too long.
     """
@@ -54,7 +57,7 @@ async def read(request: Request, place: LargeBody) -> bytes:
     try:
         with trio.fail_after(FIRST_PATIENCE) as patience:
             while more:
-                message = await request.receive()
+                message = await _next(request, place, began)
                 if message["type"] == "http.disconnect":
                     raise UsageError("the client left before its request was whole")
                 part, more = message.get("body", b""), message.get("more_body", False)
@@ -62,12 +65,21 @@ async def read(request: Request, place: LargeBody) -> bytes:
                 seconds = min(FIRST_PATIENCE + size / LEAST_RATE, BODY_PATIENCE)
                 patience.deadline = began + seconds
                 if size > MAX_BODY:
-                    place.take()
+                    place.is_large()
                 parts.append(part)
     except trio.TooSlowError:
         seconds = trio.current_time() - began
         raise TooSlowError(f"the body did not arrive within {seconds:.0f} seconds") from None
+    place.whole()
     return b"".join(parts)
+
+
+async def _next(request: Request, place: Place, began: float) -> Message:
+    """What comes next of a body; one that is still to come after a moment is a slow one."""
+    with trio.move_on_at(began + AT_ONCE):
+        return await request.receive()
+    place.is_slow()
+    return await request.receive()
 
 
 def parse(body: bytes) -> "Fields":

@@ -68,6 +68,9 @@ class InferenceLimits:
     in_all: int = 224
     large_bodies: int = 8
     """Requests with more than `guard.MAX_BODY` bytes in memory."""
+    slow_bodies: int = 64
+    """Requests that did not come whole at once, however many clients they are of: the rest of
+    `in_all` is for those that do."""
     retry_after: float = 1.0
     """Seconds after which a client that is refused is to come again, at least."""
 
@@ -92,7 +95,7 @@ class Crowd:
         self.limits = limits
         self._clock = clock
         self.inside = 0
-        self.large = 0
+        self.large = self.slow = 0
         self._of: Counter[str] = Counter()
         self._asking: Counter[str] = Counter()
         """By client: its requests, those whose bodies still come included."""
@@ -179,20 +182,27 @@ class Crowd:
             raise self._busy(f"{self.large} large requests are under way already")
         self.large += 1
 
+    def take_slow(self) -> None:
+        """One more body is waited for. Raises `BusyError`."""
+        if self.slow >= self.limits.slow_bodies:
+            raise self._busy(f"{self.slow} requests are waited for already")
+        self.slow += 1
+
     @contextmanager
-    def body(self, client: str) -> Iterator["LargeBody"]:
-        """A place for the body of one request, in case it is large, as long as the block lasts.
+    def body(self, client: str) -> Iterator["Place"]:
+        """A place for the body of one request, as long as the block lasts.
 
         Raises `BusyError` if this client has as many requests under way as it may have answers.
         """
         if self._asking[client] >= self.limits.per_client:
             raise self._too_many_of_one()
-        place = LargeBody(self)
+        place = Place(self)
         self._asking[client] += 1
         try:
             yield place
         finally:
-            self.large -= place.taken
+            place.whole()
+            self.large -= place.large
             self._asking[client] -= 1
             if not self._asking[client]:
                 del self._asking[client]
@@ -220,15 +230,26 @@ def _name(address: str, key: str) -> str:
     return f"{address} {key}"
 
 
-class LargeBody:
-    """Whether the body of one request counts among the large ones."""
+class Place:
+    """Whether the body of one request counts among the large ones, and the slow ones."""
 
     def __init__(self, crowd: Crowd) -> None:
         self._crowd = crowd
-        self.taken = False
+        self.large = self.slow = False
 
-    def take(self) -> None:
-        """It does. Raises `BusyError` if there are too many."""
-        if not self.taken:
+    def is_large(self) -> None:
+        """It is large, until the request ends. Raises `BusyError` if too many are."""
+        if not self.large:
             self._crowd.take_large()
-            self.taken = True
+            self.large = True
+
+    def is_slow(self) -> None:
+        """It is waited for, until it is whole. Raises `BusyError` if too many are."""
+        if not self.slow:
+            self._crowd.take_slow()
+            self.slow = True
+
+    def whole(self) -> None:
+        """All of it is here."""
+        self._crowd.slow -= self.slow
+        self.slow = False

@@ -9,6 +9,7 @@ from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from p2phub.errors import MalformedError
 from p2phub.formats import gguf, safetensors
 from p2phub.formats.limits import MAX_HEADER
 from p2phub.formats.manifest import FileEntry
@@ -26,6 +27,7 @@ from p2phub.store.excerpt import read_excerpt
 FIRST: Final = 1 << 16
 """Bytes of a file that are read at first: most headers of safetensors fit."""
 _CONFIG: Final = ("config.json",)
+_TELL: Final = "tell its publisher: the file is as it was signed, and no such file"
 
 Reading = Generator[tuple[FileEntry, int, int], bytes, "Described"]
 """Asks for bytes of a file, from an offset to another, and is sent them."""
@@ -93,12 +95,20 @@ def _reading(resolved: ResolvedRelease, weights: Collection[FilePath]) -> Readin
         if file.path == _CONFIG and file.size <= MAX_CONFIG:
             config = read_config((yield file, 0, file.size)) or {}
         elif file.path in weights:
-            parse = gguf.parse if name.lower().endswith(GGUF) else safetensors.parse
             prefix = yield file, 0, min(FIRST, file.size)
-            while isinstance(found := parse(prefix, file.size), More):
+            while isinstance(found := _parsed(name, prefix, file.size), More):
                 wanted = min(found.total, file.size, MAX_HEADER)
                 prefix += yield file, len(prefix), wanted
             headers[name] = found
-            if parse is gguf.parse:
+            if name.lower().endswith(GGUF):
                 prefixes[name] = prefix
     return Described(config, headers, prefixes)
+
+
+def _parsed(name: str, prefix: bytes, size: int) -> Header | More:
+    """What the file of that name begins with. Raises `MalformedError`, which names it."""
+    parse = gguf.parse if name.lower().endswith(GGUF) else safetensors.parse
+    try:
+        return parse(prefix, size)
+    except MalformedError as error:
+        raise MalformedError(f"{name}: {error.message}", remedy=_TELL) from error

@@ -18,16 +18,16 @@ What runs a model, and how many fit, is the pool's business.
 """
 
 import logging
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from glob import escape
-from typing import Protocol
 
 import trio
 
 from p2phub.errors import (
+    EngineError,
     MalformedError,
     NotFoundError,
     P2PHubError,
@@ -39,10 +39,8 @@ from p2phub.errors import (
 )
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference.engine import Engine
-from p2phub.inference.memory import Machine, Need
-from p2phub.inference.spec import ModelSpec
+from p2phub.inference.memory import Machine
 from p2phub.inference.variants import ModelName, with_variant
-from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.node.adapters import NoBaseError
 from p2phub.node.arriving import HEAD, Coming, leased
@@ -51,7 +49,7 @@ from p2phub.node.choosing import Capacity, NoVariantError
 from p2phub.node.endpoints import Endpoints
 from p2phub.node.events import Event, Loading, ReleaseWithdrawn, Report, Warned
 from p2phub.node.fitting import fit, learn, need_of
-from p2phub.node.loaded import InMemory, Judged, Kept, is_called, rows_of
+from p2phub.node.loaded import Judged, Kept, Pool, is_called, rows_of
 from p2phub.node.models import (
     Model,
     Read,
@@ -73,29 +71,6 @@ from p2phub.node.specs import Specs
 from p2phub.node.values import PullRequest
 
 log = logging.getLogger(__name__)
-
-
-class Pool(Protocol):
-    """What is asked of whoever runs models: `p2phub.inference.pool.Pool`."""
-
-    def lease(
-        self,
-        spec: ModelSpec,
-        report: Callable[[str, int, int], None] | None = None,
-        keep_alive: float | None = None,
-        *,
-        need: Need = ...,
-        arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
-        client: str = "",
-    ) -> AbstractAsyncContextManager[Engine]: ...
-
-    def loaded(self) -> Sequence[InMemory]: ...
-
-    async def unload(self, release: str, variant: str | None = None) -> None: ...
-
-    async def detach(self, release: str) -> None:
-        """Take an adapter off every model that it is attached to."""
-        ...
 
 
 class Inference:
@@ -216,6 +191,9 @@ class Inference:
                 await self._require_good(taken_back())
                 key = with_variant(spec.release, spec.variant)
                 yield ObedientEngine(engine, taken_back, self._services.pressure, key)
+        except EngineError:  # also of a load that ended because the release was taken back
+            await self._require_good(taken_back())
+            raise
         except UntrustedError as error:
             if not isinstance(error, RevokedError | MalformedError):  # malformed is how it was made
                 await self._put_in_quarantine(model)

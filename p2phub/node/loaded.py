@@ -7,13 +7,16 @@ An adapter has a row of its own below that of its base, though it has no process
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Protocol
 
-from p2phub.inference.engine import ModelInfo
+from p2phub.inference.engine import Engine, ModelInfo
+from p2phub.inference.memory import Need
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.variants import ModelName, with_variant
+from p2phub.inference.wire import Arrived, Moved, Tabled
 from p2phub.inference_results import LoadedRow
 from p2phub.node.adapters import AdapterRelease
 from p2phub.node.models import Model, shown_name
@@ -52,6 +55,29 @@ class InMemory(Protocol):
 
     @property
     def pid(self) -> int: ...
+
+
+class Pool(Protocol):
+    """What is asked of whoever runs models: `p2phub.inference.pool.Pool`."""
+
+    def lease(
+        self,
+        spec: ModelSpec,
+        report: Callable[[str, int, int], None] | None = None,
+        keep_alive: float | None = None,
+        *,
+        need: Need = ...,
+        arriving: AsyncIterable[Tabled | Arrived | Moved] | None = None,
+        client: str = "",
+    ) -> AbstractAsyncContextManager[Engine]: ...
+
+    def loaded(self) -> Sequence[InMemory]: ...
+
+    async def unload(self, release: str, variant: str | None = None) -> None: ...
+
+    async def detach(self, release: str) -> None:
+        """Take an adapter off every model that it is attached to."""
+        ...
 
 
 class Judged:

@@ -1,10 +1,11 @@
 """G3: how long a token takes while this node seeds to four peers, beside when it does not.
 
 A node serves a model (the shape of SmolLM2-135M, random weights, one thread) to one client that
-streams. Three cases take turns: nothing else goes on; four peers fetch from this node; four peers
-fetch the same from another node that has no model, and so yields to nobody. The peers are limited
-to 20 MB a second each, run at the lowest priority, and fetch a release each, so that they have
-nothing to give each other. What is compared are the gaps between tokens, as the client sees them.
+streams. The cases take turns: nothing else goes on; four peers fetch from this node; four peers
+fetch the same from another node that has no model, and so yields to nobody; this node checks what
+it has, and publishes, again and again; and the other one does. The peers are limited to 20 MB a
+second each, run at the lowest priority, and fetch a release each, so that they have nothing to give
+each other. What is compared are the gaps between tokens, as the client sees them.
 
 The processor time that peers take for checking and writing is theirs; the third case tells what
 they do to the model where nobody holds back.
@@ -17,7 +18,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,17 +39,24 @@ SETTLE = 0.5
 """Seconds of fetching before the request comes."""
 LATE = 0.95
 LOWEST = 19
-CASES = ("idle", "seeding", "others seed")
+CASES = {
+    "idle": "",
+    "seeding": f"seeding to {PEERS} peers",
+    "others seed": f"others seed to {PEERS} peers",
+    "hashing": "verifying and publishing",
+    "others hash": "others verify and publish",
+}
+OF_OTHERS = ("others seed", "others hash")
 
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """Milliseconds between tokens, and MB a second that the seeding node sent meanwhile, CPU
+    """Milliseconds between tokens, and MB a second that the node sent or hashed meanwhile, CPU
     seconds of it beside one second."""
 
     middle: float
     late: float
-    sent: float
+    done: float
     cpu: float
 
 
@@ -99,6 +107,29 @@ class Fetching:
         self._thread.join()
 
 
+class Hashing:
+    """One node that publishes a file and verifies it until it is told to stop."""
+
+    def __init__(self, peer: Peer, folder: Path, name: str, size: int) -> None:
+        self._peer, self._folder, self._name, self._size = peer, folder, name, size
+        self.bytes = 0
+        self._stop = False
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop:
+            reference, _ = self._peer.publish(self._folder, self._name)
+            self.bytes += self._size
+            self._peer.verify(reference)
+            self.bytes += self._size
+            self._peer.remove(reference)
+
+    def stop(self) -> None:
+        self._stop = True
+        self._thread.join()
+
+
 class Scene:
     """The node with the model, the other one, and the peers."""
 
@@ -123,7 +154,20 @@ class Scene:
     def measured(self, case: str, seed: int) -> Gaps:
         if case == "idle":
             return self._gaps(self.lab, seed, [])
-        source = self.lab if case == "seeding" else self.other
+        source = self.other if case in OF_OTHERS else self.lab
+        return (self._hashing if "hash" in case else self._seeding)(source, seed)
+
+    def _hashing(self, source: Peer, seed: int) -> Gaps:
+        self._files += 1
+        with tempfile.TemporaryDirectory(dir=self._place) as fresh, ExitStack() as running:
+            folder = Path(fresh) / "data"
+            one_file(folder, self._size)
+            made = Hashing(source, folder, f"data-{self._files}", self._size)
+            running.callback(made.stop)
+            time.sleep(2 * SETTLE)
+            return self._gaps(source, seed, [made])
+
+    def _seeding(self, source: Peer, seed: int) -> Gaps:
         with tempfile.TemporaryDirectory(dir=self._place) as fresh, ExitStack() as pulls:
             references = [self._published(source, Path(fresh)) for _ in self.peers]
             time.sleep(SETTLE)
@@ -145,14 +189,14 @@ class Scene:
         reference, _ = source.publish(folder / f"data-{self._files}", f"data-{self._files}")
         return reference
 
-    def _gaps(self, source: Peer, seed: int, fetches: list[Fetching]) -> Gaps:
+    def _gaps(self, source: Peer, seed: int, works: Sequence[Fetching | Hashing]) -> Gaps:
         pid, started = source.node.pid, time.perf_counter()
-        before, sent = cpu_seconds(pid), sum(each.bytes for each in fetches)
+        before, done = cpu_seconds(pid), sum(each.bytes for each in works)
         gaps = gaps_of(self.lab.node.gateway, self.model, seed)
         wall = time.perf_counter() - started
-        sent = sum(each.bytes for each in fetches) - sent
+        done = sum(each.bytes for each in works) - done
         cpu = (cpu_seconds(pid) - before) / wall
-        return Gaps(1e3 * median(gaps), 1e3 * late_of(gaps), sent / wall / 1e6, cpu)
+        return Gaps(1e3 * median(gaps), 1e3 * late_of(gaps), done / wall / 1e6, cpu)
 
 
 @contextmanager
@@ -170,26 +214,26 @@ def measure(mebibytes: int, size: int, rounds: int, place: Path) -> list[Result]
         scene = Scene(place, mebibytes, size, running)
         for at in range(rounds):
             for step in range(len(CASES)):
-                case = CASES[(at + step) % len(CASES)]
+                case = tuple(CASES)[(at + step) % len(CASES)]
                 taken[case].append(scene.measured(case, 10 * at + step))
-    return [line(case, kind, taken) for case in CASES[1:] for kind in ("p50", "p95")]
+    return [line(case, kind, taken) for case in CASES if case != "idle" for kind in ("p50", "p95")]
 
 
 def line(case: str, kind: str, taken: dict[str, list[Gaps]]) -> Result:
     def of(name: str) -> float:
         return median([each.middle if kind == "p50" else each.late for each in taken[name]])
 
-    sent, cpu = (median([getattr(each, name) for each in taken[case]]) for name in ("sent", "cpu"))
+    done, cpu = (median([getattr(each, name) for each in taken[case]]) for name in ("done", "cpu"))
     return Result(
         benchmark="G3",
-        what=f"a token, {case} to {PEERS} peers: {kind}",
+        what=f"a token, {CASES[case]}: {kind}",
         value=of(case),
         baseline=of("idle"),
         unit="ms",
         budget=BUDGET if case == "seeding" and kind == "p95" else None,
         relative=True,
         rounds=len(taken[case]),
-        note=f"{sent:.1f} MB/s were sent meanwhile, with {cpu:.2f} of a core",
+        note=f"{done:.1f} MB/s meanwhile, with {cpu:.2f} of a core",
     )
 
 

@@ -61,6 +61,11 @@ class Peer:
         """The events of a pull, which ends when they are closed."""
         return self._connection.events(calls.pull(reference))
 
+    def verify(self, reference: str) -> None:
+        """Have every byte of it read and checked."""
+        for _ in self._connection.events(calls.verify(reference)):
+            pass
+
     def remove(self, reference: str) -> None:
         self._connection.answer(calls.remove(reference))
 

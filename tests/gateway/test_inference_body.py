@@ -82,6 +82,32 @@ class TestReading:
             assert crowd.large == 1
         assert crowd.large == 0
 
+    async def test_slow_ones_leave_places_to_those_that_come_at_once(self, autojump_clock):
+        crowd = Crowd(InferenceLimits(slow_bodies=2))
+        busy = []
+
+        async def slowly(name):
+            with crowd.body(name) as place:
+                try:
+                    await read(slow_request(1, 4, seconds=1.5), place)
+                except BusyError:
+                    busy.append(name)
+
+        async with trio.open_nursery() as nursery:
+            for name in "abc":
+                nursery.start_soon(slowly, name)
+            await trio.sleep(2)
+            assert (crowd.slow, len(busy)) == (2, 1)
+            with crowd.body("d") as place:
+                assert await read(request_of(part(b"d", more=False)), place) == b"d"
+        assert crowd.slow == 0
+
+    async def test_a_slow_one_that_is_whole_is_slow_no_more(self, autojump_clock):
+        crowd = Crowd(InferenceLimits(slow_bodies=1))
+        with crowd.body("a") as place:
+            await read(slow_request(1, 2, seconds=2), place)
+            assert crowd.slow == 0
+
 
 @pytest.mark.parametrize(
     "body",

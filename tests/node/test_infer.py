@@ -279,18 +279,21 @@ class TestAReleaseThatIsTakenBack:
                 await ask(scene)
             assert await scene.inference.models() == ()
 
-    async def test_while_it_is_loaded_is_not_kept(self, scene):
+    @pytest.mark.parametrize("ends", [None, EngineError("lab/x was taken back")])
+    async def test_while_it_is_loaded_is_not_kept(self, scene, ends):
+        """A pool ends the load in its own words; who asked is told why it was taken back."""
         scene.pool.loading = trio.Event()
         async with listening(scene), trio.open_nursery() as nursery:
 
             async def refused():
-                with pytest.raises(RevokedError):
+                with pytest.raises(RevokedError, match=r"taken back: .+"):
                     await ask(scene)
 
             nursery.start_soon(refused)
             await trio.sleep(0.1)
             await scene.revoke()
             await trio.testing.wait_all_tasks_blocked()
+            scene.pool.fails = ends
             scene.pool.loading.set()
         assert scene.pool.memory == {}
 

@@ -94,12 +94,13 @@ class Home:
 
     # ------------------------------------------------------------ commands
 
-    def start(self, *words: object, **options: Any) -> subprocess.Popen[bytes]:
+    def start(self, *words: object, json: bool = True, **options: Any) -> subprocess.Popen[bytes]:
         """`p2phub WORDS` with its standard output in a pipe, still going on."""
-        program = [sys.executable, "-m", "p2phub", "--home", str(self.folder), "--json"]
+        program = [sys.executable, "-m", "p2phub", "--home", str(self.folder)]
+        program += ["--json"] if json else []
         process = subprocess.Popen(
             [*program, *map(str, words)],
-            env=self._environment(),
+            env=self.environment,
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, **options},
         )
         self._started.append(process)
@@ -174,7 +175,9 @@ class Home:
             with suppress(ProcessLookupError):
                 os.kill(holder, signal.SIGKILL)
 
-    def _environment(self) -> dict[str, str]:
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its commands see."""
         return os.environ | {
             "P2PHUB_NETWORK_LISTEN": "/ip4/127.0.0.1/tcp/0",
             "P2PHUB_NETWORK_DATA_LISTEN": "127.0.0.1:0",

@@ -32,7 +32,7 @@ def for_people(home: Home, *words: object, **options) -> subprocess.CompletedPro
     """What a person sees of a command."""
     return subprocess.run(
         [sys.executable, "-m", "p2phub", "--home", str(home.folder), *map(str, words)],
-        **{"env": home._environment(), "stdin": subprocess.DEVNULL, **options},
+        **{"env": home.environment, "stdin": subprocess.DEVNULL, **options},
         capture_output=True,
         text=True,
         timeout=COMMAND_SECONDS,
@@ -296,7 +296,7 @@ def test_a_user_without_a_home(made):
     for words, code in [(["ls"], 2), (["init"], 2), (["--home", "/nowhere/h", "ls"], 0)]:
         outcome = subprocess.run(
             [sys.executable, "-c", script, *words],
-            env=home._environment(),
+            env=home.environment,
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,

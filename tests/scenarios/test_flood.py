@@ -19,10 +19,12 @@ import trio
 from tests.real_models import smol_gguf
 from tests.scenarios.processes import machines
 
-pytestmark = [pytest.mark.slow, pytest.mark.budget(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.budget(400)]
 
 MANY = 1000
 PATIENCE = 240.0  # seconds
+GROWTH = 64 << 20
+"""Bytes that the node or the worker may keep of it: what malloc does not give back, no requests."""
 PROMPT = 100 << 20
 """Bytes of a prompt that nobody sends in earnest."""
 
@@ -102,6 +104,8 @@ def sockets(pid):
 async def test_a_thousand_at_once_are_answered_or_told_when_to_come_again(daemon):
     told = Counter()
     before = sockets(daemon.pid)
+    (row,) = daemon.home.run("ps").objects
+    memory = {pid: private(pid) for pid in (daemon.pid, row["pid"])}
     limits = httpx.Limits(max_connections=None)
     with somebody_else(daemon.gateway) as seconds, trio.fail_after(PATIENCE):
         async with (
@@ -121,6 +125,8 @@ async def test_a_thousand_at_once_are_answered_or_told_when_to_come_again(daemon
     with trio.fail_after(20):
         while sockets(daemon.pid) > before + 4:  # noqa: ASYNC110 - it is another process
             await trio.sleep(0.2)
+    grown = {pid: private(pid) - was for pid, was in memory.items()}
+    assert max(grown.values()) < GROWTH, grown
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/models/lab/smol"])
@@ -148,6 +154,12 @@ def test_a_prompt_of_100_mb_is_refused_and_kept_nowhere(daemon, path, counted):
     error = answer.json()["error"]  # in the words of the API that was asked
     assert "bytes" in (error["message"] if path.startswith("/v1/") else error)
     assert resident(daemon.pid) - before < 64 << 20
+
+
+def private(pid):
+    """Bytes that a process has written to."""
+    with open(f"/proc/{pid}/smaps_rollup") as file:
+        return int(file.read().partition("Private_Dirty:")[2].split()[0]) * 1024
 
 
 def resident(pid):

@@ -17,7 +17,7 @@ SIZE = 96 * MIB
 MEETING = 2.0
 """Seconds that five nodes may need, on a busy machine, until they have found one another."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def one_big_file(folder: Path) -> Path:

@@ -11,7 +11,7 @@ from tests.scenarios.processes import machines
 
 MIB = 1 << 20
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 
 def test_a_model_outlives_its_publisher(tmp_path):

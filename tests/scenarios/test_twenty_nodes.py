@@ -128,6 +128,7 @@ def until(what: str, happened: Callable[[], object], seconds: float = 60) -> Non
         time.sleep(0.2)
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 @pytest.mark.budget(900)
 def test_twenty_processes(tmp_path, capsys):
@@ -165,6 +166,7 @@ def test_twenty_processes(tmp_path, capsys):
             crowd.close()
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 async def test_nine_nodes_in_one_process(tmp_path, nursery):
     """The same in small: two publishers stop, then a third of the rest."""

@@ -310,13 +310,23 @@ class _Progress:
 
 
 def _header(source: VerifiedFile) -> Header:
-    """What a weights file says of itself, from checked pieces. Raises `MalformedError`."""
+    """What a weights file says of itself, from checked pieces.
+
+    Raises `MalformedError`, which names it.
+    """
+    try:
+        return _read_header(source)
+    except MalformedError as error:
+        raise MalformedError(f"{source.file.name}: {error.message}", remedy=error.remedy) from error
+
+
+def _read_header(source: VerifiedFile) -> Header:
     size = source.table.size
     prefix = source.prefix(formats.SNIFF) if size else memoryview(b"")
     found = formats.parse(prefix, size)
     while isinstance(found, More):
         if found.total <= len(prefix):
-            raise MalformedError(f"the header of {source.file.name} has no end")
+            raise MalformedError("its header has no end")
         prefix = source.prefix(found.total)
         found = formats.parse(prefix, size)
     return found
