@@ -20,6 +20,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from p2phub.errors import MalformedError
+from p2phub.formats.gguf_metadata import MAX_ARRAY
 from p2phub.formats.limits import MIB
 from p2phub.formats.tensors import Header, Tensor
 from p2phub.inference.spec import RunOptions
@@ -37,7 +39,13 @@ _HALF: Final = 2
 """Bytes of a number in the cache."""
 _FULL_EVERY: Final = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "cohere2": 4, "gpt-oss": 2}
 """Of so many layers one sees everything, and the others a window."""
+_MOST: Final = 1 << 31
+"""Of whatever is counted there."""
+_SHOWN: Final = 80
 _PLAIN: Final = frozenset({"F32", "F16", "BF16", "F64"})
+
+
+Ints = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +100,29 @@ class Shape:
 
 
 def shape_of(metadata: Mapping[str, Any], headers: Sequence[Header]) -> Shape:
-    """The shape of the model in these files, the parts of one."""
+    """The shape of the model in these files, the parts of one.
+
+    Raises `MalformedError` for what cannot be a number of what it counts.
+    """
     architecture = str(metadata.get("general.architecture", ""))
 
-    def said(name: str, otherwise: Any = 0) -> Any:
-        return metadata.get(f"{architecture}.{name}", otherwise)
+    def said(name: str, otherwise: int = 0) -> int:
+        return max(_numbers(metadata, f"{architecture}.{name}", otherwise))
 
     tensors = [each for header in headers for each in header.tensors]
-    heads = said("attention.head_count", 1)
-    most = max(heads) if isinstance(heads, tuple) else heads
+    most = said("attention.head_count", 1)
+    heads = _numbers(metadata, f"{architecture}.attention.head_count", 1)
     width = said("embedding_length")
-    kept = said("attention.head_count_kv", heads)
+    kept = _numbers(metadata, f"{architecture}.attention.head_count_kv", heads)
     layers = said("block_count")
+    if layers > MAX_ARRAY:
+        raise MalformedError(f"a model of {layers} layers; {MAX_ARRAY} is the most")
     size = width // most if most else 0
     return Shape(
         architecture=architecture,
         dtype=_dtype(tensors),
         weight_bytes=sum(each.stop - each.start for each in tensors),
-        heads=kept if isinstance(kept, tuple) else (kept,) * layers,
+        heads=kept if len(kept) > 1 else kept * layers,
         key=said("attention.key_length", size),
         value=said("attention.value_length", size),
         trained=said("context_length"),
@@ -117,8 +130,17 @@ def shape_of(metadata: Mapping[str, Any], headers: Sequence[Header]) -> Shape:
         chat="tokenizer.chat_template" in metadata,
         pooled=f"{architecture}.pooling_type" in metadata,
         width=width,
-        vocabulary=said("vocab_size", metadata.get("tokenizer.ggml.tokens", 0)),
+        vocabulary=said("vocab_size", max(_numbers(metadata, "tokenizer.ggml.tokens", 0))),
     )
+
+
+def _numbers(metadata: Mapping[str, Any], key: str, otherwise: int | Ints) -> Ints:
+    """What the header says of one thing: a number for all layers, or one for each."""
+    found = metadata.get(key, otherwise)
+    found = found if isinstance(found, tuple) else (found,)
+    if not found or not all(type(each) is int and 0 <= each <= _MOST for each in found):
+        raise MalformedError(f"the header says that {key} is {str(found)[:_SHOWN]}")
+    return found
 
 
 def _dtype(tensors: Sequence[Tensor]) -> str:

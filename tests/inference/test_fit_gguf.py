@@ -2,6 +2,7 @@
 
 import pytest
 
+from p2phub.errors import MalformedError
 from p2phub.formats.tensors import Header, Tensor
 from p2phub.inference.fit_gguf import BATCH, CACHE, shape_of
 from p2phub.inference.spec import RunOptions
@@ -72,3 +73,33 @@ def test_unless_told_otherwise_the_cache_stays_within_its_bound():
     context, slots = shape_of(metadata(context_length=1 << 20), [header()]).room(RunOptions())
     size = SMOL.cache_bytes(context, slots)
     assert CACHE / 2 < size <= CACHE
+
+
+@pytest.mark.parametrize("wrong", ["x", -1, 2**63, 0.5, float("nan"), (), (1, -1), ("a",), True])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "block_count",
+        "embedding_length",
+        "context_length",
+        "vocab_size",
+        "attention.head_count",
+        "attention.head_count_kv",
+        "attention.key_length",
+        "attention.value_length",
+        "attention.sliding_window",
+    ],
+)
+def test_what_is_no_number_of_anything_is_a_broken_header(key, architecture, wrong):
+    said = metadata(architecture, **{key: wrong})
+    if key == "attention.sliding_window" and architecture == "llama":
+        assert shape_of(said, []).window == 0, "it has none, and nobody asks"
+        return
+    with pytest.raises(MalformedError, match=key):
+        shape_of(said, [])
+
+
+def test_a_tower_of_layers_is_not_built():
+    with pytest.raises(MalformedError, match="2147483648 layers"):
+        shape_of(metadata(block_count=1 << 31), [])
