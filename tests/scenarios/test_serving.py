@@ -213,3 +213,50 @@ def test_a_person_stops_an_answer_and_not_the_program_and_leaves(home):
         person.sees(b">>> ")
         person.types(b"\x04")
         assert person.process.wait(10) == 0
+
+
+CODE = """
+from pathlib import Path
+from transformers import LlamaConfig, LlamaForCausalLM
+Path({ran!r}).write_text({said!r})
+class Marvel(LlamaConfig):
+    model_type = "marvel"
+class MarvelForCausalLM(LlamaForCausalLM):
+    config_class = Marvel
+"""
+
+
+def test_code_of_a_model_runs_when_it_may_and_only_as_it_was_signed(home, model, tmp_path):
+    ran, folder = tmp_path / "ran", tmp_path / "marvel"
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    own = {"AutoConfig": "modeling.Marvel", "AutoModelForCausalLM": "modeling.MarvelForCausalLM"}
+    config |= {"model_type": "marvel", "architectures": ["MarvelForCausalLM"], "auto_map": own}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "modeling.py").write_text(CODE.format(ran=str(ran), said="signed"))
+    home.done("publish", folder, "marvel")
+
+    asked = ("run", "lab/marvel", "Hi", "--max-tokens", "2")
+    told = home.run(*asked, seconds=LOADS)
+    assert told.code == 2, told
+    assert "Python code" in told.error["message"]
+    assert not ran.exists()
+
+    home.done("trust", "policy", "lab", "--code", "allow", "--yes")
+    assert home.run(*asked, seconds=LOADS).code == 0
+    assert ran.read_text() == "signed"
+
+    home.done("trust", "policy", "lab", "--code", "refuse")
+    ran.unlink()
+    assert home.run(*asked, seconds=LOADS).code != 0
+    home.done("trust", "policy", "lab", "--code", "allow", "--yes")
+    evil = CODE.format(ran=str(ran), said="others").encode()
+    files = [path for path in (home.store / "blobs").rglob("*") if path.is_file()]
+    (blob,) = [path for path in files if path.read_bytes() == evil.replace(b"others", b"signed")]
+    times = blob.stat()
+    blob.chmod(0o644)
+    blob.write_bytes(evil)
+    os.utime(blob, ns=(times.st_atime_ns, times.st_mtime_ns))
+    told = home.run(*asked, seconds=LOADS)
+    assert told.code != 0, told
+    assert not ran.exists() or ran.read_text() != "others"
