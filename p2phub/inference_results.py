@@ -128,11 +128,18 @@ class FitReport:
     It is the one that is run where nobody names one, or the one that was named."""
     free_bytes: int = 0
     """What models may take on the device of what is free just now."""
+    loading_bytes: int = 0
+    """What it takes beyond that while it loads: weights that are made smaller were whole before."""
 
     @property
     def bytes_needed(self) -> int:
         return self.weight_bytes + self.cache_bytes + self.other_bytes
 
     @property
+    def most_bytes(self) -> int:
+        """What it takes at the most, at one moment."""
+        return self.bytes_needed + self.loading_bytes
+
+    @property
     def fits(self) -> bool:
-        return self.bytes_needed <= self.available_bytes
+        return self.most_bytes <= self.available_bytes

@@ -133,6 +133,7 @@ def _transformers(
     width, inner = _number(config, "hidden_size", "n_embd"), _number(config, "intermediate_size")
     activations = 2 * _STEP * (4 * width + 3 * (inner or 4 * width)) * _SIZES.get(dtype, 4)
     tensors = [each for header in headers for each in header.tensors]
+    whole = _weights(tensors, config, dtype, "") if options.quantize and device == "cpu" else 0
     return FitReport(
         ref=release.ref,
         release=release.digest,
@@ -145,6 +146,7 @@ def _transformers(
         dtype=options.quantize or dtype,
         context=context,
         slots=slots,
+        loading_bytes=max(0, whole - cache),
     )
 
 

@@ -83,10 +83,17 @@ class Need:
     weight_bytes: int = 0
     cache_bytes: int = 0
     other_bytes: int = 0
+    loading_bytes: int = 0
+    """Beyond all that, until it is loaded."""
 
     @property
     def bytes(self) -> int:
         return self.weight_bytes + self.cache_bytes + self.other_bytes
+
+    @property
+    def most(self) -> int:
+        """At the most, at one moment."""
+        return self.bytes + self.loading_bytes
 
     def once_loaded(self, weight_bytes: int, cache_bytes: int) -> "Need":
         """The same with what an engine tells of itself; one that tells of no weights is not heard.

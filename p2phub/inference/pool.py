@@ -276,7 +276,7 @@ class Pool:
             name = place(entry.spec.engine, options.device, devices, shares=entry.spec.shares)
             there = named(name, devices)
             if there:
-                await self._make_room(entry, there, entry.need.bytes)
+                await self._make_room(entry, there, entry.need.most)
                 options = replace(options, cache_bytes=await self._cache(entry, name))
             entry.device = name
         gpus = [each for each in devices if each.name != HOST]

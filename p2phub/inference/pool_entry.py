@@ -106,7 +106,8 @@ class Entry:
 
     def bytes(self) -> int:
         """What it takes on all of its devices, with its adapters."""
-        return self.need.bytes + self.adapters.size
+        need = self.need.most if self.engine is None else self.need.bytes
+        return need + self.adapters.size
 
     def taken(self) -> Taken:
         """What it takes on each of its devices."""

@@ -66,7 +66,7 @@ class Candidate:
     label: str
     engine: str
     need: int
-    """Bytes of memory."""
+    """Bytes of memory, at the most."""
     room: int
     """Bytes that models may take where it would run."""
     here: bool = False
@@ -187,7 +187,7 @@ def candidates_of(
         candidate = Candidate(
             each.label,
             each.engine,
-            need.bytes or at_least,
+            need.most or at_least,
             capacity.room(device),
             here=all(sizes[path] in right for path in each.wanted),
             guessed=not need.bytes,
@@ -231,7 +231,8 @@ def _key(resolved: ResolvedRelease, chosen: Chosen) -> tuple[bytes, str]:
 
 def need_in(report: FitReport) -> Need:
     """What is told in a report."""
-    return Need(report.weight_bytes, report.cache_bytes, report.other_bytes)
+    parts = report.weight_bytes, report.cache_bytes, report.other_bytes
+    return Need(*parts, report.loading_bytes)
 
 
 def known(

@@ -48,7 +48,7 @@ async def fit(services: Services, name: str, capacity: Capacity, report: Report)
         Candidate(
             chosen.label,
             chosen.engine,
-            each.bytes_needed,
+            each.most_bytes,
             each.available_bytes,
             here=all(contents[path] in right for path in chosen.wanted),
         )

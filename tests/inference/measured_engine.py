@@ -1,6 +1,7 @@
 """A process that loads a pickled `ModelSpec`, runs it, and prints the private memory it holds.
 
-What it prints: bytes of memory that is its own, and what the engine says of itself.
+What it prints: bytes of memory that is its own, what the engine says of itself, and the most that
+was seen of its own memory while it loaded.
 """
 
 import gc
@@ -18,6 +19,27 @@ def private() -> int:
     """Bytes that nobody else has."""
     told = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in told if line.startswith("Private_Dirty")) << 10
+
+
+class Peak:
+    """The most private memory while a block runs."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.01):
+            self.bytes = max(self.bytes, private())
+
+    def __enter__(self) -> "Peak":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
 
 class Sink:
@@ -42,7 +64,7 @@ def main() -> None:
     from p2phub.inference.requests import Embed, Generate, Sampling
     from p2phub.inference.worker.weights import Weights
 
-    with Weights(spec) as weights:
+    with Peak() as peak, Weights(spec) as weights:
         loaded = import_module(f"p2phub.inference.worker.{module}").load(
             spec, weights, lambda *told: None
         )
@@ -58,7 +80,8 @@ def main() -> None:
             assert sink.over.wait(200)
     gc.collect()
     info = loaded.info
-    print(json.dumps([private(), info.weight_bytes, info.cache_bytes, info.context, info.slots]))
+    said = [info.weight_bytes, info.cache_bytes, info.context, info.slots]
+    print(json.dumps([private(), *said, peak.bytes]))
     sys.stdout.flush()
     os._exit(0)
 

@@ -352,6 +352,16 @@ class TestMemory:
                 await held(pool, Y, need=Need(11 * GIB))
             assert names(pool) == ["lab/x"]
 
+    async def test_what_only_a_load_takes_is_free_again_after_it(self, autojump_clock):
+        need = Need(4 * GIB, loading_bytes=5 * GIB)
+        async with pool_of(memory=10 * GIB) as pool:
+            await held(pool, X, need=Need(2 * GIB))
+            await held(pool, Y, need=need)
+            assert names(pool) == ["lab/y"]
+            assert pool.loaded()[0].size == 4 * GIB
+            await held(pool, Z, need=Need(6 * GIB))
+            assert sorted(names(pool)) == ["lab/y", "lab/z"]
+
     async def test_two_loads_do_not_count_on_the_same_memory(self, autojump_clock):
         failed = []
 

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     with session.node() as node:
         report = node.answer(calls.fit(arguments.reference))
     needed = needed_by(report)
-    fits = needed <= report["available_bytes"]
+    fits = needed + report["loading_bytes"] <= report["available_bytes"]
     if session.output.json:
         session.output.record({**report, "bytes_needed": needed, "fits": fits})
         return 0 if fits else TOO_LARGE
@@ -58,10 +58,13 @@ def _lines(report: Mapping[str, Any], needed: int, *, fits: bool) -> list[str]:
     verdict = "fits" if fits else "does not fit"
     chosen = f" ({report['chosen']})" if report["chosen"] else ""
     tokens = f" for {report['context']} tokens" if report["cache_bytes"] else ""
+    loading = report["loading_bytes"]
+    more = [f"loading  {size(loading)} more, until its weights are smaller"] if loading else []
     return [
         f"{report['ref']}{chosen} {verdict} on {report['device']}: {size(needed)} of"
         f" {size(report['available_bytes'])} that models may take",
         f"weights  {size(report['weight_bytes'])} {report['dtype']}",
         f"cache    {size(report['cache_bytes'])}{tokens} in {report['slots']} requests at once",
         f"rest     {size(report['other_bytes'])}",
+        *more,
     ]
