@@ -6,6 +6,7 @@ end, whatever happens. It fails with one sentence.
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import signal
@@ -43,11 +44,12 @@ def fresh(folder: Path) -> Home:
 def similarities(folder: Path) -> list[tuple[int, int, float]]:
     """The cosine of each pair of sentences, by the model in `folder`, with no network."""
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
+    logging.disable(logging.WARNING)  # of kernels for other machines, at import
     import torch
-    from transformers import AutoModel, AutoTokenizer, logging
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
     words = tokenizer(list(SENTENCES), padding=True, return_tensors="pt")
