@@ -131,9 +131,9 @@ class DataServer:
     def start(self) -> None:
         """Listen and serve. Raises `PortInUseError`, or `ConfigError` for an address not ours."""
         self._listener = _listen(self._host, self._port)
-        self._waker, woken = socket.socketpair()
+        self._waker, self._woken = socket.socketpair()
         self._acceptor = threading.Thread(
-            target=self._accept_all, args=(self._listener, woken), name="data-accept", daemon=True
+            target=self._accept_all, args=(self._listener,), name="data-accept", daemon=True
         )
         self._acceptor.start()
 
@@ -144,7 +144,8 @@ class DataServer:
         self._stopping.set()
         self._waker.send(b"x")
         self._acceptor.join()
-        self._waker.close()
+        for end in (self._waker, self._woken):
+            end.close()
         with self._lock:
             sessions = dict(self._sessions)
         for session in sessions:
@@ -154,10 +155,10 @@ class DataServer:
         for thread in sessions.values():
             thread.join()
 
-    def _accept_all(self, listener: socket.socket, woken: socket.socket) -> None:
-        with listener, woken, selectors.DefaultSelector() as selector:
+    def _accept_all(self, listener: socket.socket) -> None:
+        with listener, selectors.DefaultSelector() as selector:
             selector.register(listener, selectors.EVENT_READ)
-            selector.register(woken, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
             while not self._stopping.is_set():
                 selector.select()
                 try:

@@ -369,6 +369,25 @@ class TestStartAndStop:
         server.stop()
         assert not server.connections
 
+    def test_a_stop_while_somebody_connects(self, library):
+        """Who accepts may see the stop before it is woken, and be gone by then."""
+        peer = ServedPeer(library)
+        with peer:
+            waker, acceptor, port = peer.server._waker, peer.server._acceptor, peer.server.port
+
+            class Late:
+                def send(self, data):
+                    with suppress(OSError):  # it may be gone already
+                        socket.create_connection(("127.0.0.1", port)).close()
+                    acceptor.join(5)
+                    return waker.send(data)
+
+                def close(self):
+                    waker.close()
+
+            peer.server._waker = Late()
+        assert not acceptor.is_alive()
+
     def test_the_port_is_free_again_after_stop(self, peer):
         port = peer.server.port
         with Connection(peer) as connection:
