@@ -26,6 +26,7 @@ from p2phub.testing.strangers import Faults, Stranger
 from p2phub.trust.keys import SigningKey
 from tests.scenarios.nodes import MIB, consumer, contents, node, pull, refused, stock
 
+pytestmark = pytest.mark.slow
 SEED = bytes(31) + b"s"
 FILES = {"config.json": b"{}", "model.bin.safetensors": random_bytes("model", 3 * MIB)}
 BIG = "model.bin.safetensors"

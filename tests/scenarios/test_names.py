@@ -40,6 +40,7 @@ from tests.scenarios.nodes import (
     stock,
 )
 
+pytestmark = pytest.mark.slow
 DOMAIN = "lab.example"
 QUICK = Patience(connect=1, handshake=2, request=1, progress=1)
 OTHER = PublisherId(bytes(32))

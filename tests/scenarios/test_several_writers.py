@@ -31,6 +31,7 @@ from tests.scenarios.writers import (
     tips,
 )
 
+pytestmark = pytest.mark.slow
 WRITERS = ("one", "two", "three")
 
 
