@@ -7,6 +7,8 @@
     │   ├── ContextError             2   400     -  context        more tokens than the model takes
     │   └── UnsupportedError         2   400     -  unsupported    this model cannot do that
     ├── NotFoundError                3   404     1  not_found      there is no such thing
+    │   ├── NoRevisionError          3   404     1  no_revision    the repo has no such revision
+    │   └── NoFileError              3   404     1  no_file        the release has no such file
     ├── UntrustedError               4   403     2  untrusted      we refuse to believe these bytes
     │   ├── MalformedError           4   502     2  malformed      does not parse, or breaks a limit
     │   │   └── NewerVersionError    4   502     2  newer_version  needs a newer p2phub
@@ -77,6 +79,14 @@ class UnsupportedError(UsageError):
 
 class NotFoundError(P2PHubError):
     exit, http, wire, code = 3, 404, 1, "not_found"
+
+
+class NoRevisionError(NotFoundError):
+    code = "no_revision"
+
+
+class NoFileError(NotFoundError):
+    code = "no_file"
 
 
 class UntrustedError(P2PHubError):

@@ -160,6 +160,8 @@ class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
         language: str | None = None,
         publisher: str | None = None,
         max_size: int | None = None,
+        kind: str | None = None,
+        tags: Sequence[str] = (),
         sort: str | None = None,
         limit: int | None = None,
     ) -> list[Hit]:
@@ -173,6 +175,8 @@ class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
                 language=language,
                 publisher=publisher,
                 max_size=max_size,
+                kind=kind,
+                tags=tags,
                 sort=sort,
                 limit=limit,
             )

@@ -245,6 +245,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         language: str | None = None,
         publisher: str | None = None,
         max_size: int | None = None,
+        kind: str | None = None,
+        tags: Sequence[str] = (),
         sort: str | None = None,
         limit: int | None = None,
     ) -> list[Hit]:
@@ -255,6 +257,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
             task, library, license, language: what the card of a repo says.
             publisher: an alias or a full publisher id.
             max_size: bytes; larger releases are left out.
+            kind: `model`, `dataset` or `space`.
+            tags: each must be one of its tags or languages, its task or its library.
             sort: `relevance`, `name`, `size` or `updated`.
             limit: at most this many hits.
         """
@@ -267,6 +271,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
                 language=language,
                 publisher=publisher,
                 max_size=max_size,
+                kind=kind,
+                tags=tags,
                 sort=sort,
                 limit=limit,
             )

@@ -15,8 +15,10 @@ values are taken as they are written.
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import date
 from itertools import islice
-from typing import Final, NamedTuple
+from math import isfinite
+from typing import Any, Final, NamedTuple
 from unicodedata import normalize
 
 import yaml
@@ -87,6 +89,40 @@ def card_from_readme(text: str) -> tuple[Card, str]:
         datasets=kept.get("datasets", ()),
     )
     return card, "; ".join(warnings)
+
+
+def metadata_from_readme(text: str) -> dict[str, Any]:
+    """The whole front matter as JSON has it: empty if there is none, or it cannot be read.
+
+    Dates become ISO 8601 text; what JSON has no word for becomes null.
+
+    >>> metadata_from_readme("---\\nlicense: mit\\nsince: 2024-05-01\\nn: [1, no]\\n---\\n")
+    {'license': 'mit', 'since': '2024-05-01', 'n': [1, False]}
+    """
+    try:
+        front = _front_matter(text)
+        for _ in _bounded(yaml.parse(front, Loader=_LOADER)):
+            pass
+        found = yaml.load(front, Loader=_LOADER)
+    except (_UnreadableError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    return _as_json(found) if isinstance(found, dict) else {}
+
+
+def _as_json(value: object) -> Any:
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if isfinite(value) else None
+        case date():
+            return value.isoformat()
+        case dict():
+            return {str(key): _as_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_as_json(item) for item in value]
+        case _:
+            return None
 
 
 def _front_matter(text: str) -> str:

@@ -11,7 +11,7 @@ nothing. The rules, in the order they are checked:
    marked open do (`require_token`).
 4. A body may have at most `MAX_BODY` bytes, counted as they come.
 5. At most `MAX_REQUESTS` requests are answered at once; the next ones are told to come again. The
-   last `RESERVED` places are not for models, so that probes and `ps` get through at any time.
+   last `RESERVED` places are for the control API, so that `ps` gets through at any time.
 
 >>> host_of("[::1]:8642"), host_of("localhost"), host_of("a:b:c")
 (('::1', '8642'), ('localhost', ''), None)
@@ -43,7 +43,8 @@ PROBES: Final = ("/healthz", "/readyz")
 MAX_REQUESTS: Final = 256
 """Requests answered at once."""
 RESERVED: Final = 16
-"""Of them, for anything but models."""
+"""Of them, for the control API: models and files take no more than the others."""
+CONTROL: Final = "/control/"
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\s:/\[\]]{1,255}))(?::([0-9]{1,5}))?")
 
 
@@ -159,7 +160,7 @@ class Guard:
         if scope["path"] in PROBES:
             await self._app(scope, receive, send)
             return
-        most_open = MAX_REQUESTS - (RESERVED if _is_for_models(scope["path"]) else 0)
+        most_open = MAX_REQUESTS - (0 if scope["path"].startswith(CONTROL) else RESERVED)
         if self._open >= most_open:
             raise _too_many(most_open)
         self._open += 1
@@ -197,10 +198,6 @@ def _counted(receive: Receive, most: int) -> Receive:
         return message
 
     return counted
-
-
-def _is_for_models(path: str) -> bool:
-    return path.startswith(tuple(LARGER_BELOW))
 
 
 def _too_many(most: int) -> BusyError:

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from p2phub.errors import EngineError, P2PHubError, plain_errors
-from p2phub.gateway.inference_errors import Dialect
+from p2phub.gateway.dialects import Dialect
 from p2phub.node.served import Served
 
 MAX_WAITING: Final = 1 << 16
@@ -164,7 +164,7 @@ class EventStream:
         # The server tells us that the client left as soon as the answer is whole: nothing that
         # this cancels may be waiting in its `send` by then.
         await self._begin(send)
-        last = self._dialect.last(out.failed) if out.failed else b""
+        last = self._dialect.last(out.failed) if out.failed and self._dialect.last else b""
         if self._open:
             await send({"type": "http.response.body", "body": last})
 

@@ -9,7 +9,7 @@ servers do whose APIs these are, but where `only` is asked.
 >>> fields.number("stop")
 Traceback (most recent call last):
 ...
-p2phub.gateway.inference_errors.ParameterError: stop must be a number, not a text
+p2phub.gateway.dialects.ParameterError: stop must be a number, not a text
 """
 
 import json
@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from p2phub.errors import TooSlowError, UsageError
+from p2phub.gateway.dialects import ParameterError
 from p2phub.gateway.guard import MAX_BODY
 from p2phub.gateway.inference_clients import Place
-from p2phub.gateway.inference_errors import ParameterError
 
 BODY_PATIENCE: Final = 60.0
 """Seconds a client may take to send the body of a request, at most."""

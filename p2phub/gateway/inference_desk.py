@@ -14,8 +14,8 @@ import trio
 from starlette.requests import Request
 
 from p2phub.errors import NotFoundError
+from p2phub.gateway.dialects import ParameterError
 from p2phub.gateway.inference_clients import Crowd
-from p2phub.gateway.inference_errors import ParameterError
 from p2phub.gateway.ports import InferenceApi
 from p2phub.inference_results import ModelRow
 from p2phub.node.served import Served

@@ -15,6 +15,7 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from p2phub.gateway.dialects import HUGGING_FACE, event
 from p2phub.gateway.inference_answers import (
     EventStream,
     Outbox,
@@ -24,7 +25,6 @@ from p2phub.gateway.inference_answers import (
 )
 from p2phub.gateway.inference_body import Fields
 from p2phub.gateway.inference_desk import TEXT, Desk
-from p2phub.gateway.inference_errors import HUGGING_FACE, event
 from p2phub.gateway.inference_texts import Said, cut_off, pieces_of, whole
 from p2phub.gateway.openai_chunks import logprob_of
 from p2phub.gateway.openai_sampling import check_length, sampling_of

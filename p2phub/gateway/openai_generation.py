@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from p2phub.errors import UnsupportedError, plain_errors
+from p2phub.gateway.dialects import OPENAI
 from p2phub.gateway.inference_answers import (
     EventStream,
     Outbox,
@@ -21,7 +22,6 @@ from p2phub.gateway.inference_answers import (
     while_there,
 )
 from p2phub.gateway.inference_desk import TEXT, Desk
-from p2phub.gateway.inference_errors import OPENAI
 from p2phub.gateway.inference_texts import Said, all_of, cut_off, pieces_of, usage_of
 from p2phub.gateway.openai_chunks import DONE, Chunks, Head, head_of
 from p2phub.gateway.openai_sampling import check_length, nth

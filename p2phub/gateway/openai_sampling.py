@@ -5,15 +5,15 @@ True
 >>> sampling_of(Fields({"temperature": 3}))
 Traceback (most recent call last):
 ...
-p2phub.gateway.inference_errors.ParameterError: temperature must be between 0 and 2, not 3.0
+p2phub.gateway.dialects.ParameterError: temperature must be between 0 and 2, not 3.0
 """
 
 from dataclasses import replace
 from typing import Any, Final
 
 from p2phub.errors import ContextError, UsageError
+from p2phub.gateway.dialects import ParameterError
 from p2phub.gateway.inference_body import MAX_NUMBER, Fields
-from p2phub.gateway.inference_errors import ParameterError
 from p2phub.inference.requests import Json, Prompt, Sampling
 
 MAX_CHOICES: Final = 32

@@ -9,8 +9,14 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from p2phub.formats.ids import Kind
+from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
+from p2phub.node.headers import Described
+from p2phub.node.hub import Past
+from p2phub.node.locate import ResolvedRelease
+from p2phub.node.on_demand import Reading
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.served import Served
 from p2phub.node.values import (
@@ -139,6 +145,32 @@ class InferenceApi(Protocol):
         ...
 
 
+class HubApi(Protocol):
+    """Repos, for clients of a hub: see `node.hub`."""
+
+    async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
+        """Raises `NotFoundError` (`NoRevisionError` where the repo is known), `UntrustedError`."""
+        ...
+
+    async def history(self, resolved: ResolvedRelease, most: int = ...) -> Sequence[Past]:
+        """The release and those before it, the newest first."""
+        ...
+
+    async def described(self, resolved: ResolvedRelease, *, fetch: bool) -> Described | None:
+        """What the headers of its weights say, if they are here or shall be fetched."""
+        ...
+
+    async def readme(self, resolved: ResolvedRelease, *, fetch: bool) -> str:
+        """Empty if there is none."""
+        ...
+
+    def reading(
+        self, resolved: ResolvedRelease, file: FileEntry, start: int, stop: int
+    ) -> AbstractAsyncContextManager[Reading]:
+        """Verified bytes of a file, as they come. Raises what a pull raises."""
+        ...
+
+
 class NodeApi(Protocol):
     """One method per use case."""
 
@@ -190,3 +222,6 @@ class NodeApi(Protocol):
 
     @property
     def inference(self) -> InferenceApi: ...
+
+    @property
+    def hub(self) -> HubApi: ...

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from p2phub.errors import P2PHubError, UnsupportedError
+from p2phub.gateway.dialects import OPENAI, Dialect, NoSuchPathError, openai_error
 from p2phub.gateway.inference_answers import (
     EventStream,
     Outbox,
@@ -22,7 +23,6 @@ from p2phub.gateway.inference_answers import (
 )
 from p2phub.gateway.inference_body import Fields
 from p2phub.gateway.inference_desk import TEXT, Desk
-from p2phub.gateway.inference_errors import OPENAI, Dialect, NoSuchPathError, openai_error
 from p2phub.gateway.inference_texts import cut_off, pieces_of
 from p2phub.gateway.openai_chunks import new_id
 from p2phub.gateway.openai_routes import posted

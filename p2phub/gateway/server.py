@@ -34,10 +34,11 @@ from p2phub.errors import P2PHubError, UsageError, plain_errors
 from p2phub.gateway import connection
 from p2phub.gateway.answers import refusal, stopped
 from p2phub.gateway.control import Control
+from p2phub.gateway.dialects import NoSuchPathError, dialect_of
 from p2phub.gateway.guard import Gate, Guard, HttpError
+from p2phub.gateway.hub_routes import HubRoute
 from p2phub.gateway.inference_clients import Crowd, InferenceLimits, limits_of
 from p2phub.gateway.inference_desk import Desk
-from p2phub.gateway.inference_errors import NoSuchPathError, dialect_of
 from p2phub.gateway.inference_routes import inference_routes
 from p2phub.gateway.listener import BACKLOG, endpoint_of, listen_on, url_of
 from p2phub.gateway.openai_routes import openai_routes
@@ -91,7 +92,8 @@ async def open_gateway(
         crowd = Crowd(limits or limits_of(config.inference))
         desk = Desk(node.inference, crowd, gateway.control.stopping)
         models = [*openai_routes(desk), *Responses(desk).routes(), *inference_routes(desk)]
-        application = _application([*routes(gateway.control), *models], gate, on_bug)
+        served = [*routes(gateway.control), *models, HubRoute(node)]
+        application = _application(served, gate, on_bug)
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_serve, application, taken, gateway.control.stopping)
@@ -187,7 +189,8 @@ class Boundary:
             told, status = self._told(error)
             dialect = dialect_of(scope["path"])
             if begun:
-                await send({"type": "http.response.body", "body": dialect.last(told)})
+                if dialect.last is not None:
+                    await send({"type": "http.response.body", "body": dialect.last(told)})
                 return
             answer = dialect.refusal(told, status)
             await answer(scope, receive, send if whole else _lingering(receive, send))

@@ -78,14 +78,22 @@ async def bring_part(
     file: FileEntry,
     ranges: Sequence[Range],
     report: Report,
+    *,
+    in_order: bool = False,
+    beside: bool = False,
 ) -> Bringing:
     """Bring the pieces that hold these byte ranges of one file. They are kept, and whoever wants
     more of the file goes on from there.
+
+    `in_order`: they are read while they come. `beside`: do not wait for another fetch of the file;
+    what both want may be fetched twice.
     """
     total = sum(stop - start for start, stop in ranges)
     async with reporting(total, report) as progress:
         holdings = Holdings([file.content], services.control)
         bringing = Bringing(services, resolved, report, progress, holdings, only=ranges)
+        bringing.head = file.size if in_order else 0
+        bringing.turn = (file.content, "beside") if beside else file.content
         async with _gathered(bringing, [file]):
             await _bring_with_patience(bringing, file)
     return bringing
@@ -158,7 +166,7 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
     lie = bringing.lies.get(file.content)
     for attempt in range(ATTEMPTS):
         try:
-            async with bringing.services.bringing.of(file.content):
+            async with bringing.services.bringing.of(bringing.turn or file.content):
                 await _bring(bringing, file, again=attempt > 0)
         except WrongBytesError as error:
             lie = error

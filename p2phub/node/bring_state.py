@@ -39,6 +39,8 @@ class Bringing:
     """The byte ranges of its one file that are wanted; None means whole files."""
     head: int = 0
     """Bytes at the start of each file that come before the rest of it."""
+    turn: object = None
+    """What this pull waits for its turn at; None: each file."""
     lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
     """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
 

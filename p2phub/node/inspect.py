@@ -89,6 +89,8 @@ class Inspector:
             language=query.language,
             publisher=aliases.resolve(query.publisher) if query.publisher else None,
             max_size=query.max_size,
+            kind=query.kind,
+            tags=query.tags,
         )
         found = self._store.repos.search(
             query.text, filters, order=_ORDERS[query.sort], limit=query.limit

@@ -10,7 +10,7 @@ Everything here blocks; a node calls it from the store's threads, once for each 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from p2phub.errors import NotFoundError, UsageError
+from p2phub.errors import NoRevisionError, NotFoundError, UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Ref, RepoEntry
@@ -175,7 +175,7 @@ def _commit(store: Store, publisher: PublisherId, entry: RepoEntry, prefix: str)
     return found.pop()
 
 
-def _no_such(name: str, revision: str) -> NotFoundError:
-    return NotFoundError(
+def _no_such(name: str, revision: str) -> NoRevisionError:
+    return NoRevisionError(
         f"{name} has no revision {revision} here", remedy="`p2phub info REF` lists them"
     )

@@ -36,6 +36,7 @@ from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
+from p2phub.node.hub import HubDesk
 from p2phub.node.infer import Inference
 from p2phub.node.initialise import node_seed
 from p2phub.node.inspect import Inspector
@@ -115,9 +116,11 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
                     await nursery.start(network.run)
                     for service in (*_background(services, server), cosigners.run):
                         nursery.start_soon(service)
+                    hub = HubDesk(services)
+                    await nursery.start(hub.run)
                     async with _models(services, nursery) as inference:
                         try:
-                            yield Node(services, network, inference)
+                            yield Node(services, network, inference, hub)
                         finally:
                             with trio.CancelScope(shield=True):
                                 try:
@@ -277,7 +280,9 @@ def check_record(key: str, record: bytes) -> None:
 class Node:
     """A running node. Every method may be called from any trio task of its run."""
 
-    def __init__(self, services: Services, network: Libp2pNetwork, inference: Inference) -> None:
+    def __init__(
+        self, services: Services, network: Libp2pNetwork, inference: Inference, hub: HubDesk
+    ) -> None:
         self._services, self._network = services, network
         self._inspector = Inspector(
             services.store, services.knowledge, services.pressure.shared(no_progress)
@@ -286,6 +291,7 @@ class Node:
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
         self.inference = inference
+        self.hub = hub
         self._started = trio.current_time()
 
     @property

@@ -6,11 +6,13 @@ pull that wants the rest. What is read was verified in the buffer it is read fro
 rotted is fetched again.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import trio
 
-from p2phub.errors import DamagedBlobError, NotFoundError
+from p2phub.errors import DamagedBlobError, NoFileError, NotFoundError
 from p2phub.formats.ids import ContentId, Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.paths import parse_path
@@ -103,18 +105,26 @@ async def _find(
     for file in resolved.release.files:
         if file.path == path:
             return _Part(resolved, file, check_ranges(request.ranges, file.size, most))
-    raise NotFoundError(
+    raise NoFileError(
         f"{request.reference} has no file {request.path}", remedy="`p2phub ls REF` lists its files"
     )
 
 
 async def _bring(services: Services, part: _Part, report: Report) -> Bringing:
     """Bring the pieces. The release is held from now on: `ls` shows it and `rm` drops it."""
-    resolved, content = part.resolved, part.file.content
+    async with holding(services, part.resolved, part.file.content):
+        return await bring_part(services, part.resolved, part.file, part.ranges, report)
+
+
+@asynccontextmanager
+async def holding(
+    services: Services, resolved: ResolvedRelease, content: ContentId
+) -> AsyncIterator[None]:
+    """Bring something of a file in the block; what it brought stays, and so does its release."""
     await services.on_disk(_hold, services, resolved, content)
     services.traffic.pulls += 1
     try:
-        return await bring_part(services, resolved, part.file, part.ranges, report)
+        yield
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go_if_empty, services.store, resolved)

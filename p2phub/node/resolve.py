@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import trio
 
 from p2phub.errors import (
+    NoRevisionError,
     NoSourceError,
     NotFoundError,
     P2PHubError,
@@ -235,13 +236,13 @@ class _Finder:
             return ref.release
         if not is_commit_prefix(revision):
             known = ", ".join(sorted(entry.refs))
-            raise NotFoundError(
+            raise NoRevisionError(
                 f"{entry.name} has no revision {revision} (it has: {known})",
                 remedy="name one of those, or a commit by 8 digits at least",
             )
         found = await self._in_history(entry, revision)
         if not found:
-            raise NotFoundError(
+            raise NoRevisionError(
                 f"{entry.name} has no commit {revision}",
                 remedy="`p2phub info` lists the commits that are known here",
             )

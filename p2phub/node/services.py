@@ -84,6 +84,10 @@ class Turns:
                 del self._together[key]
             free.set()
 
+    def taken(self, key: object) -> bool:
+        """Whether somebody has `key` now."""
+        return key in self._locks or key in self._together
+
     def _forget(self, key: object, lock: trio.Lock) -> None:
         used = lock.statistics()
         if not used.locked and not used.tasks_waiting:

@@ -186,6 +186,10 @@ class SearchQuery:
     """An alias or a full publisher id."""
     max_size: int | None = None
     """Bytes; larger releases are left out."""
+    kind: Kind | None = None
+    """Only models, datasets or spaces."""
+    tags: tuple[str, ...] = ()
+    """Each must be one of its tags or languages, its task or its library."""
     sort: Sort = "relevance"
     """The order of the hits."""
     limit: int = 50

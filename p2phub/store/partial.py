@@ -206,6 +206,12 @@ class Partial:
             raise NotFoundError(f"{self.data} is shorter than it was")
         return bytes(buffer)
 
+    def here_from(self, start: int, stop: int) -> int:
+        """Until where the bytes from `start` on are verified, at most until `stop`."""
+        first, count = self.table.pieces_covering(start, stop)
+        missing = self._have.find(0, first, first + count)
+        return stop if missing < 0 else max(start, self.table.offset(missing))
+
     def check_here(self, start: int, stop: int) -> None:
         """Raise `NotFoundError` unless every byte of [start, stop) is verified."""
         if not 0 <= start <= stop <= self.content.size:

@@ -54,6 +54,8 @@ class Filters:
     kind: Kind | None = None
     max_size: int | None = None
     """Bytes of all files of the newest release."""
+    tags: tuple[str, ...] = ()
+    """Each must be one of its tags or languages, its task or its library."""
 
 
 EVERYTHING = Filters()
@@ -111,6 +113,7 @@ class _Question:
             "publisher": str(filters.publisher) if filters.publisher else None,
             "kind": filters.kind,
             "max_size": filters.max_size,
+            "tags": json.dumps([tag.lower() for tag in filters.tags]) if filters.tags else None,
         }
         self._filters = {name: value for name, value in values.items() if value is not None}
 
@@ -173,6 +176,10 @@ def match_of(
         if value and words(value):
             quoted = value.replace('"', '""')
             terms.append(f'{column} : "{quoted}"')
+    for tag in filters.tags:
+        if words(tag):
+            quoted = tag.replace('"', '""')
+            terms.append(f'{{task library languages tags}} : "{quoted}"')
     return " AND ".join(terms)
 
 

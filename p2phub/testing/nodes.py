@@ -41,7 +41,9 @@ from p2phub.node.values import (
     Verification,
     Verifying,
 )
+from p2phub.testing.hubs import FakeHub
 from p2phub.testing.inference import FakeInference
+from p2phub.testing.publishers import FakePublisher
 from p2phub.testing.trusting import FakeTrust
 
 PUBLISHER = "b" * 52
@@ -85,6 +87,7 @@ class FakeNode:
         self.proposals = FakeProposals(self._ask, self._work)
         self.own_identity = FakeOwnIdentity(self._ask)
         self.inference = FakeInference()
+        self.hub = FakeHub(FakePublisher(1), {"README.md": b"# MiniLM", "model.safetensors": FILE})
 
     async def _ask(self, request: object) -> None:
         await trio.lowlevel.checkpoint()

@@ -9,9 +9,9 @@ import trio
 import trio.testing
 
 from p2phub.gateway import guard
+from p2phub.gateway.dialects import OPENAI
 from p2phub.gateway.inference_answers import MAX_WAITING, EventStream, Outbox
 from p2phub.gateway.inference_clients import InferenceLimits
-from p2phub.gateway.inference_errors import OPENAI
 from p2phub.testing.inference import SCRIPT
 from p2phub.testing.nodes import FakeNode
 

@@ -6,10 +6,10 @@ from starlette.requests import Request
 
 from p2phub.errors import BusyError, TooSlowError, UsageError
 from p2phub.gateway import inference_body
+from p2phub.gateway.dialects import ParameterError
 from p2phub.gateway.guard import MAX_BODY
 from p2phub.gateway.inference_body import Fields, parse, read
 from p2phub.gateway.inference_clients import Crowd, InferenceLimits
-from p2phub.gateway.inference_errors import ParameterError
 
 
 def request_of(*messages):

@@ -13,7 +13,8 @@ _COLUMNS = (
     Column("size", "bytes", bytes=True),
     Column("verdict", "verdict"),
 )
-_FILTERS = ("task", "library", "license", "language", "publisher", "max_size", "sort", "limit")
+_FILTERS = ("task", "library", "license", "language", "publisher", "max_size")
+_HOW = ("kind", "tags", "sort", "limit")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", help=f"only repos whose card says this {name}")
     parser.add_argument("--publisher", metavar="ID", help="an alias or a publisher id")
     parser.add_argument("--max-size", metavar="SIZE", type=_bytes, help='such as "500 MB" or "4G"')
+    parser.add_argument(
+        "--kind", choices=("model", "dataset", "space"), help="only repos of this kind"
+    )
+    parser.add_argument(
+        "--tag", dest="tags", metavar="TAG", action="append", help="only repos with it; repeatable"
+    )
     parser.add_argument(
         "--sort", choices=("relevance", "name", "size", "updated"), help="the order of the hits"
     )
@@ -32,12 +39,13 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     from p2phub.client import calls
     from p2phub.node.values import SearchQuery
 
-    given = {key: getattr(arguments, key) for key in _FILTERS}
+    given = {key: getattr(arguments, key) for key in (*_FILTERS, *_HOW)}
     filters = {key: value for key, value in given.items() if value is not None}
     text = " ".join(arguments.text)
     answer = session.answer(calls.search(text, **filters))
     if answer is None:
         with session.offline() as offline:
+            filters["tags"] = tuple(filters.get("tags", ()))
             hits = as_objects(offline.search(SearchQuery(text=text, **filters)))
     else:
         hits = answer["hits"]

@@ -60,6 +60,15 @@ AND repos.kind = :kind
 -- name: max_size
 AND repos.bytes <= :max_size
 
+-- name: tags
+AND NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS wanted
+    WHERE wanted.value NOT IN (lower(repos.task), lower(repos.library))
+        AND NOT EXISTS (
+            SELECT 1 FROM json_each(repos.tags) AS had WHERE lower(had.value) = wanted.value)
+        AND NOT EXISTS (
+            SELECT 1 FROM json_each(repos.languages) AS had WHERE lower(had.value) = wanted.value))
+
 -- name: order_relevance
 ORDER BY length(repos.name), repos.created DESC, repos.id DESC LIMIT :limit;
 

@@ -1,11 +1,12 @@
-"""Errors in the words of three APIs: our own, OpenAI's and that of Hugging Face.
+"""Errors in the words of four APIs: our own, OpenAI's, and Hugging Face's for inference and hub.
 
 What `dialect_of` gives for a path tells how an error is put there: as a whole answer (`refusal`),
 or as the last event of a stream that has begun (`last`).
 
 OpenAI's clients try again after 408, 409, 429 and 5xx. Where that is no use (the model does not fit
 into memory, its release was taken back) `x-should-retry` says so; where it is, `Retry-After` says
-when.
+when. The clients of Hugging Face's hub tell errors apart by the header `X-Error-Code` alone, and
+an answer that has begun is broken off: they would take an error for bytes of the file.
 
 >>> dialect_of("/v1/models").body(NotFoundError("no x", remedy="Try y."))["error"]["code"]
 'model_not_found'
@@ -25,14 +26,19 @@ from p2phub.errors import (
     BusyError,
     ContextError,
     EngineError,
+    NoFileError,
+    NoRevisionError,
     NotFoundError,
     P2PHubError,
     UsageError,
 )
+from p2phub.gateway import hub_paths
 from p2phub.gateway.answers import error_body, line, refusal
 
 RETRY_AFTER: Final = 1
 """Seconds after which to come again, where an error does not say."""
+MAX_HEADER: Final = 1000
+"""Characters of a message in a header."""
 _WORTH_ANOTHER_TRY: Final = (429, 503, 504)
 
 
@@ -48,13 +54,22 @@ class NoSuchPathError(NotFoundError):
     """A path that nothing answers at."""
 
 
+_HUB_CODES: Final = (
+    (NoFileError, "EntryNotFound"),
+    (NoRevisionError, "RevisionNotFound"),
+    (NoSuchPathError, None),
+    (NotFoundError, "RepoNotFound"),
+)
+"""What huggingface_hub makes an exception of its own of."""
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How errors are told to the clients of one API."""
 
     body: Callable[[P2PHubError], dict[str, Any]]
-    last: Callable[[P2PHubError], bytes]
-    """The end of a stream that has begun."""
+    last: Callable[[P2PHubError], bytes] | None
+    """The end of a stream that has begun; None: the connection is closed in the middle of it."""
 
     def refusal(self, error: P2PHubError, status: int | None = None) -> JSONResponse:
         """The answer for `error`; `status` where HTTP has a more exact number than the tree."""
@@ -65,6 +80,19 @@ class Dialect:
 class _OwnDialect(Dialect):
     def refusal(self, error: P2PHubError, status: int | None = None) -> JSONResponse:
         return refusal(error, status)
+
+
+class _HubDialect(Dialect):
+    def refusal(self, error: P2PHubError, status: int | None = None) -> JSONResponse:
+        answer = JSONResponse(self.body(error), status or error.http)
+        message = " ".join(told(error).split())
+        answer.headers["X-Error-Message"] = message.encode("ascii", "replace")[:MAX_HEADER].decode()
+        code = next((name for kind, name in _HUB_CODES if isinstance(error, kind)), None)
+        if code is not None:
+            answer.headers["X-Error-Code"] = code
+        if isinstance(error, BusyError):
+            answer.headers["Retry-After"] = str(math.ceil(error.retry_after))
+        return answer
 
 
 def _headers(error: P2PHubError, status: int) -> dict[str, str]:
@@ -137,8 +165,13 @@ OPENAI: Final = Dialect(_openai_body, lambda error: event(_openai_body(error)))
 HUGGING_FACE: Final = Dialect(_hugging_face_body, lambda error: event(_hugging_face_body(error)))
 
 
+HUB: Final = _HubDialect(lambda error: {"error": told(error)}, None)
+
+
 def dialect_of(path: str) -> Dialect:
     """How errors are told under a path."""
+    if hub_paths.parse(path.encode(errors="replace")) is not None:
+        return HUB
     if path.startswith("/v1/") or (path.startswith("/models/") and "/v1/" in path):
         return OPENAI
     return HUGGING_FACE if path.startswith("/models/") else OWN

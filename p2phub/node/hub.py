@@ -1,0 +1,178 @@
+"""What a hub of repos answers about them: to Hugging Face's clients, through the gateway.
+
+A repo that is not here is looked for, with everything that a pull asks. A ref that was looked up
+less than `FRESH` seconds ago is answered from this disk: those clients ask a few times for each
+file. Files come through `on_demand`.
+
+Nothing that the rule for its publisher refuses is told of or handed out.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from p2phub.errors import NoSourceError, NotFoundError, P2PHubError, UntrustedError, UsageError
+from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id
+from p2phub.formats.manifest import FileEntry, Release
+from p2phub.formats.paths import FilePath
+from p2phub.node.headers import Described, describe, describe_here
+from p2phub.node.locate import ResolvedRelease, locate, publisher_of
+from p2phub.node.on_demand import OnDemand, Reading, ignore
+from p2phub.node.pull import obey_policy
+from p2phub.node.resolve import bring_manifest, resolve
+from p2phub.node.services import Services
+
+FRESH: Final = 20.0
+"""Seconds for which the answer to what a ref names is good."""
+HISTORY: Final = 1000
+"""Releases that are walked back."""
+MAX_README: Final = 1 << 20
+"""Bytes of a README that is read."""
+README: Final = ("README.md",)
+_SHARD: Final = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One release of a repo's history."""
+
+    digest: bytes
+    release: Release
+
+    @property
+    def commit(self) -> str:
+        return commit_id(self.digest)
+
+
+class HubDesk:
+    """The repos of one node, for clients of a hub. `run` has to run."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._on_demand = OnDemand(services)
+        self.run = self._on_demand.run
+        self._asked: dict[PublisherId, float] = {}
+        """When the newest head of a publisher was asked for, by trio's clock."""
+
+    async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
+        """The release that a revision of a repo names; None is `main`.
+
+        Raises `NotFoundError` (`NoRevisionError` if only the revision is unknown),
+        `UntrustedError`, `NoSourceError`.
+        """
+        reference = _reference(repo, revision)
+        resolved = await self._recently(reference) or await self._anew(reference)
+        if resolved.release.kind != kind:
+            raise NotFoundError(
+                f"{repo} is a {resolved.release.kind}, and no {kind}",
+                remedy=f"ask for it as a {resolved.release.kind}",
+            )
+        await obey_policy(self._services, resolved, ignore)
+        return resolved
+
+    async def _recently(self, reference: Reference) -> ResolvedRelease | None:
+        """The release, if it was asked for a moment ago and is known here."""
+        return await self._services.on_disk(self._known, reference, trio.current_time())
+
+    def _known(self, reference: Reference, now: float) -> ResolvedRelease | None:
+        services = self._services
+        asked = self._asked.get(publisher_of(services.store, reference))
+        if asked is None or now - asked > FRESH:
+            return None
+        try:
+            return locate(services.store, services.knowledge, reference)
+        except (NotFoundError, UntrustedError):
+            return None
+
+    async def _anew(self, reference: Reference) -> ResolvedRelease:
+        """One asks for all who want to know of a publisher at the same time."""
+        services = self._services
+        publisher = await services.on_disk(publisher_of, services.store, reference)
+        async with services.bringing.of(("head", publisher)):
+            resolved = await self._recently(reference)
+            if resolved is None:
+                resolved = await resolve(services, reference)
+                self._asked[publisher] = trio.current_time()
+        return resolved
+
+    async def history(self, resolved: ResolvedRelease, most: int = HISTORY) -> Sequence[Past]:
+        """A release and those before it, the newest first, as far as anybody keeps them."""
+        found: dict[bytes, Past] = {}
+        todo = [resolved.digest]
+        while todo and len(found) < most:
+            digest = todo.pop(0)
+            if digest in found:
+                continue
+            release = await self._past(resolved, digest)
+            if release is not None:
+                found[digest] = Past(digest, release)
+                todo += release.parents
+        return sorted(found.values(), key=lambda past: -past.release.created)
+
+    async def _past(self, resolved: ResolvedRelease, digest: bytes) -> Release | None:
+        """A release of the same repo; None if nobody has it, or it is refused."""
+        if digest == resolved.digest:
+            return resolved.release
+        services, publisher = self._services, resolved.repo.publisher
+        try:
+            await services.on_disk(services.knowledge.expect, digest, publisher)
+            await bring_manifest(services, publisher, digest)
+            accepted = await services.on_disk(services.knowledge.document, digest, Release)
+        except (NoSourceError, UntrustedError):
+            return None
+        found = accepted.document if accepted is not None else None
+        if not isinstance(found, Release) or found.name != resolved.repo.name:
+            return None
+        return found
+
+    async def described(self, resolved: ResolvedRelease, *, fetch: bool) -> Described | None:
+        """What the headers of its weights say; None if they are not here and shall not be fetched,
+        or cannot be read.
+        """
+        weights = weights_of([file.path for file in resolved.release.files])
+        try:
+            if fetch:
+                return await describe(self._services, resolved, weights)
+            return await self._services.on_disk(describe_here, self._services, resolved, weights)
+        except P2PHubError:
+            return None
+
+    async def readme(self, resolved: ResolvedRelease, *, fetch: bool) -> str:
+        """The text of its README; empty if it has none, or it is not here and is not fetched."""
+        for file in resolved.release.files:
+            if file.path == README and file.size <= MAX_README:
+                here = await self._services.on_disk(self._services.store.blobs.has, file.content)
+                return await self._text(resolved, file) if fetch or here else ""
+        return ""
+
+    async def _text(self, resolved: ResolvedRelease, file: FileEntry) -> str:
+        async with self.reading(resolved, file, 0, file.size) as reading:
+            return b"".join([data async for data in reading]).decode(errors="replace")
+
+    def reading(
+        self, resolved: ResolvedRelease, file: FileEntry, start: int, stop: int
+    ) -> AbstractAsyncContextManager[Reading]:
+        """The verified bytes [start, stop) of a file: see `OnDemand.reading`."""
+        return self._on_demand.reading(resolved, file, start, stop)
+
+
+def weights_of(paths: Collection[FilePath]) -> Sequence[FilePath]:
+    """The files that a hub counts the parameters of: the model as safetensors, whole or in shards.
+
+    >>> weights_of([("model-00001-of-00002.safetensors",), ("adapter_model.safetensors",)])
+    [('model-00001-of-00002.safetensors',)]
+    """
+    whole = [path for path in paths if path == ("model.safetensors",)]
+    return whole or [path for path in paths if len(path) == 1 and _SHARD.fullmatch(path[0])]
+
+
+def _reference(repo: str, revision: str | None) -> Reference:
+    try:
+        found = Reference.parse(repo if revision is None else f"{repo}@{revision}")
+    except UsageError as error:
+        raise NotFoundError(f"there is no {repo[:200]} here: {error.message}") from None
+    return found

@@ -1,0 +1,116 @@
+"""A hub without disk or network: what the routes of the Hugging Face Hub API are tested on.
+
+`FakeHub` knows the releases of one repo, the files of which it holds in memory. It can be told to
+fail (`fails`), and to hand out the bytes of files as a test says: `pieces` are what comes, one
+after another, `pause` seconds apart, and an error among them is raised.
+
+>>> FakeHub(FakePublisher(1), {"config.json": b"{}"}).repo
+'lab/minilm'
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import trio
+
+from p2phub.errors import NoRevisionError, NotFoundError
+from p2phub.formats.ids import Kind, RepoId, commit_id
+from p2phub.formats.manifest import FileEntry, Release
+from p2phub.formats.publisher import Ref
+from p2phub.node.headers import Described
+from p2phub.node.hub import Past, weights_of
+from p2phub.node.locate import ResolvedRelease
+from p2phub.node.on_demand import Reading
+from p2phub.node.services import DiskThreads
+from p2phub.testing.publishers import FakePublisher
+from p2phub.trust.verdict import Judgement, Verdict
+
+
+class FakeHub:
+    """Answers like the hub of a node that holds a repo, whole and verified."""
+
+    repo = "lab/minilm"
+
+    def __init__(
+        self, publisher: FakePublisher, files: Mapping[str, bytes], kind: Kind = "model"
+    ) -> None:
+        self._publisher, self._kind = publisher, kind
+        self.past: list[Past] = []
+        """The releases, the newest first."""
+        self.refs: dict[str, Ref] = {}
+        self.contents: dict[bytes, bytes] = {}
+        self.found: list[tuple[str, str | None, Kind]] = []
+        """What was asked for."""
+        self.fails: Exception | None = None
+        self.pieces: Sequence[bytes | Exception] | None = None
+        self.pause = 0.0
+        self.read: list[tuple[int, int]] = []
+        """The ranges of files that were read."""
+        self.publish(files)
+
+    def publish(self, files: Mapping[str, bytes], message: str = "", ref: str = "main") -> str:
+        """Release these files: the commit."""
+        envelope = self._publisher.publish(
+            "minilm", files, ref=ref, kind=self._kind, message=message
+        ).release
+        release = Release.from_payload(envelope.payload)
+        self.past.insert(0, Past(envelope.digest, release))
+        self.refs[ref] = Ref(release=envelope.digest, seq=len(self.past), tag=ref != "main")
+        self.contents |= {file.sha256: files["/".join(file.path)] for file in release.files}
+        return commit_id(envelope.digest)
+
+    async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
+        await trio.lowlevel.checkpoint()
+        self.found.append((repo, revision, kind))
+        if self.fails is not None:
+            raise self.fails
+        if (repo, kind) != (self.repo, self._kind):
+            raise NotFoundError(f"there is no {kind} {repo} here", remedy="look for another")
+        ref = self.refs.get(revision or "main")
+        for past in self.past:
+            if past.commit == revision or (ref is not None and past.digest == ref.release):
+                return self._resolved(past, revision or "main")
+        raise NoRevisionError(f"{repo} has no revision {revision}")
+
+    def _resolved(self, past: Past, revision: str) -> ResolvedRelease:
+        return ResolvedRelease(
+            repo=RepoId(self._publisher.publisher, "minilm"),
+            revision=revision,
+            digest=past.digest,
+            release=past.release,
+            judgement=Judgement(Verdict.VERIFIED),
+            refs=self.refs,
+            called=f"{self.repo}@{revision}",
+        )
+
+    async def history(self, resolved: ResolvedRelease, most: int = 1000) -> Sequence[Past]:
+        await trio.lowlevel.checkpoint()
+        return self.past[:most]
+
+    async def described(self, resolved: ResolvedRelease, *, fetch: bool) -> Described | None:
+        await trio.lowlevel.checkpoint()
+        if not weights_of([file.path for file in resolved.release.files]):
+            return None
+        return Described({"model_type": "llama", "vocab_size": 7}, {}, {})
+
+    async def readme(self, resolved: ResolvedRelease, *, fetch: bool) -> str:
+        await trio.lowlevel.checkpoint()
+        for file in resolved.release.files:
+            if file.path == ("README.md",):
+                return self.contents[file.sha256].decode()
+        return ""
+
+    @asynccontextmanager
+    async def reading(
+        self, resolved: ResolvedRelease, file: FileEntry, start: int, stop: int
+    ) -> AsyncIterator[Reading]:
+        self.read.append((start, stop))
+        whole = [self.contents[file.sha256][start:stop]]
+        yield Reading(self._come(whole if self.pieces is None else self.pieces), -1, DiskThreads(1))
+
+    async def _come(self, pieces: Sequence[bytes | Exception]) -> AsyncIterator[bytes]:
+        for piece in pieces:
+            await trio.sleep(self.pause)
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
