@@ -22,6 +22,8 @@ from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio import run
 from hypercorn.trio.tcp_server import TCPServer
 
+from p2phub.errors import FileChangedError
+
 SEND_PATIENCE: Final = 60.0
 """Seconds in which a client must have taken something of its answer."""
 
@@ -51,7 +53,7 @@ class Connection(TCPServer):
         """Send the bytes [start, stop) of an open file as the next ones of a body whose length was
         told. `on_disk` runs what blocks in a thread.
 
-        Raises `EOFError` if the file is shorter. Who does not take its bytes is left.
+        Raises `FileChangedError` if the file is shorter. Who does not take its bytes is left.
         """
         counted: Any = _Counted(stop - start)
         http: Any = self.protocol.protocol.connection  # ours is HTTP/1.1 without TLS
@@ -114,7 +116,7 @@ def _send_some(socket: int, fd: int, start: int, stop: int) -> int:
         while start < end:
             sent = os.sendfile(socket, fd, start, end - start)
             if sent == 0:
-                raise EOFError(f"a file ends at {start}, and {stop} was asked for")
+                raise FileChangedError(f"a file ends at {start}, and {stop} was asked for")
             start += sent
     except BlockingIOError:
         pass

@@ -42,9 +42,9 @@ async def deliver(
 
 
 async def _fill(body: AsyncIterable[bytes], into: trio.MemorySendChannel[bytes]) -> None:
-    async with into:
-        async for data in body:
-            await into.send(data)
+    async for data in body:
+        await into.send(data)
+    into.close()  # only now: what fails is no end
 
 
 async def _pour(data: bytes | None, news: trio.MemoryReceiveChannel[bytes], send: Send) -> None:

@@ -130,8 +130,8 @@ class HubDesk:
         return About(metadata_from_readme(readme), described)
 
     async def _tree(self, request: Request, call: ApiCall) -> ASGIApp:
-        resolved = await self._found(call)
         below = _path("/".join(call.rest[1:])) if "".join(call.rest[1:]) else ()
+        resolved = await self._found(call)
         query = request.query_params
         entries = answers.tree(resolved.release, below, recursive=query.get("recursive") in TRUE)
         expand = query.get("expand") in TRUE

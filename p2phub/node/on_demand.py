@@ -14,7 +14,7 @@ seconds for a short range gets it beside the other.
 
 import math
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -25,11 +25,13 @@ from p2phub.errors import NoSourceError, NotFoundError, P2PHubError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MIB
 from p2phub.formats.manifest import FileEntry
+from p2phub.formats.ranges import Range
 from p2phub.node.bring import bring_all, bring_part
 from p2phub.node.events import Event
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.ranges import holding
 from p2phub.node.services import DiskThreads, Services
+from p2phub.store.excerpt import read_excerpt
 
 CHUNK: Final = MIB
 """Bytes that are handed on at a time, at most."""
@@ -156,11 +158,17 @@ class OnDemand:
                 if data:
                     at, since = at + len(data), trio.current_time()
                     yield data
-                elif ended:
-                    raise fetch.error or _gone(wanted.file)
+                elif fetch.error is not None:
+                    raise fetch.error
+                elif ended:  # a part that nobody has open any more
+                    part = [(at, min(at + CHUNK, stop))]
+                    data = await self._services.on_disk(self._excerpt, content, part)
+                    at, since = at + len(data), trio.current_time()
+                    yield data
                 elif self._hurries(fetch, content, stop - at, since):
                     beside = replace(wanted, start=at, beside=True)
                     fetch = await held.enter_async_context(self._shared(beside))
+                    since = math.inf  # once is enough
                 else:
                     with trio.move_on_after(LOOK_EVERY):
                         await fetch.ended.wait()
@@ -181,6 +189,10 @@ class OnDemand:
             return partial.read(at, partial.here_from(at, end) - at)
         except NotFoundError:  # not yet, or it becomes a blob at this moment
             return b""
+
+    def _excerpt(self, content: ContentId, ranges: Sequence[Range]) -> bytes:
+        store = self._services.store
+        return read_excerpt(store.blobs, store.partials, content, ranges)
 
     @asynccontextmanager
     async def _shared(self, wanted: _Wanted) -> AsyncIterator[_Fetch]:

@@ -8,8 +8,10 @@ after another, `pause` seconds apart, and an error among them is raised.
 'lab/minilm'
 """
 
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import trio
 
@@ -44,6 +46,8 @@ class FakeHub:
         self.fails: Exception | None = None
         self.pieces: Sequence[bytes | Exception] | None = None
         self.pause = 0.0
+        self.blob: Path | None = None
+        """What lies on the disk of the file that is read, if it is said to be here."""
         self.read: list[tuple[int, int]] = []
         """The ranges of files that were read."""
         self.publish(files)
@@ -106,7 +110,13 @@ class FakeHub:
     ) -> AsyncIterator[Reading]:
         self.read.append((start, stop))
         whole = [self.contents[file.sha256][start:stop]]
-        yield Reading(self._come(whole if self.pieces is None else self.pieces), -1, DiskThreads(1))
+        come = self._come(whole if self.pieces is None else self.pieces)
+        blob = -1 if self.blob is None else os.open(self.blob, os.O_RDONLY)
+        try:
+            yield Reading(come, blob, DiskThreads(1))
+        finally:
+            if blob >= 0:
+                os.close(blob)
 
     async def _come(self, pieces: Sequence[bytes | Exception]) -> AsyncIterator[bytes]:
         for piece in pieces:

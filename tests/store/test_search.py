@@ -230,6 +230,8 @@ class TestManyMatches:
             (Filters(max_size=5), 12),
             (Filters(max_size=50), 50),
             (Filters(task="a b", max_size=5), 6),
+            (Filters(tags=("a b",)), 40),
+            (Filters(tags=("A B", "nothing")), 0),
         ],
         ids=str,
     )
