@@ -27,6 +27,8 @@ from p2phub.node.locate import ResolvedRelease
 from p2phub.node.values import Hit
 
 Json = dict[str, Any]
+_FULL: Final = ("author", "disabled", "gated", "lastModified", "p2phub", "sha", "usedStorage")
+"""What a list tells only to who asks for everything."""
 _CONFIG_KEYS: Final = ("architectures", "model_type", "auto_map", "quantization_config")
 
 
@@ -101,8 +103,8 @@ def row(hit: Hit, *, full: bool) -> Json:
     if hit.kind == "model":
         told |= {"pipeline_tag": card.task or None, "library_name": card.library or None}
     if full:
-        told["cardData"] = _metadata_of(card, hit.kind)
-    return told
+        return told | {"cardData": _metadata_of(card, hit.kind)}
+    return {key: value for key, value in told.items() if key not in _FULL}
 
 
 def _always(called: str, commit: str, kind: Kind, created: int) -> Json:

@@ -20,7 +20,7 @@ from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.paths import FilePath
 from p2phub.node.headers import Described, describe, describe_here
-from p2phub.node.locate import ResolvedRelease, locate, publisher_of
+from p2phub.node.locate import ResolvedRelease, by_ref, locate, publisher_of
 from p2phub.node.on_demand import OnDemand, Reading, ignore
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import bring_manifest, resolve
@@ -72,7 +72,8 @@ class HubDesk:
                 remedy=f"ask for it as a {resolved.release.kind}",
             )
         await obey_policy(self._services, resolved, ignore)
-        return resolved
+        # Clients ask by commit, people by ref.
+        return await self._services.on_disk(by_ref, self._services.store, resolved)
 
     async def _recently(self, reference: Reference) -> ResolvedRelease | None:
         """The release, if it was asked for a moment ago and is known here."""

@@ -35,6 +35,8 @@ from p2phub.store.excerpt import read_excerpt
 
 CHUNK: Final = MIB
 """Bytes that are handed on at a time, at most."""
+SIP: Final = 256 << 10
+"""The same while they are fetched, often for many readers."""
 GRACE: Final = 30.0
 """Seconds for which nobody need read what is fetched."""
 LOOK_EVERY: Final = 0.02
@@ -161,7 +163,7 @@ class OnDemand:
                 elif fetch.error is not None:
                     raise fetch.error
                 elif ended:  # a part that nobody has open any more
-                    part = [(at, min(at + CHUNK, stop))]
+                    part = [(at, min(at + SIP, stop))]
                     data = await self._services.on_disk(self._excerpt, content, part)
                     at, since = at + len(data), trio.current_time()
                     yield data
@@ -180,7 +182,7 @@ class OnDemand:
 
     def _what_came(self, content: ContentId, at: int, stop: int) -> bytes:
         """What is here of a file from `at` on, verified; empty if nothing is."""
-        store, end = self._services.store, min(at + CHUNK, stop)
+        store, end = self._services.store, min(at + SIP, stop)
         partial = store.partials.get(content)
         try:
             if partial is None:
