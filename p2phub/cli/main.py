@@ -47,6 +47,8 @@ COMMANDS: Final = {
     "embed": "turn texts into vectors with a model",
     "fit": "how much memory a model needs here",
     "ps": "the models that are in memory",
+    "env": "point the tools of Hugging Face at this node",
+    "shell": "a shell in which they are",
     "rm": "drop a release from this disk",
     "trust": "who may say what: aliases of publishers",
     "key": "your own keys: who may publish in your name, and what was taken back",

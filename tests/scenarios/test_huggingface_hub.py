@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from importlib.util import find_spec
@@ -260,6 +262,22 @@ near, far = model.similarity(model.encode(["a cat"]), model.encode(["a feline", 
 say(bool(near > far))
 """
         assert installed.told(program)
+
+
+def test_a_shell_of_ours_needs_no_variable(scene, installed):
+    program = "from huggingface_hub import HfApi; print(HfApi().model_info('lab/minilm').id)"
+    reader, environ = scene.reader, dict(installed.environment)
+    del environ["HF_ENDPOINT"]
+    words = [sys.executable, "-m", "p2phub", "--home", str(reader.folder), "shell", "--"]
+    done = subprocess.run(
+        [*words, sys.executable, "-c", program],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == "lab/minilm\n"
 
 
 # ---------------------------------------------------------------- while things go wrong
