@@ -30,6 +30,7 @@
     ├── EngineError                  1   503     -  engine         what ran the model broke
     │   └── NoMemoryError            1   507     -  no_memory      it does not fit into memory
     ├── FileChangedError             1   409     -  file_changed   a file changed while it was read
+    ├── ParentMovedError             1   412     -  parent_moved   somebody else was faster
     └── PortInUseError               1   500     -  port_in_use    somebody else listens there
 
 `exit`, `http`, `wire` and `code` are where an error meets the command line, the gateway, the
@@ -177,6 +178,10 @@ class NoMemoryError(EngineError):
 
 class FileChangedError(P2PHubError):
     http, code = 409, "file_changed"
+
+
+class ParentMovedError(P2PHubError):
+    http, code = 412, "parent_moved"
 
 
 class PortInUseError(P2PHubError):

@@ -24,9 +24,11 @@ Changes = dict[str, str | None]
 """What variables become; None takes one away."""
 
 
-def activated(url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    """What variables become, so that tools ask the gateway at `url`."""
-    wanted = {"HF_ENDPOINT": url, **WAITS}
+def activated(url: str, environ: Mapping[str, str], token: str = "") -> dict[str, str]:
+    """What variables become, so that tools ask the gateway at `url`; with its `token` they may
+    write there, too.
+    """
+    wanted = {"HF_ENDPOINT": url, **WAITS} | ({"HF_TOKEN": token} if token else {})
     for name in ("NO_PROXY", "no_proxy"):
         hosts = [each.strip() for each in environ.get(name, "").split(",") if each.strip()]
         wanted[name] = ",".join(dict.fromkeys((*hosts, *LOCAL)))

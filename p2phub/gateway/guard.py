@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from p2phub.config import Endpoint
 from p2phub.errors import BusyError, P2PHubError, RefusedError, UsageError
 from p2phub.formats.limits import MAX_TRUST_LIST
+from p2phub.gateway import hub_paths
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_BODY: Final = 1 << 20
@@ -121,13 +122,18 @@ class Gate:
         named = {"localhost", self.machine.lower(), f"{self.machine.lower()}.local"}
         return _address(host) is not None or host in named
 
-    def check_token(self, headers: Headers) -> None:
-        """Raises `RefusedError` as a 401 unless the request shows a token of ours."""
+    def opens(self, headers: Headers) -> bool:
+        """Whether a request shows a token of ours."""
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         given = shown.strip().encode()
         # Every token is compared, so that the time taken tells nothing.
         fits = [hmac.compare_digest(each.encode(), given) for each in self.tokens]
-        if scheme.lower() != "bearer" or not any(fits):
+        return scheme.lower() == "bearer" and any(fits)
+
+    def check_token(self, headers: Headers) -> None:
+        """Raises `RefusedError` as a 401 unless the request shows a token of ours."""
+        if not self.opens(headers):
+            shown = headers.get("authorization", "").partition(" ")[2]
             error = RefusedError(
                 "the token given is wrong" if shown else "this call needs the token of the node",
                 remedy='Send "Authorization: Bearer <token>"; the token is in the file run/token'
@@ -155,7 +161,8 @@ class Guard:
         self._gate.check_host(headers)
         if not self._gate.local:
             self._gate.check_token(headers)
-        most = most_bytes(scope["path"])
+        call = hub_paths.parse(scope.get("raw_path", b""))
+        most = (call and hub_paths.most_bytes(call)) or most_bytes(scope["path"])
         _check_length(headers.get("content-length", "0"), most)
         if scope["path"] in PROBES:
             await self._app(scope, receive, send)

@@ -6,6 +6,8 @@ of this node's own publisher) or two.
 
     /api/{models|datasets|spaces}[/{repo}[/{verb}[/{rest}…]]]
     /[datasets/|spaces/]{repo}/{resolve|raw}/{revision}/{file}
+    /[datasets/|spaces/]{repo}.git/info/lfs/objects/batch
+    /xet/{upload}/{until}/{proof}/…
 
 The endpoints are those that huggingface_hub 2.4 calls.
 
@@ -22,8 +24,15 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from p2phub.formats.ids import Kind
+from p2phub.formats.limits import MAX_FILE
+from p2phub.formats.xet import MAX_XORB
 
 API_KINDS: Final[dict[str, Kind]] = {"models": "model", "datasets": "dataset", "spaces": "space"}
+_BATCH: Final = ("info", "lfs", "objects", "batch")
+MAX_COMMIT: Final = 512 << 20
+"""Bytes of a commit: clients send up to 100 MiB of small files in one, in base64."""
+MAX_ASKED: Final = 16 << 20
+"""Bytes of a question about many files."""
 FILE_VERBS: Final = ("resolve", "raw")
 VERBS: Final = frozenset(
     (
@@ -54,12 +63,15 @@ OTHERS: Final = frozenset(
     (
         "agent-harnesses",
         "datasets-tags-by-type",
+        "lfs",
         "models-tags-by-type",
         "organizations",
+        "repos",
         "settings",
         "tasks",
         "telemetry",
         "users",
+        "validate-yaml",
         "whoami-v2",
     )
 )
@@ -91,6 +103,24 @@ class FileCall:
 
 
 @dataclass(frozen=True, slots=True)
+class LfsCall:
+    """A call of Git LFS: which files to send."""
+
+    kind: Kind
+    repo: str
+
+
+@dataclass(frozen=True, slots=True)
+class XetCall:
+    """A call to the address of an upload."""
+
+    session: str
+    until: str
+    proof: str
+    rest: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OtherCall:
     """Anything else below `/api/`."""
 
@@ -98,7 +128,24 @@ class OtherCall:
     rest: tuple[str, ...]
 
 
-def parse(raw_path: bytes) -> ApiCall | FileCall | OtherCall | None:
+Call = ApiCall | FileCall | LfsCall | OtherCall | XetCall
+
+
+def most_bytes(call: Call) -> int | None:
+    """How many bytes the body of such a call may have; None: as many as any other."""
+    match call:
+        case OtherCall("lfs", rest) if len(rest) > 1:
+            return MAX_FILE
+        case ApiCall(verb="commit"):
+            return MAX_COMMIT
+        case LfsCall() | ApiCall(verb="preupload"):
+            return MAX_ASKED
+        case XetCall():
+            return MAX_XORB
+    return None
+
+
+def parse(raw_path: bytes) -> Call | None:
     """The call that a path, percent-encoded as it was sent, stands for; None: none of this API."""
     encoded = raw_path.partition(b"?")[0].split(b"/")[1:]
     try:
@@ -107,6 +154,8 @@ def parse(raw_path: bytes) -> ApiCall | FileCall | OtherCall | None:
         return None
     if parts[0] == "api":
         return _api(parts[1:])
+    if parts[0] == "xet" and len(parts) > 4:
+        return XetCall(parts[1], parts[2], parts[3], parts[4:])
     return _file(parts)
 
 
@@ -127,10 +176,13 @@ def _api(parts: tuple[str, ...]) -> ApiCall | OtherCall | None:
     return ApiCall(kind, "/".join(parts), "", ())
 
 
-def _file(parts: tuple[str, ...]) -> FileCall | None:
+def _file(parts: tuple[str, ...]) -> FileCall | LfsCall | None:
     kind: Kind = "model"
     if parts[0] in ("datasets", "spaces"):
         kind, parts = API_KINDS[parts[0]], parts[1:]
+    if parts[-4:] == _BATCH and parts[-5:-4] and parts[-5].endswith(".git"):
+        repo = "/".join(parts[:-4]).removesuffix(".git")
+        return LfsCall(kind, repo) if len(parts) < 7 else None
     for length in (2, 1):
         if len(parts) > length + 2 and parts[length] in FILE_VERBS:
             repo = "/".join(parts[:length])

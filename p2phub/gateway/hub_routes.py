@@ -1,7 +1,8 @@
-"""The Hugging Face Hub API for reading: what its unmodified clients ask when `HF_ENDPOINT` is here.
+"""The Hugging Face Hub API: what its unmodified clients ask when `HF_ENDPOINT` is here.
 
 Anybody on this machine may read, whatever token is shown: people often have one of another hub,
-which is neither looked at nor kept. There are no Xet headers, so that bytes come from here.
+which is neither looked at nor kept. There are no Xet headers, so that bytes come from here. What
+changes a repo is in `hub_writes` and `hub_lfs`.
 
 One route answers for the whole API. It matches the path as it was sent (`hub_paths`), and leaves
 to others what it does not know.
@@ -25,12 +26,15 @@ from p2phub.formats.paths import FilePath, parse_path
 from p2phub.gateway import hub_answers as answers
 from p2phub.gateway.control import BODY_PATIENCE
 from p2phub.gateway.dialects import HUB, NoSuchPathError
-from p2phub.gateway.guard import HttpError
+from p2phub.gateway.guard import Gate, HttpError
 from p2phub.gateway.hub_answers import About, Json
 from p2phub.gateway.hub_files import FileAnswer
+from p2phub.gateway.hub_lfs import HubLfs
 from p2phub.gateway.hub_paging import TRUE, expanded, paged
-from p2phub.gateway.hub_paths import ApiCall, FileCall, OtherCall, parse
+from p2phub.gateway.hub_paths import ApiCall, Call, FileCall, LfsCall, OtherCall, XetCall, parse
 from p2phub.gateway.hub_search import Listing
+from p2phub.gateway.hub_writes import HubWriter
+from p2phub.gateway.hub_xet import HubXet
 from p2phub.gateway.ports import NodeApi
 from p2phub.node.locate import ResolvedRelease
 
@@ -41,14 +45,13 @@ COMMITS: Final = 50
 MAX_PATHS: Final = 10_000
 """Paths that one call may ask about."""
 WITH_REVISION: Final = ("commits", "paths-info", "revision", "tree")
-Call = ApiCall | FileCall | OtherCall
 
 
 class HubRoute(BaseRoute):
     """Everything of the API, as one route of the gateway."""
 
-    def __init__(self, node: NodeApi) -> None:
-        self._desk = HubDesk(node)
+    def __init__(self, node: NodeApi, gate: Gate) -> None:
+        self._desk = HubDesk(node, gate)
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         call = parse(scope["raw_path"]) if scope["type"] == "http" else None
@@ -62,8 +65,15 @@ class HubRoute(BaseRoute):
 class HubDesk:
     """Answers the calls of the API from one node."""
 
-    def __init__(self, node: NodeApi) -> None:
-        self._node, self._hub = node, node.hub
+    def __init__(self, node: NodeApi, gate: Gate) -> None:
+        self._node, self._hub, self._gate = node, node.hub, gate
+        self._writer = HubWriter(node, gate)
+        self._xet = HubXet(node.hub, self._writer, gate.tokens[0].encode())
+        self._lfs = HubLfs(node.hub, self._writer, gate.tokens[0].encode())
+        self._writes: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
+            "commit": self._writer.commit,
+            "preupload": self._writer.preupload,
+        }
         self._verbs: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
             "": self._info,
             "auth-check": self._auth_check,
@@ -75,6 +85,7 @@ class HubDesk:
             "revision": self._info,
             "safetensors-metadata": self._safetensors,
             "tree": self._tree,
+            "xet-write-token": self._xet.token,
         }
 
     async def answer(self, request: Request, call: Call) -> ASGIApp:
@@ -83,11 +94,19 @@ class HubDesk:
             case FileCall():
                 _only(request, "GET", "HEAD")
                 return await self._file(call)
+            case XetCall():
+                return await self._xet.answer(request, call)
+            case LfsCall():
+                _only(request, "POST")
+                return await self._lfs.batch(request, call)
             case OtherCall():
                 return await self._other(request, call)
         if not call.repo:
             _only(request, "GET")
             return await Listing(self._node, call.kind).answer(request)
+        if call.verb in self._writes:
+            _only(request, "POST")
+            return await self._writes[call.verb](request, call)
         verb = self._verbs.get(call.verb)
         if verb is None:
             raise _not_allowed(request)
@@ -186,6 +205,15 @@ class HubDesk:
     # ------------------------------------------------------------ the rest
 
     async def _other(self, request: Request, call: OtherCall) -> ASGIApp:
+        match call.name, call.rest:
+            case "lfs", _:
+                return await self._lfs.answer(request, call)
+            case "repos", ("create",):
+                _only(request, "POST")
+                return await self._writer.create(request)
+            case "validate-yaml", ():
+                _only(request, "POST")
+                return JSONResponse({"errors": [], "warnings": []})
         _only(request, "GET", "HEAD")
         match call.name, call.rest:
             case "telemetry", _:
@@ -195,13 +223,14 @@ class HubDesk:
             case (("models-tags-by-type" | "datasets-tags-by-type" | "tasks"), ()):
                 return JSONResponse({})
             case "whoami-v2", ():
-                return JSONResponse(self._who())
+                return JSONResponse(self._who(request))
             case (("users" | "organizations"), (name, "overview")):
                 return JSONResponse({"user": name, "name": name, "fullname": name})
         raise NoSuchPathError(f"there is no {request.url.path[:200]} here")
 
-    def _who(self) -> Json:
-        """Whoever asks is the publisher of this node, as far as a reader can tell."""
+    def _who(self, request: Request) -> Json:
+        """Whoever asks is the publisher of this node; who shows our token may write."""
+        role = "write" if self._gate.opens(request.headers) else "read"
         identity = self._node.identity
         name = identity.alias or "reader"
         return {
@@ -210,7 +239,7 @@ class HubDesk:
             "name": name,
             "fullname": identity.name or name,
             "orgs": [],
-            "auth": {"type": "access_token", "accessToken": {"displayName": name, "role": "read"}},
+            "auth": {"type": "access_token", "accessToken": {"displayName": name, "role": role}},
         }
 
 
@@ -271,7 +300,7 @@ def _only(request: Request, *methods: str) -> None:
 
 def _not_allowed(request: Request) -> HttpError:
     told = f"{request.url.path[:200]} does not take {request.method} here"
-    return HttpError(UsageError(told, remedy="this hub can be read only"), 405)
+    return HttpError(UsageError(told, remedy="this hub has no such call"), 405)
 
 
 def _no_file(repo: str, path: str) -> NoFileError:

@@ -4,7 +4,7 @@ Every call raises errors of `p2phub.errors` and nothing else that a caller shoul
 may be called from any thread, any number of times, until the call it was given to has returned.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +13,7 @@ from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
+from p2phub.node.committing import CommitRequest
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past
 from p2phub.node.locate import ResolvedRelease
@@ -39,6 +40,7 @@ from p2phub.node.values import (
     Status,
     Verification,
 )
+from p2phub.store.uploads import Kept
 from p2phub.trust_results import (
     Candidate,
     DomainLook,
@@ -162,6 +164,28 @@ class HubApi(Protocol):
 
     async def readme(self, resolved: ResolvedRelease, *, fetch: bool) -> str:
         """Empty if there is none."""
+        ...
+
+    async def commit(self, request: CommitRequest) -> Published:
+        """The next release of a repo of ours. Raises what `node.committing.commit` does."""
+        ...
+
+    async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
+        """Keep a file. Raises `WrongBytesError`, `NoSpaceError`, `QuotaError`."""
+        ...
+
+    async def keep_xorb(
+        self, upload: str, name: str, size: int, body: AsyncIterable[bytes]
+    ) -> bool:
+        """Keep a xorb; whether it is new. Raises `MalformedError`, `NoSpaceError`."""
+        ...
+
+    async def take_shard(self, upload: str, data: bytes) -> Sequence[Kept]:
+        """Keep the files that a shard makes of xorbs. Raises `MalformedError`, `NotFoundError`."""
+        ...
+
+    async def uploaded(self, sha256: bytes, size: int) -> Kept | None:
+        """A file that was kept, or was here before."""
         ...
 
     def reading(

@@ -92,7 +92,7 @@ async def open_gateway(
         crowd = Crowd(limits or limits_of(config.inference))
         desk = Desk(node.inference, crowd, gateway.control.stopping)
         models = [*openai_routes(desk), *Responses(desk).routes(), *inference_routes(desk)]
-        served = [*routes(gateway.control), *models, HubRoute(node)]
+        served = [*routes(gateway.control), *models, HubRoute(node, gate)]
         application = _application(served, gate, on_bug)
         with plain_errors():
             async with trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ Nothing that the rule for its publisher refuses is told of or handed out.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -19,12 +19,16 @@ from p2phub.errors import NoSourceError, NotFoundError, P2PHubError, UntrustedEr
 from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.paths import FilePath
+from p2phub.formats.xet import files_of
+from p2phub.node.committing import CommitRequest, commit
 from p2phub.node.headers import Described, describe, describe_here
 from p2phub.node.locate import ResolvedRelease, by_ref, locate, publisher_of
 from p2phub.node.on_demand import OnDemand, Reading, ignore
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import bring_manifest, resolve
 from p2phub.node.services import Services
+from p2phub.node.values import Published
+from p2phub.store.uploads import Kept
 
 FRESH: Final = 20.0
 """Seconds for which the answer to what a ref names is good."""
@@ -96,9 +100,22 @@ class HubDesk:
         async with services.bringing.of(("head", publisher)):
             resolved = await self._recently(reference)
             if resolved is None:
-                resolved = await resolve(services, reference)
+                resolved = await self._asked_for(publisher, reference)
                 self._asked[publisher] = trio.current_time()
         return resolved
+
+    async def _asked_for(self, publisher: PublisherId, reference: Reference) -> ResolvedRelease:
+        try:
+            return await resolve(self._services, reference)
+        except NoSourceError:
+            if not await self._services.on_disk(self._published_nothing, publisher):
+                raise
+        raise NotFoundError(f"there is no {reference}: nothing of this publisher was published yet")
+
+    def _published_nothing(self, publisher: PublisherId) -> bool:
+        """Whether it is our own publisher, and nobody knows of a release of it."""
+        own = self._services.store.documents.own_publisher()
+        return publisher == own and self._services.knowledge.state(publisher) is None
 
     async def history(self, resolved: ResolvedRelease, most: int = HISTORY) -> Sequence[Past]:
         """A release and those before it, the newest first, as far as anybody keeps them."""
@@ -153,6 +170,54 @@ class HubDesk:
     async def _text(self, resolved: ResolvedRelease, file: FileEntry) -> str:
         async with self.reading(resolved, file, 0, file.size) as reading:
             return b"".join([data async for data in reading]).decode(errors="replace")
+
+    async def commit(self, request: CommitRequest) -> Published:
+        """See `p2phub.node.committing`."""
+        return await commit(self._services, request, ignore)
+
+    async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
+        """Keep what a client sends. Raises `WrongBytesError` if it is not what was promised,
+        `NoSpaceError`, `QuotaError`.
+        """
+        on_disk = self._services.on_disk
+        upload = await on_disk(self._services.store.uploads.begin, size)
+        try:
+            async for data in body:
+                await on_disk(upload.write, data)
+            return await on_disk(upload.keep, sha256)
+        finally:
+            with trio.CancelScope(shield=True):
+                await on_disk(upload.__exit__, None, None, None)
+
+    async def keep_xorb(
+        self, upload: str, name: str, size: int, body: AsyncIterable[bytes]
+    ) -> bool:
+        """Keep a xorb of an upload, of at most `size` bytes; whether it is new.
+
+        Raises `MalformedError`, `NoSpaceError`.
+        """
+        on_disk, xorbs = self._services.on_disk, self._services.store.xorbs
+        xorb = await on_disk(xorbs.begin, upload, name, size)
+        try:
+            async for data in body:
+                await on_disk(xorb.write, data)
+            return await on_disk(xorbs.keep, upload, xorb)
+        finally:
+            with trio.CancelScope(shield=True):
+                await on_disk(xorbs.end, xorb)
+
+    async def take_shard(self, upload: str, data: bytes) -> Sequence[Kept]:
+        """Keep the files that a shard makes of the xorbs of an upload.
+
+        Raises `MalformedError`, `NotFoundError` if a xorb did not come, `NoSpaceError`.
+        """
+        make = self._services.store.xorbs.make
+        files = await self._services.on_disk(lambda: list(files_of(data)))
+        return [await self._services.on_disk(make, upload, file) for file in files]
+
+    async def uploaded(self, sha256: bytes, size: int) -> Kept | None:
+        """A file that was sent, or was here before."""
+        return await self._services.on_disk(self._services.store.uploads.find, sha256, size)
 
     def reading(
         self, resolved: ResolvedRelease, file: FileEntry, start: int, stop: int

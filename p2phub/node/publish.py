@@ -82,7 +82,7 @@ async def publish(services: Services, request: PublishRequest, report: Report) -
     draft = Draft(request, message, layouts, files, card, lineage)
     async with services.signing:  # two at once would each leave the other out of the index
         await come_up_to_date(services, own, request.name)
-        sign = partial(_sign_and_keep, services, own, draft, report)
+        sign = partial(sign_and_keep, services, own, draft, report)
         made = await on_newest(services, own, sign)
     if made.pending is None:
         await announce(services, own, made.digest, made.release)
@@ -137,7 +137,8 @@ async def come_up_to_date(services: Services, own: PublisherId, name: str) -> No
             await bring_manifest(services, own, before.refs[MAIN].release)
 
 
-def _sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: Report) -> Outcome:
+def sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: Report) -> Outcome:
+    """Sign what a draft says and list it; in a thread, while `Services.signing` is held."""
     base, request = base_of(services, own), draft.request
     main = release_of_main(services, own, base.entry(request.name))
     if request.oms:

@@ -39,7 +39,9 @@ from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
 from p2phub.store.tips import Tips
+from p2phub.store.uploads import Uploads
 from p2phub.store.whole_files import WholeFiles
+from p2phub.store.xorbs import Xorbs
 
 
 class Store:
@@ -64,6 +66,8 @@ class Store:
         self.shelf = Shelf(index, layout, self.blobs, self.partials)
         self.small_files = SmallFiles(layout, disk, self.blobs, self.partials, self.space)
         self.whole_files = WholeFiles(layout, disk, self.blobs, self.space)
+        self.uploads = Uploads(layout, disk, self.blobs, self.space)
+        self.xorbs = Xorbs(layout, disk, self.space, self.uploads)
         self.snapshots = Snapshots(layout, disk, self.blobs)
 
     @classmethod

@@ -9,22 +9,26 @@ after another, `pause` seconds apart, and an error among them is raised.
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import trio
 
-from p2phub.errors import NoRevisionError, NotFoundError
+from p2phub.errors import NoRevisionError, NotFoundError, ParentMovedError, WrongBytesError
+from p2phub.formats.digest import sha256 as digest_of
 from p2phub.formats.ids import Kind, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.publisher import Ref
+from p2phub.node.committing import CommitRequest, changed
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past, weights_of
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.on_demand import Reading
 from p2phub.node.services import DiskThreads
-from p2phub.testing.publishers import FakePublisher
+from p2phub.node.values import Published
+from p2phub.store.uploads import Kept
+from p2phub.testing.publishers import FakePublisher, fake_file
 from p2phub.trust.verdict import Judgement, Verdict
 
 
@@ -48,6 +52,11 @@ class FakeHub:
         self.pause = 0.0
         self.blob: Path | None = None
         """What lies on the disk of the file that is read, if it is said to be here."""
+        self.commits: list[CommitRequest] = []
+        self.kept: dict[bytes, FileEntry] = {}
+        """What was uploaded, by its SHA-256."""
+        self.xorbs: dict[tuple[str, str], bytes] = {}
+        self.shards: list[tuple[str, bytes]] = []
         self.read: list[tuple[int, int]] = []
         """The ranges of files that were read."""
         self.publish(files)
@@ -103,6 +112,39 @@ class FakeHub:
             if file.path == ("README.md",):
                 return self.contents[file.sha256].decode()
         return ""
+
+    async def commit(self, request: CommitRequest) -> Published:
+        self.commits.append(request)
+        before = self.past[0].release if self.past else None
+        if request.parent and request.parent != self.past[0].commit:
+            raise ParentMovedError("main has moved")
+        files = changed(before.files if before else (), request.changes)
+        named = {"/".join(file.path): self.contents[file.sha256] for file in files}
+        commit = self.publish(named, message=request.message)
+        publisher = str(self._publisher.publisher)
+        return Published(f"lab/{request.name}", commit, commit, publisher, len(files), 0, 0)
+
+    async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
+        data = b"".join([each async for each in body])
+        if len(data) != size or (sha256 is not None and digest_of(data) != sha256):
+            raise WrongBytesError("what came is not what was promised")
+        self.contents[digest_of(data)] = data
+        self.kept[digest_of(data)] = found = fake_file("x", data).entry
+        return Kept(found.content, found.sha256, found.git_sha1)
+
+    async def uploaded(self, sha256: bytes, size: int) -> Kept | None:
+        found = self.kept.get(sha256)
+        return None if found is None or found.size != size else Kept(found.content, sha256, None)
+
+    async def keep_xorb(
+        self, upload: str, name: str, size: int, body: AsyncIterable[bytes]
+    ) -> bool:
+        self.xorbs[upload, name] = b"".join([each async for each in body])
+        return True
+
+    async def take_shard(self, upload: str, data: bytes) -> Sequence[Kept]:
+        self.shards.append((upload, data))
+        return ()
 
     @asynccontextmanager
     async def reading(

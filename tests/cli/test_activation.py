@@ -46,6 +46,14 @@ def test_a_second_activation_keeps_what_was_before_the_first():
     assert twice["NO_PROXY"] == "intranet,127.0.0.1,localhost"
 
 
+def test_a_token_to_write_with_is_taken_away_again():
+    before = {"HF_TOKEN": "of another hub"}
+    assert "HF_TOKEN" not in activated(URL, before)
+    inside = before | activated(URL, before, "ours")
+    assert inside["HF_TOKEN"] == "ours"
+    assert deactivated(inside)["HF_TOKEN"] == "of another hub"
+
+
 def test_nothing_is_undone_where_nothing_was_done():
     assert deactivated(BEFORE) == {}
 

@@ -43,13 +43,14 @@ class Client:
     home: Path
     packages: Path | None = None
     """A folder with another version of huggingface_hub."""
+    token: str = "hf_of_another_hub"
 
     @property
     def environment(self) -> dict[str, str]:
         told = os.environ | {
             "HF_ENDPOINT": self.scene.daemon.gateway,
             "HF_HOME": str(self.home),
-            "HF_TOKEN": "hf_of_another_hub",
+            "HF_TOKEN": self.token,
             "HF_HUB_DISABLE_UPDATE_CHECK": "1",
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "OMP_NUM_THREADS": "1",

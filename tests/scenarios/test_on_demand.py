@@ -262,6 +262,13 @@ class TestFinding:
                 with pytest.raises(NotFoundError, match="is a model"):
                     await reader.hub.find("lab/x", None, "dataset")
 
+    async def test_of_a_publisher_that_published_nothing_yet_finds_nothing(self, there):
+        new_publisher(there)
+        async with node(there) as serving:
+            for repo in ("x", "lab/x"):
+                with pytest.raises(NotFoundError):
+                    await serving.hub.find(repo, None, "model")
+
     async def test_asks_peers_once_in_a_while_and_sees_what_is_new_then(
         self, here, there, folder, monkeypatch
     ):

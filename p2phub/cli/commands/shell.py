@@ -2,6 +2,7 @@
 
   p2phub shell                          a shell; `exit` leaves it, and all is as before
   p2phub shell -- python train.py       one command; its exit code is ours
+  p2phub shell --write -- hf upload …   one that publishes here
 
 Where no node runs, one is started for as long as the shell lasts.
 """
@@ -17,6 +18,7 @@ from p2phub.errors import NotFoundError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--write", action="store_true", help="let the tools publish here, too")
     parser.add_argument(
         "command", metavar="COMMAND", nargs="*", help="what to run instead of a shell; after --"
     )
@@ -28,7 +30,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         words = arguments.command or [os.environ.get("SHELL") or "/bin/sh"]
         if not arguments.command:
             session.output.say(f"HF_ENDPOINT is {url} in this shell; `exit` leaves it")
-        return run_in(words, os.environ | activated(url, os.environ))
+        token = node.node.token if arguments.write else ""
+        return run_in(words, os.environ | activated(url, os.environ, token))
 
 
 def run_in(words: list[str], environ: dict[str, str]) -> int:

@@ -1,0 +1,189 @@
+"""Unmodified clients of Hugging Face's hub publish through a gateway: each commit is a release.
+
+What they sent is pulled and verified by another node.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.scenarios.hub_clients import Client, Scene, other_version
+from tests.scenarios.nodes import MIB, contents
+from tests.scenarios.processes import machines
+
+pytestmark = [pytest.mark.slow, pytest.mark.budget(300)]
+pytest.importorskip("huggingface_hub", reason="needs the extra dev")
+
+UPLOAD = """
+from huggingface_hub import HfApi
+repo, folder = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo, exist_ok=True)
+say(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="sent").oid)
+"""
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uploads")
+    with machines(folder) as made:
+        lab, reader = made.publisher("lab"), made.home("reader")
+        with lab.running() as daemon, reader.running(daemon.address) as at:
+            reader.done("trust", "add", "lab", daemon.publisher_id)
+            yield Scene(folder, reader, at, lab, daemon)  # clients are pointed at the publisher
+
+
+@pytest.fixture(params=["installed", "oldest"])
+def client(scene, tmp_path, request):
+    packages = other_version() if request.param == "oldest" else None
+    token = (scene.reader.folder / "run" / "token").read_text()
+    return Client(scene, tmp_path / "hf", packages, token)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Texts, binaries small and large, and a folder."""
+    path = tmp_path / "model"
+    (path / "deep").mkdir(parents=True)
+    (path / "README.md").write_text("---\nlicense: mit\npipeline_tag: fill-mask\n---\n# Sent")
+    (path / "config.json").write_text("{}")
+    (path / "empty.txt").write_text("")
+    (path / "deep" / "small.bin").write_bytes(os.urandom(1000))
+    (path / "model.safetensors").write_bytes(os.urandom(80 * MIB) + bytes(3 * MIB))
+    return path
+
+
+def name(client, tmp_path):
+    return f"lab/{tmp_path.name.strip('_').replace('_', '-')[-40:].strip('-')}"
+
+
+def pulled(scene, repo):
+    """What another node gets of a repo, verified."""
+    done = scene.lab.done("pull", repo, "--include", "*")
+    assert done["verdict"] == "verified"
+    return contents(scene.folder / done["path"])
+
+
+@pytest.mark.parametrize("how", ["xet", "lfs"])
+def test_a_folder_becomes_a_release_that_others_pull(client, scene, folder, tmp_path, how):
+    repo, more = name(client, tmp_path), {"HF_HUB_DISABLE_XET": "1"} if how == "lfs" else {}
+    commit = client.told(UPLOAD, repo, folder, **more)
+    got = pulled(scene, repo)
+    assert got.pop(".gitattributes")
+    assert got == contents(folder)
+    (folder / "config.json").write_text("[1]")
+    (folder / "model.safetensors").write_bytes(os.urandom(5 * MIB))
+    second = client.told(UPLOAD, repo, folder, **more)
+    assert second != commit
+    assert pulled(scene, repo)["config.json"] == b"[1]"
+    assert client.told(UPLOAD, repo, folder, **more) == second  # nothing changed
+    assert left(scene) == []
+
+
+def left(scene):
+    """What lies in the publisher's folder for what has no name yet, but for open uploads."""
+    names = [path.name for path in (scene.reader.store / "temp").iterdir()]
+    return [each for each in names if not each.startswith("xet-")]
+
+
+def test_files_are_added_and_deleted_one_by_one(client, scene, tmp_path):
+    repo = name(client, tmp_path)
+    told = client.told(
+        """
+from huggingface_hub import HfApi
+(repo,) = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+api.upload_file(path_or_fileobj=b"text", path_in_repo="a/b.txt", repo_id=repo)
+api.upload_file(path_or_fileobj=bytes(9) * 1000, path_in_repo="w.bin", repo_id=repo)
+api.delete_file("a/b.txt", repo)
+say([sorted(api.list_repo_files(repo)), [each.title for each in api.list_repo_commits(repo)]])
+""",
+        repo,
+    )
+    assert told[0] == [".gitattributes", "w.bin"]
+    assert len(told[1]) == 4
+    assert pulled(scene, repo)["w.bin"] == bytes(9000)
+
+
+def test_by_the_command(client, scene, folder, tmp_path):
+    repo = name(client, tmp_path)
+    client.hf("upload", repo, folder)
+    got = pulled(scene, repo)
+    assert got["README.md"].endswith(b"# Sent")
+
+
+def test_a_dataset_and_a_space(client, scene, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text('{"n": 1}\n')
+    repo = name(client, tmp_path)
+    client.hf("upload", repo, folder, "--repo-type", "dataset")
+    assert scene.reader.done("info", repo)["kind"] == "dataset"
+
+
+def test_transformers_pushes(client, scene, tmp_path):
+    pytest.importorskip("transformers", reason="needs the extra inference")
+    repo = name(client, tmp_path)
+    client.told(
+        """
+from transformers import BertConfig, BertModel
+small = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=99,
+                   intermediate_size=16)
+BertModel(small).push_to_hub(sys.argv[1])
+say("pushed")
+""",
+        repo,
+    )
+    assert {"config.json", "model.safetensors"} < set(pulled(scene, repo))
+
+
+def test_who_comes_after_another_is_told(client, tmp_path):
+    told = client.told(
+        """
+from huggingface_hub import CommitOperationAdd, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+(repo,) = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+before = api.model_info(repo).sha
+add = lambda name: [CommitOperationAdd(path_in_repo=name, path_or_fileobj=b"x")]
+api.create_commit(repo, add("a"), commit_message="one", parent_commit=before)
+try:
+    api.create_commit(repo, add("b"), commit_message="two", parent_commit=before)
+except HfHubHTTPError as error:
+    say([error.response.status_code, str(error)])
+""",
+        name(client, tmp_path),
+    )
+    assert told[0] == 412
+    assert "main is at commit" in told[1]
+
+
+def test_without_our_token_nothing_is_written(scene, tmp_path):
+    stranger = Client(scene, tmp_path / "hf")
+    told = stranger.told(
+        """
+from huggingface_hub import HfApi
+try:
+    HfApi().create_repo("lab/by-a-stranger")
+except Exception as error:
+    say(error.response.status_code)
+"""
+    )
+    assert told == 401
+    assert scene.reader.refused(3, "info", "lab/by-a-stranger")
+
+
+def test_an_upload_that_is_killed_leaves_nothing_and_works_again(scene, client, folder, tmp_path):
+    repo = name(client, tmp_path)
+    process = client.start(UPLOAD, repo, folder)
+    time.sleep(2.5)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    commit = client.told(UPLOAD, repo, folder)
+    assert scene.reader.done("info", repo)["commit"] == commit
+    assert scene.reader.done("verify", repo)["verdict"] == "verified"
+    assert left(scene) == []
