@@ -4,6 +4,7 @@ A file is read once from its beginning, in one reused buffer, and each of its st
 digest. A plain file only: a pipe would never end, and a folder has no bytes.
 """
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -69,6 +70,18 @@ def digests_of(
                 break
         made.append(state.digest())
     return Digests(os.fstat(fd).st_size, tuple(made))
+
+
+def git_blob_sha1_of(fd: int, path: Path, progress: Progress = no_progress) -> bytes:
+    """The id that git gives an open file (20 bytes), of any size. `path` is for error messages."""
+    size, offset = os.fstat(fd).st_size, 0
+    state = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    block = memoryview(bytearray(min(READ_BLOCK, size + 1)))
+    while count := read_into(fd, block, offset, path):
+        state.update(block[:count])
+        offset += count
+        progress(count)
+    return state.digest()
 
 
 def read_small(fd: int, limit: int, path: Path) -> bytes | None:

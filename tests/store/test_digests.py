@@ -7,8 +7,9 @@ import blake3
 import pytest
 
 from p2phub.errors import NotFoundError, UsageError
+from p2phub.formats.digest import git_blob_sha1
 from p2phub.store import digests
-from p2phub.store.digests import digests_of, opened_plain, read_small
+from p2phub.store.digests import digests_of, git_blob_sha1_of, opened_plain, read_small
 
 DATA = bytes(range(256)) * 41
 
@@ -90,3 +91,12 @@ def test_a_small_file_is_read_up_to_its_limit_and_not_beyond(file):
     with opened_plain(file) as fd:
         assert read_small(fd, len(DATA), file) == DATA
         assert read_small(fd, len(DATA) - 1, file) is None
+
+
+@pytest.mark.parametrize("block", [1 << 20, 1000, 1])
+def test_the_id_that_git_gives_a_file_in_blocks_of_any_size(file, monkeypatch, block):
+    monkeypatch.setattr(digests, "READ_BLOCK", block)
+    seen = []
+    with opened_plain(file) as fd:
+        assert git_blob_sha1_of(fd, file, seen.append) == git_blob_sha1(DATA)
+    assert sum(seen) == len(DATA)

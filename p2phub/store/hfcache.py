@@ -1,0 +1,339 @@
+"""A release as Hugging Face's tools keep it: links in their cache that lead to our blobs.
+
+    <cache>/models--lab--minilm/blobs/<etag>   shares the blocks of our blob, or is a link to it
+
+No byte is copied. Where the file system can share blocks, `blobs/<etag>` is a file of its own:
+whatever is done to it, our blob stays what it is. Elsewhere it is a symbolic link, as in our own
+snapshots, and for the same reasons: `hf cache rm` and `prune` remove the link and not what it leads
+to; our blob is read-only; and if root writes through the link all the same, the blob has another
+stamp, is hashed again before it is used, and goes to quarantine. Never a hard link: whoever may
+write to it writes to our blob, and every link made or removed would change the blob's ctime, so
+that gigabytes were hashed again after each `hf cache rm`.
+
+Rules it keeps:
+ * a blob gets its name only when its bytes were checked: by our stamps, and against that name;
+ * everything is made aside, in a folder that no scan of a cache looks at, and renamed: blobs first,
+   then the list of the commit's files, then the snapshot as a whole, and the ref last of all. What
+   a killed process leaves aside is removed by the next one;
+ * a blob that *is* our file in place (`adopt`) stays as it is: a link to itself would be its end;
+ * what the cache has of other commits, and of other repos, is not touched.
+
+How the cache is laid out is `formats.huggingface_cache`'s business.
+"""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from p2phub.errors import P2PHubError, RefusedError, UntrustedError
+from p2phub.formats.huggingface import etag_of
+from p2phub.formats.huggingface_cache import (
+    LOCKS,
+    TAG_NAME,
+    TAG_TEXT,
+    blobs_of,
+    link_target,
+    repo_folder,
+    tree_text,
+)
+from p2phub.formats.ids import Kind
+from p2phub.formats.manifest import FileEntry
+from p2phub.formats.paths import FilePath, check_path
+from p2phub.store.blobs import Blobs
+from p2phub.store.digests import git_blob_sha1_of
+from p2phub.store.disk import Disk, disk_errors, is_folder
+
+PATIENCE = 1.0
+"""Seconds to wait for another program that puts the same blob there; then nobody is waited for: a
+rename does no harm to either."""
+_LOOK = 0.05
+"""Seconds between two looks at a lock."""
+_ASIDE = ".p2phub-"
+_TRIES = 100
+_WRITABLE, _LOCK_MODE = 0o666, 0o664
+"""Less what the umask takes away."""
+
+
+@dataclass(frozen=True, slots=True)
+class CachedRelease:
+    """What of a release goes into a cache, and what it is called there."""
+
+    kind: Kind
+    repo_id: str
+    commit: str
+    ref: str | None
+    """The ref that is to name it; None for a release that was asked for by its commit."""
+    files: Sequence[FileEntry]
+    """All files of the release."""
+    wanted: Sequence[FileEntry]
+    """Those that are here."""
+
+
+class HuggingFaceCache:
+    """One cache folder, and one store. Thread-safe, and safe beside other processes."""
+
+    def __init__(self, folder: Path, blobs: Blobs, disk: Disk) -> None:
+        self._folder, self._blobs, self._disk = folder, blobs, disk
+
+    def write(self, release: CachedRelease) -> Path:
+        """Put a release there; its snapshot. Blobs must be here, those over 1 MiB hashed whole.
+
+        Raises `DamagedBlobError`, `UntrustedError` for a file that is not what its signer called
+        it, `NoSpaceError`, `RefusedError`. What was there before stays as it was.
+        """
+        wanted = blobs_of(release.wanted)
+        for file in release.wanted:
+            check_path(file.path)
+        name = repo_folder(release.kind, release.repo_id)
+        repo = self._folder / name
+        for place in ("blobs", "snapshots", "trees"):
+            self._disk.make_folder(repo / place)
+        snapshot = repo / "snapshots" / release.commit
+        tree = repo / "trees" / f"{release.commit}.json"
+        with self._aside(repo) as aside:
+            if not os.path.lexists(self._folder / TAG_NAME):
+                self._put_text(self._folder / TAG_NAME, TAG_TEXT, aside)
+            for etag, file in wanted.items():
+                with self._lock(self._folder / LOCKS / name / f"{etag}.lock"):
+                    self._put_blob(repo / "blobs" / etag, file, aside)
+            self._disk.sync_path(repo / "blobs")
+            self._put_text(tree, tree_text(release.files), aside)
+            self._put_snapshot(snapshot, release.wanted, aside)
+            self._forget_absences(repo / ".no_exist" / release.commit, release.wanted)
+            self._disk.sync_path(snapshot.parent)
+            if release.ref is not None:
+                self._put_text(repo / "refs" / release.ref, release.commit, aside)
+        return snapshot
+
+    # ------------------------------------------------------------ blobs
+
+    def _put_blob(self, target: Path, file: FileEntry, aside: Path) -> None:
+        """Let a blob of the cache be that file of ours."""
+        fd = self._blobs.open_verified(file.content)
+        try:
+            self._check_name(fd, file)
+            if _is_same(target, fd):
+                return
+            made = aside / target.name
+            if not self._clone(fd, file, made):
+                self._disk.link(os.path.abspath(self._blobs.path(file.content)), made)
+            self._disk.rename(made, target)
+        finally:
+            os.close(fd)
+
+    def _check_name(self, fd: int, file: FileEntry) -> None:
+        """The name in the cache is the signer's word until its bytes were hashed here."""
+        if file.git_sha1 is not None:
+            right = git_blob_sha1_of(fd, Path(*file.path)) == file.git_sha1
+        else:
+            right = self._blobs.hash_whole(file.content) == file.sha256
+        if not right:
+            raise UntrustedError(
+                f"{'/'.join(file.path)} does not have the digest {etag_of(file)} that its release"
+                " says",
+                remedy="pull it without a Hugging Face cache, and tell its publisher",
+            )
+
+    def _clone(self, fd: int, file: FileEntry, made: Path) -> bool:
+        """Make a file that shares the blocks of `fd`; False where that cannot be.
+
+        A person's file may change while it is cloned, and later: it is linked to.
+        """
+        if self._blobs.place(file.content) is not None:
+            return False
+        copy = self._disk.create(made, _WRITABLE)
+        try:
+            if file.size and not self._disk.clone(fd, copy):
+                self._disk.remove(made)
+                return False
+            self._disk.sync(copy, made)
+        finally:
+            os.close(copy)
+        return True
+
+    # ------------------------------------------------------------ snapshots, lists and refs
+
+    def _put_snapshot(self, snapshot: Path, files: Sequence[FileEntry], aside: Path) -> None:
+        if is_folder(snapshot):
+            return self._complete(snapshot, files, aside)
+        made = aside / snapshot.name
+        for above in dict.fromkeys(file.path[:-1] for file in files):
+            self._disk.make_folder(made.joinpath(*above))
+        for file in files:
+            self._disk.link(link_target(file.path, etag_of(file)), made.joinpath(*file.path))
+        if os.path.lexists(snapshot) and not is_folder(snapshot):
+            self._disk.remove(snapshot)
+        try:
+            self._disk.rename(made, snapshot)
+        except P2PHubError:
+            if not is_folder(snapshot):
+                raise
+            self._complete(snapshot, files, aside)  # somebody else was faster
+
+    def _complete(self, snapshot: Path, files: Sequence[FileEntry], aside: Path) -> None:
+        """Add what is missing in a snapshot, or is not what it should be, link by link."""
+        for file in files:
+            target, entry = link_target(file.path, etag_of(file)), snapshot.joinpath(*file.path)
+            self._open_way(snapshot, file.path)
+            if _says(entry) != target:
+                self._disk.link(target, aside / "link")
+                self._disk.rename(aside / "link", entry)
+
+    def _open_way(self, folder: Path, path: FilePath) -> None:
+        """Make the folders above a file; one that is a link, or a file, is replaced."""
+        for part in path[:-1]:
+            folder = folder / part
+            if not is_folder(folder):
+                self._disk.remove(folder)
+                self._disk.make_folder(folder)
+
+    def _forget_absences(self, folder: Path, files: Sequence[FileEntry]) -> None:
+        """A mark that says there is no such file would hide one."""
+        for file in files if is_folder(folder) else ():
+            mark = folder.joinpath(*file.path)
+            if os.path.lexists(mark):
+                self._disk.remove(mark)
+
+    def _put_text(self, target: Path, text: str, aside: Path) -> None:
+        data = text.encode()
+        if _holds(target, data):
+            return
+        self._disk.make_folder(target.parent)
+        made = aside / "text"
+        fd = self._disk.create(made, _WRITABLE)
+        try:
+            self._disk.write(fd, data, 0, made)
+            self._disk.sync(fd, made)
+        finally:
+            os.close(fd)
+        self._disk.rename(made, target)
+
+    # ------------------------------------------------------------ aside, and locks
+
+    @contextmanager
+    def _aside(self, repo: Path) -> Iterator[Path]:
+        """A folder of ours in `repo`, which nobody sweeps while the block lasts."""
+        self._sweep(repo)
+        for _ in range(_TRIES):
+            folder = repo / f"{_ASIDE}{secrets.token_hex(8)}"
+            self._disk.make_folder(folder)
+            fd = _opened_folder(folder)
+            if fd is None:
+                continue  # swept before it was opened
+            try:
+                if _hold(fd) is False or not folder.exists():
+                    continue  # swept before it was held
+                try:
+                    yield folder
+                finally:
+                    with contextlib.suppress(P2PHubError):
+                        self._disk.remove_tree(folder)
+                return
+            finally:
+                os.close(fd)
+        raise RefusedError(
+            f"somebody keeps removing what is written in {repo}",
+            remedy="run the command again when no other program cleans this cache",
+        )
+
+    def _sweep(self, repo: Path) -> None:
+        """Remove what killed processes left aside: nobody holds it."""
+        with disk_errors(repo):
+            left = [repo / name for name in os.listdir(repo) if name.startswith(_ASIDE)]
+        for folder in left:
+            self._sweep_one(folder)
+
+    def _sweep_one(self, folder: Path) -> None:
+        fd = _opened_folder(folder)
+        if fd is None:
+            return
+        try:
+            if _hold(fd):
+                with contextlib.suppress(P2PHubError):
+                    self._disk.remove_tree(folder)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def _lock(self, path: Path) -> Iterator[None]:
+        """Hold the lock that huggingface_hub takes for a blob, if it is to be had soon."""
+        fd = self._open_lock(path)
+        if fd is None:
+            yield
+            return
+        try:
+            until = time.monotonic() + PATIENCE
+            while _hold(fd) is False and time.monotonic() < until:
+                time.sleep(_LOOK)
+            yield
+        finally:
+            os.close(fd)
+
+    def _open_lock(self, path: Path) -> int | None:
+        """None for one of somebody else that we may not write: then nobody is waited for."""
+        self._disk.make_folder(path.parent)
+        try:
+            if not os.path.lexists(path):
+                return self._disk.create(path, _LOCK_MODE)
+        except P2PHubError:
+            if not os.path.lexists(path):
+                raise
+        try:
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+
+
+def _is_same(target: Path, fd: int) -> bool:
+    """Whether `target` is that very file, or leads to it; or both have no byte."""
+    try:
+        there, ours = os.stat(target), os.fstat(fd)
+    except OSError:
+        return False
+    empty = stat.S_ISREG(there.st_mode) and there.st_size == ours.st_size == 0
+    return empty or os.path.samestat(there, ours)
+
+
+def _opened_folder(folder: Path) -> int | None:
+    """None if it is no folder, or gone, or not ours to read."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
+    except OSError:
+        return None
+
+
+def _says(link: Path) -> str | None:
+    try:
+        return os.readlink(link)
+    except OSError:
+        return None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    """Whether it is a plain file of these bytes."""
+    try:
+        found = os.lstat(path)
+        same = stat.S_ISREG(found.st_mode) and found.st_size == len(data)
+        return same and path.read_bytes() == data
+    except OSError:
+        return False
+
+
+def _hold(fd: int) -> bool | None:
+    """Hold what is open until it is closed; False if somebody else does, None if the disk cannot
+    tell.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
