@@ -77,13 +77,14 @@ class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
         reference: str,
         *,
         to: Path | str | None = None,
+        layout: str | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         progress: OnProgress | None = None,
     ) -> Path:
         """Fetch and verify a release; return the folder with its files. See `Hub.pull`."""
         target = Path(to) if to is not None else None
-        call = calls.pull(reference, to=target, include=include, exclude=exclude)
+        call = calls.pull(reference, to=target, layout=layout, include=include, exclude=exclude)
         return (await self._run(call, progress)).path
 
     async def read(self, reference: str, path: str, start: int, stop: int) -> bytes:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from p2phub.client import ollama
+from p2phub.client import huggingface, ollama
 from p2phub.client.results import (
     FileRow,
     Hit,
@@ -163,11 +163,15 @@ def pull(
     reference: str,
     *,
     to: Path | None = None,
+    layout: str | None = None,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
 ) -> Call[Pulled]:
-    target = str(_absolute(to)) if to is not None else None
-    body = {"reference": reference} | _given(to=target, include=include, exclude=exclude)
+    if layout == "hf":
+        to = to or huggingface.own_cache()
+    body = {"reference": reference} | _given(
+        to=_path(to), layout=layout, include=include, exclude=exclude
+    )
     return Call("pull", _one(Pulled), body=body, streams=True)
 
 

@@ -91,6 +91,7 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         reference: str,
         *,
         to: Path | str | None = None,
+        layout: str | None = None,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         progress: OnProgress | None = None,
@@ -100,6 +101,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         Args:
             reference: `[publisher/]name[@revision]` or `p2p://…`.
             to: a folder that gets writable copies; by default the read-only snapshot is returned.
+            layout: `hf` makes a Hugging Face cache of `to` (by default the one that huggingface_hub
+                uses), with links to the node's store: `from_pretrained` finds it without a network.
             include: glob patterns; only files that match one are fetched. Pickles must be named.
             exclude: glob patterns; files that match one are left out.
             progress: called now and then with bytes done and in all, and bytes a second.
@@ -108,7 +111,7 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         `NoSpaceError`, `NoSourceError`. What was verified stays: the next pull goes on from there.
         """
         target = Path(to) if to is not None else None
-        call = calls.pull(reference, to=target, include=include, exclude=exclude)
+        call = calls.pull(reference, to=target, layout=layout, include=include, exclude=exclude)
         return self._run(call, progress).path
 
     def read(self, reference: str, path: str, start: int, stop: int) -> bytes:

@@ -12,8 +12,8 @@
     <cache>/blobs/.huggingface-shared-blobs     through Xet; `blobs/<etag>` is then a link to one
 
 Format: huggingface_hub 2.4.0, `file_download` (`_hf_hub_download_to_cache_dir`,
-`repo_folder_name`), `_tree_cache`, `_local_folder` (the tag), `utils/_shared_blobs`,
-`utils/_validators` (repo ids) and `constants` (where the cache is).
+`repo_folder_name`), `_tree_cache`, `_local_folder` (the tag), `utils/_shared_blobs` and
+`utils/_validators` (repo ids).
 
 >>> repo_folder("dataset", "lab/texts")
 'datasets--lab--texts'
@@ -23,9 +23,8 @@ Format: huggingface_hub 2.4.0, `file_download` (`_hf_hub_download_to_cache_dir`,
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Final, Literal
 
 from p2phub.errors import MalformedError, UsageError
@@ -47,7 +46,6 @@ TREE_VERSION: Final = 1
 _PART = re.compile(rf"\b[\w.-]{{1,{MAX_NAME}}}\b", re.ASCII)
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _FOLDER = re.compile(r"(model|dataset|space)s--(.+)", re.ASCII)
-_VARIABLE = re.compile(r"\$(?:(\w+)|\{([^}]*)\})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,20 +135,3 @@ def blobs_of(files: Iterable[FileEntry]) -> dict[str, FileEntry]:
             )
         found.setdefault(etag, file)
     return found
-
-
-def cache_folder(environment: Mapping[str, str], home: str) -> str:
-    """Where huggingface_hub keeps its cache: what is set first of HF_HUB_CACHE,
-    HUGGINGFACE_HUB_CACHE, HF_HOME (`hub` in it) and XDG_CACHE_HOME; else in `home`.
-
-    `$NAME`, `${NAME}` and a `~` at the start are replaced, as it does.
-
-    >>> cache_folder({"HF_HOME": "~/$WHERE", "WHERE": "hf"}, "/home/me")
-    '/home/me/hf/hub'
-    """
-    caches = environment.get("XDG_CACHE_HOME", str(PurePath(home, ".cache")))
-    hf_home = environment.get("HF_HOME", str(PurePath(caches, "huggingface")))
-    older = environment.get("HUGGINGFACE_HUB_CACHE", str(PurePath(hf_home, "hub")))
-    text = environment.get("HF_HUB_CACHE", older)
-    text = _VARIABLE.sub(lambda each: environment.get(each[1] or each[2], each[0]), text)
-    return str(PurePath(home, *PurePath(text).parts[1:])) if text.split("/")[0] == "~" else text

@@ -12,6 +12,7 @@ from p2phub.errors import DamagedBlobError, UntrustedError, UsageError
 from p2phub.formats.ids import Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.node.bring import bring_all
+from p2phub.node.caching import check_cacheable, put_into_cache
 from p2phub.node.events import Report, Resolved, Warned
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.resolve import resolve
@@ -29,6 +30,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     `NoSpaceError`, `UsageError`."""
     started = trio.current_time()
     reference = Reference.parse(request.reference)
+    if request.layout == "hf":
+        check_cacheable(request)
     if request.to is not None:
         await services.on_disk(check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
@@ -66,7 +69,10 @@ async def pull_resolved(
     finally:
         services.traffic.pulls -= 1
     async with services.bringing.of(request.to):  # not two at once into one folder
-        path = await services.on_disk(_present, services, resolved, files, request.to)
+        to = request.to if request.layout == "folder" else None
+        path = await services.on_disk(_present, services, resolved, files, to)
+        if request.layout == "hf":
+            path = await put_into_cache(services, resolved, request, files, report)
     complete = len(files) == len(resolved.release.files)
     services.announcer.publisher(resolved.repo.publisher)
     services.domains.pulled(resolved.repo.publisher)

@@ -9,7 +9,6 @@ from p2phub.formats.huggingface_cache import (
     TAG_TEXT,
     Etag,
     blobs_of,
-    cache_folder,
     check_repo_id,
     link_target,
     repo_folder,
@@ -99,21 +98,3 @@ class TestBlobs:
         lying = FileEntry(("b",), 7, bytes(32), content, honest.git_sha1)
         with pytest.raises(MalformedError, match="a and b are different files"):
             blobs_of([honest, lying])
-
-
-PLACES: list[tuple[dict[str, str], str]] = [
-    ({}, "/home/me/.cache/huggingface/hub"),
-    ({"XDG_CACHE_HOME": "/x"}, "/x/huggingface/hub"),
-    ({"XDG_CACHE_HOME": "/x", "HF_HOME": "~/hf"}, "/home/me/hf/hub"),
-    ({"HF_HOME": "/h", "HUGGINGFACE_HUB_CACHE": "/old"}, "/old"),
-    ({"HF_HOME": "/h", "HF_HUB_CACHE": "${PLACE}/hub", "PLACE": "/p"}, "/p/hub"),
-    ({"HF_HUB_CACHE": "$UNSET/hub"}, "$UNSET/hub"),
-    ({"HF_HUB_CACHE": "~other/hub"}, "~other/hub"),
-    ({"HF_HUB_CACHE": "relative"}, "relative"),
-    ({"HF_HUB_CACHE": "~"}, "/home/me"),
-]
-
-
-@pytest.mark.parametrize(("environment", "folder"), PLACES)
-def test_the_cache_is_where_the_variables_say(environment, folder):
-    assert cache_folder(environment, "/home/me") == folder

@@ -2,6 +2,10 @@
 
 What was verified stays when a pull is interrupted; the next one goes on from there. Files that run
 code when they are loaded (pickles) are skipped unless --include names them.
+
+With --layout hf the files also stand in a Hugging Face cache (the one that huggingface_hub uses, or
+--to DIR), as links to this node's store: transformers and the others find lab/name there, also with
+HF_HUB_OFFLINE=1. Remove it there with `hf cache rm` before you remove it here with `p2phub rm`.
 """
 
 import argparse
@@ -19,6 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("reference", metavar="REF", help="[publisher/]name[@revision] or p2p://…")
     parser.add_argument("--to", metavar="DIR", type=Path, help="a folder for writable copies")
     parser.add_argument(
+        "--layout",
+        choices=("folder", "hf"),
+        help="hf: links in a Hugging Face cache instead of copies",
+    )
+    parser.add_argument(
         "--include", metavar="GLOB", action="append", default=[], help="only these files"
     )
     parser.add_argument(
@@ -32,6 +41,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     call = calls.pull(
         arguments.reference,
         to=arguments.to,
+        layout=arguments.layout,
         include=arguments.include,
         exclude=arguments.exclude,
     )
