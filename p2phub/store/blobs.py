@@ -33,7 +33,7 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable
-from p2phub.store.adoption import Adopter, Arrival
+from p2phub.store.adoption import Adopter, Arrival, Placed
 from p2phub.store.damage import damaged, gone, table_lost
 from p2phub.store.disk import READ_ONLY, Disk, Progress, disk_errors, no_progress
 from p2phub.store.index import Index, Row
@@ -269,6 +269,10 @@ class Blobs:
     def adopt_many(self, arrivals: Sequence[Arrival]) -> list[ContentId]:
         """The same for several, all or none; those that were no blob before."""
         return self._adopter.put(arrivals)
+
+    def adopt_in_place(self, files: Sequence[Placed]) -> list[ContentId]:
+        """Make blobs of a person's files, of which the same holds, where they lie: those new."""
+        return self._adopter.put_in_place(files)
 
     def take_out(self, content: ContentId, target: Path) -> bool:
         """Move a file that has the name of a blob and is unknown to the index: see `adoption`."""

@@ -18,6 +18,7 @@ from p2phub.errors import NoSpaceError
 from p2phub.formats.pieces import Run
 from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
+from p2phub.store.claimed import Claims
 from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.documents import Documents
 from p2phub.store.domains import Domains
@@ -69,6 +70,7 @@ class Store:
         self.uploads = Uploads(layout, disk, self.blobs, self.space)
         self.xorbs = Xorbs(layout, disk, self.space, self.uploads)
         self.snapshots = Snapshots(layout, disk, self.blobs)
+        self.claims = Claims(index, disk, self.blobs)
 
     @classmethod
     def open(
