@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "id": "who this node is",
     "publish": "sign a folder as a release and announce it",
     "pull": "fetch and verify a release",
+    "adopt": "use and give out what lies in a Hugging Face cache",
     "search": "search the local catalog",
     "info": "what is known about a release",
     "ls": "the repos on this disk, or the files of one",

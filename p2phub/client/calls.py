@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from p2phub.cache_results import CacheAdopted
 from p2phub.client import huggingface, ollama
 from p2phub.client.results import (
     FileRow,
@@ -173,6 +174,19 @@ def pull(
         to=_path(to), layout=layout, include=include, exclude=exclude
     )
     return Call("pull", _one(Pulled), body=body, streams=True)
+
+
+def adopt(
+    cache: Path | None = None,
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dry_run: bool = False,
+) -> Call[CacheAdopted]:
+    body = {"cache": _path(cache or huggingface.own_cache())} | _given(
+        include=include, exclude=exclude, dry_run=dry_run or None
+    )
+    return Call("adopt", _one(CacheAdopted), body=body, streams=True)
 
 
 def resolve(reference: str) -> Call[Named]:

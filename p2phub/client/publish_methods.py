@@ -1,9 +1,12 @@
-"""What `Hub` and `AsyncHub` can do about releases that are signed elsewhere, or by several."""
+"""What `Hub` and `AsyncHub` can do about releases that are signed elsewhere, or by several, and
+about files that other programs have fetched."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from p2phub.cache_results import CacheAdopted
 from p2phub.client import calls
 from p2phub.client.calls import Call
 from p2phub.client.results import Proposal, Published
@@ -12,7 +15,7 @@ T = TypeVar("T")
 
 
 class PublishMethods(ABC):
-    """The part of `Hub` about releases that wait for signatures."""
+    """The part of `Hub` about releases that wait for signatures, and files of other programs."""
 
     @abstractmethod
     def _run(self, call: Call[T]) -> T: ...
@@ -45,6 +48,30 @@ class PublishMethods(ABC):
             relation=relation,
             prepare=Path(file),
         )
+        return self._run(call)
+
+    def adopt(
+        self,
+        cache: Path | str | None = None,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+    ) -> CacheAdopted:
+        """Use the files of a Hugging Face cache, and give them out, from where they lie.
+
+        Each is read whole first; what is not what its name says is left alone, and told.
+
+        Args:
+            cache: the folder; by default the one that huggingface_hub uses in this process.
+            include: globs; only repos (`org/name`) that match one are looked at.
+            exclude: globs; repos that match one are left out, such as private ones.
+            dry_run: only look.
+
+        Raises `NotFoundError`, `UsageError` if it is no cache, `NoSpaceError`.
+        """
+        folder = Path(cache) if cache is not None else None
+        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run)
         return self._run(call)
 
     def finish(self, file: Path | str, *, tag: str | None = None) -> Published:
@@ -109,6 +136,18 @@ class AsyncPublishMethods(ABC):
             relation=relation,
             prepare=Path(file),
         )
+        return await self._run(call)
+
+    async def adopt(
+        self,
+        cache: Path | str | None = None,
+        *,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        dry_run: bool = False,
+    ) -> CacheAdopted:
+        folder = Path(cache) if cache is not None else None
+        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run)
         return await self._run(call)
 
     async def finish(self, file: Path | str, *, tag: str | None = None) -> Published:

@@ -12,16 +12,17 @@ state or keeps the machine busy is not for every page that a browser has open.
 from dataclasses import dataclass
 from typing import Final
 
-from p2phub.errors import UsageError
+from p2phub.cache_results import CacheAdopted
 from p2phub.gateway.identity_operations import IDENTITY
 from p2phub.gateway.model_operations import MODELS
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
-from p2phub.gateway.publish_operations import PUBLISHING
+from p2phub.gateway.publish_operations import PUBLISHING, require_absolute
 from p2phub.gateway.trust_operations import TRUST
 from p2phub.node.events import Loading
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
+    AdoptRequest,
     FileDone,
     FileRow,
     FilesDone,
@@ -92,12 +93,13 @@ async def _watch(node: NodeApi, _: Nothing, report: Report) -> Nothing:
 
 
 async def _pull(node: NodeApi, request: PullRequest, report: Report) -> Pulled:
-    if request.to is not None and not request.to.is_absolute():
-        raise UsageError(
-            f'"to" must be an absolute path, not {request.to}',
-            remedy="The node has a working directory of its own; name the folder in full.",
-        )
+    require_absolute("to", request.to)
     return await node.pull(request, report)
+
+
+async def _adopt(node: NodeApi, request: AdoptRequest, report: Report) -> CacheAdopted:
+    require_absolute("cache", request.cache)
+    return await node.adopt(request, report)
 
 
 OPERATIONS: Final = (
@@ -138,6 +140,17 @@ OPERATIONS: Final = (
         _pull,
         streams=True,
         example={"reference": "lab/minilm", "include": ["*.safetensors"]},
+    ),
+    Operation(
+        "adopt",
+        "Use the files of a Hugging Face cache, and give them out, from where they lie. Each is"
+        " read whole and compared with its name first. A client that goes away cancels it; what"
+        " was adopted stays",
+        AdoptRequest,
+        CacheAdopted,
+        _adopt,
+        streams=True,
+        example={"cache": "/home/me/.cache/huggingface/hub", "exclude": ["my-lab/*"]},
     ),
     Operation(
         "resolve",

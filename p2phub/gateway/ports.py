@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from p2phub.cache_results import CacheAdopted
 from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
@@ -21,6 +22,7 @@ from p2phub.node.on_demand import Reading
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.served import Served
 from p2phub.node.values import (
+    AdoptRequest,
     FileRow,
     FinishRequest,
     Hit,
@@ -210,6 +212,8 @@ class NodeApi(Protocol):
     async def publish(self, request: PublishRequest, report: Report) -> Published: ...
 
     async def pull(self, request: PullRequest, report: Report) -> Pulled: ...
+
+    async def adopt(self, request: AdoptRequest, report: Report) -> CacheAdopted: ...
 
     async def resolve(self, reference: str) -> Named: ...
 

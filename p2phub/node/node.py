@@ -18,6 +18,7 @@ from pathlib import Path
 
 import trio
 
+from p2phub.cache_results import CacheAdopted
 from p2phub.config import Config, Endpoint
 from p2phub.errors import plain_errors
 from p2phub.inference.pool import open_pool
@@ -33,6 +34,7 @@ from p2phub.network.throttle import Throttle
 from p2phub.network.tickets import Tickets
 from p2phub.node import housekeeping
 from p2phub.node.acquaintances import Acquaintances
+from p2phub.node.adopting import adopt
 from p2phub.node.announce import Announcer
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
@@ -57,6 +59,7 @@ from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Meter, Traffic
 from p2phub.node.trust import Trust
 from p2phub.node.values import (
+    AdoptRequest,
     FileRow,
     Hit,
     Identity,
@@ -351,6 +354,10 @@ class Node:
     async def pull(self, request: PullRequest, report: Report) -> Pulled:
         """See `p2phub.node.pull`."""
         return await pull(self._services, request, report)
+
+    async def adopt(self, request: AdoptRequest, report: Report) -> CacheAdopted:
+        """See `p2phub.node.adopting`."""
+        return await adopt(self._services, request, report)
 
     async def resolve(self, reference: str) -> Named:
         """Which release a reference names now: see `p2phub.node.ranges`."""

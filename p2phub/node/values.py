@@ -57,6 +57,7 @@ from p2phub.results import (
 )
 
 __all__ = [
+    "AdoptRequest",
     "Event",
     "FileDone",
     "FileRow",
@@ -168,6 +169,20 @@ class PullRequest:
     """Globs; a file is fetched if any matches. Empty means every file (pickles left out)."""
     exclude: tuple[str, ...] = ()
     """Glob patterns; a file is left out if any matches, whatever `include` says."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRequest:
+    """Use the files of a Hugging Face cache, and give them out, from where they lie."""
+
+    cache: Path
+    """The folder of the cache; absolute when it comes over HTTP."""
+    include: tuple[str, ...] = ()
+    """Globs; a repo (`org/name`) is looked at if any matches. Empty means every repo."""
+    exclude: tuple[str, ...] = ()
+    """Globs; a repo is left out if any matches, whatever `include` says."""
+    dry_run: bool = False
+    """Only look: read and compare everything, use nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import trio
 
+from p2phub.cache_results import CacheAdopted
 from p2phub.errors import NotFoundError, P2PHubError
 from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
+    AdoptRequest,
     Event,
     FileDone,
     FileRow,
@@ -138,6 +140,11 @@ class FakeNode:
         shares = (SourceShare("12D3KooWOther", SIZE),)
         ref = f"{REF}@main"
         return Pulled(ref, COMMIT, path, self.verdict, SIZE, SIZE, 0, 0.5, 1, shares)
+
+    async def adopt(self, request: AdoptRequest, report: Report) -> CacheAdopted:
+        await self._work(request, report)
+        adopted = 0 if request.dry_run else 1
+        return CacheAdopted(request.cache, 1, 2, 2 * SIZE, adopted, adopted * SIZE, 1)
 
     async def resolve(self, reference: str) -> Named:
         await self._ask(reference)

@@ -1,10 +1,12 @@
 """Publishing from a Hugging Face cache: its links are followed into its blobs, and nowhere else."""
 
+from pathlib import Path
+
 import pytest
 
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.node.folder import files_in
-from p2phub.node.huggingface_cache import SHARED
+from p2phub.node.huggingface_cache import SHARED, CachedBlob, OddBlob, blobs_in, repos_in
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ETAG = "ab" * 32
@@ -95,3 +97,70 @@ def test_real_files_where_a_system_has_no_links(repo):
     link.unlink()
     link.write_bytes(b"real")
     assert [file.size for file in files_in(repo)] == [7, 4]
+
+
+class TestBlobs:
+    """What `adopt` looks at."""
+
+    def found(self, repo, ours="/nowhere"):
+        found = list(blobs_in(repo, Path(ours)))
+        good = {blob.name.name: blob.path for blob in found if isinstance(blob, CachedBlob)}
+        odd = {blob.name.name: blob.reason for blob in found if isinstance(blob, OddBlob)}
+        return good, odd
+
+    def test_are_the_files_with_a_digest_for_a_name(self, repo):
+        for name in (f"{ETAG}.0a1b2c3d.incomplete", "notes.txt", "AB" * 20):
+            (repo / "blobs" / name).touch()
+        assert self.found(repo) == ({ETAG: repo / "blobs" / ETAG}, {})
+
+    def test_that_repos_share_are_followed_where_the_cache_says_so(self, repo):
+        shared = repo.parent / "blobs" / "cd"
+        shared.mkdir(parents=True)
+        (shared / ("cd" * 32)).write_bytes(b"shared")
+        (repo / "blobs" / ("e" * 64)).symlink_to(f"../../blobs/cd/{'cd' * 32}")
+        _, odd = self.found(repo)
+        assert "leads out of the cache" in odd["e" * 64]
+        (repo.parent / "blobs" / SHARED).write_text("1\n")
+        good, odd = self.found(repo)
+        assert (good["e" * 64], odd) == (shared / ("cd" * 32), {})
+
+    def test_that_lead_elsewhere_or_nowhere_are_not_followed(self, repo, tmp_path):
+        (tmp_path / "secret").write_text("secret")
+        (repo / "blobs" / ("1" * 40)).symlink_to(tmp_path / "secret")
+        (repo / "blobs" / ("2" * 40)).symlink_to("nothing")
+        (repo / "blobs" / ("3" * 40)).mkdir()
+        good, odd = self.found(repo)
+        assert set(good) == {ETAG}
+        assert set(odd) == {"1" * 40, "2" * 40, "3" * 40}
+
+    def test_that_are_our_own_are_not_looked_at(self, repo, tmp_path):
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "blob").write_text("ours")
+        (repo / "blobs" / ("1" * 40)).symlink_to(tmp_path / "store" / "blob")
+        assert self.found(repo, tmp_path / "store") == ({ETAG: repo / "blobs" / ETAG}, {})
+
+    def test_of_a_repo_without_any_are_told_of(self, repo):
+        (repo / "blobs").rename(repo / "gone")
+        _, odd = self.found(repo)
+        assert list(odd) == ["blobs"]
+
+
+class TestRepos:
+    def test_are_asked_for_by_their_ids(self, repo):
+        (repo.parent / "datasets--org--texts").mkdir()
+        (repo.parent / "version.txt").touch()
+        asked = []
+        found = repos_in(repo.parent, lambda each: asked.append(each) or each == "org/name")
+        assert asked == ["org/texts", "org/name"]
+        assert found == (repo,)
+
+    @pytest.mark.parametrize("inside", ["", "models--org--name"])
+    def test_a_folder_beside_the_cache_is_told_where_it_is(self, repo, tmp_path, inside):
+        wrong = repo.parent / inside if inside else tmp_path
+        with pytest.raises(UsageError) as caught:
+            repos_in(wrong, lambda each: True)
+        assert caught.value.remedy == f"name {repo.parent}"
+
+    def test_a_folder_that_is_nowhere_is_not_found(self, tmp_path):
+        with pytest.raises(NotFoundError):
+            repos_in(tmp_path / "nowhere", lambda each: True)
