@@ -186,6 +186,28 @@ class TestTheSame:
             ask(f"{code}said = get('lab/x', repo_type='{kind}')", theirs, endpoint)
         assert tree(cache) == tree(theirs)
 
+    @pytest.mark.parametrize("kind", ["model", "dataset"])
+    def test_cache_is_made_by_the_real_client_from_our_own_gateway(
+        self, tmp_path, folder, cache, kind
+    ):
+        (folder / "onnx").mkdir()
+        (folder / "onnx" / "a b.txt").write_text("odd name")
+        (folder / "large.dat").write_bytes(os.urandom(11 << 20))
+        theirs = tmp_path / "theirs"
+        with machines(tmp_path) as made:
+            home = made.publisher()
+            home.done("publish", folder, "x", "--kind", kind)
+            with home.running() as daemon:
+                done = home.done("pull", "lab/x", "--layout", "hf", "--to", cache)
+                code = "from huggingface_hub import snapshot_download as get\n"
+                ask(f"{code}said = get('lab/x', repo_type='{kind}')", theirs, daemon.gateway)
+                words = ("cache", "verify", "lab/x", "--repo-type", kind)
+                assert "Verified" in hf(cache, *words, endpoint=daemon.gateway)
+                # What is there already is not asked for again: not one byte of a file.
+                again = ask(f"{code}said = get('lab/x', repo_type='{kind}')", cache, daemon.gateway)
+        assert again == done["path"]
+        assert tree(cache) == tree(theirs)
+
     async def test_bytes_are_verified_by_the_real_command(self, tmp_path, folder, cache):
         async with lab(tmp_path) as running:
             published = await publish(running, folder)
@@ -234,6 +256,20 @@ class TestTheStore:
             assert await sound(running)
             hf(cache, "cache", "rm", "model/lab/x", "--yes")
             assert not pulled.path.parent.parent.exists()
+            assert await sound(running)
+
+    async def test_when_an_old_client_removes_what_a_link_leads_to(self, tmp_path, folder, cache):
+        """As huggingface_hub up to 1.28 removes one of several revisions: it follows each link to
+        its end. The store has lost a file then, knows it, and fetches or takes it anew."""
+        async with lab(tmp_path) as running:
+            await publish(running, folder)
+            pulled = await pull(running, cache)
+            (pulled.path / "config.json").resolve().unlink()
+            (found,) = await running.verify("x", quiet)
+            assert not found.ok
+            await publish(running, folder)
+            again = await pull(running, cache)
+            assert contents(again.path) == contents(folder)
             assert await sound(running)
 
     async def test_when_the_real_client_downloads_over_a_link(self, tmp_path, folder, cache):
