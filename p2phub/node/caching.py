@@ -42,7 +42,7 @@ async def put_into_cache(
 ) -> Path:
     """Let the cache `request.to` have these files, all of which are here: the snapshot.
 
-    Raises `UntrustedError` for a file that is not what its signer called it, and what
+    Raises `WrongBytesError` for a file that is not what its signer called it, and what
     `HuggingFaceCache.write` raises.
     """
     assert request.to is not None

@@ -32,7 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from p2phub.errors import P2PHubError, RefusedError, UntrustedError
+from p2phub.errors import P2PHubError, RefusedError, WrongBytesError
 from p2phub.formats.huggingface import etag_of
 from p2phub.formats.huggingface_cache import (
     LOCKS,
@@ -85,7 +85,7 @@ class HuggingFaceCache:
     def write(self, release: CachedRelease) -> Path:
         """Put a release there; its snapshot. Blobs must be here, those over 1 MiB hashed whole.
 
-        Raises `DamagedBlobError`, `UntrustedError` for a file that is not what its signer called
+        Raises `DamagedBlobError`, `WrongBytesError` for a file that is not what its signer called
         it, `NoSpaceError`, `RefusedError`. What was there before stays as it was.
         """
         wanted = blobs_of(release.wanted)
@@ -135,7 +135,7 @@ class HuggingFaceCache:
         else:
             right = self._blobs.hash_whole(file.content) == file.sha256
         if not right:
-            raise UntrustedError(
+            raise WrongBytesError(
                 f"{'/'.join(file.path)} does not have the digest {etag_of(file)} that its release"
                 " says",
                 remedy="pull it without a Hugging Face cache, and tell its publisher",

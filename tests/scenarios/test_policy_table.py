@@ -15,6 +15,7 @@ from p2phub.gateway.server import open_gateway
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.parts import PartRequest
+from p2phub.node.values import PullRequest
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
@@ -155,6 +156,22 @@ async def pulled_by_commit(tmp_path, case: Case, rule) -> Outcome:
     return await brought(tmp_path, case, rule, bring)
 
 
+async def pulled_into_a_cache(tmp_path, case: Case, rule) -> Outcome:
+    """The names in a Hugging Face cache are digests: what they claim is checked first."""
+    cache = tmp_path / "hub"
+    async with pulling(tmp_path, case, rule) as running:
+        try:
+            verdict = (await pull_into(running, cache)).verdict
+        except UntrustedError as error:
+            assert not list(cache.rglob("refs")) + list(cache.glob("*/snapshots/*"))
+            return outcome(error)
+        return Outcome(verdict, refused=False)
+
+
+async def pull_into(running, cache):
+    return await running.pull(PullRequest("lab/x", cache, layout="hf"), quiet)
+
+
 async def read_in_parts(tmp_path, case: Case, rule) -> Outcome:
     async def bring(running):
         asked = PartRequest("lab/x", "config.json", ((0, 2),))
@@ -279,6 +296,13 @@ PATHS = (
             "rolled back": "a commit id names one release, and no head is asked",
             "poisoned": ONLY_HASHING,
         },
+        slow=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "pull into a Hugging Face cache",
+        pulled_into_a_cache,
+        {"rolled back": SERVES_NOTHING_OLDER},
         slow=True,
         rules=TWO_RULES,
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from p2phub.errors import DamagedBlobError, NoSpaceError, P2PHubError, UntrustedError
+from p2phub.errors import DamagedBlobError, NoSpaceError, P2PHubError, WrongBytesError
 from p2phub.formats.digest import git_blob_sha1, sha256
 from p2phub.formats.huggingface import etag_of
 from p2phub.formats.manifest import FileEntry
@@ -241,13 +241,13 @@ class TestOurBlobs:
 class TestSigners:
     def test_who_name_a_wrong_git_digest_are_found_out(self, filled, folder):
         lie = FileEntry(("a",), 10, sha256(CONFIG.data), CONFIG.content, git_blob_sha1(b"else"))
-        with pytest.raises(UntrustedError, match="a does not have the digest"):
+        with pytest.raises(WrongBytesError, match="a does not have the digest"):
             write(filled, folder, release((lie,)))
         assert not list((folder / "models--lab--x" / "blobs").iterdir())
 
     def test_who_name_a_wrong_sha256_are_found_out(self, filled, folder):
         lie = FileEntry(("w",), WEIGHTS.content.size, sha256(b"else"), WEIGHTS.content)
-        with pytest.raises(UntrustedError, match="w does not have the digest"):
+        with pytest.raises(WrongBytesError, match="w does not have the digest"):
             write(filled, folder, release((lie,)))
         assert not (folder / "models--lab--x" / "refs").exists()
 
