@@ -34,5 +34,7 @@ class CacheAdopted:
     """Files whose content was here before."""
     left_alone: tuple[LeftAlone, ...] = ()
     """Files that are not what their names say, or could not be read."""
+    forgotten: int = 0
+    """Files that were used, and are not any more."""
     dry_run: bool = False
     """Whether this was only a look."""

@@ -182,9 +182,10 @@ def adopt(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     dry_run: bool = False,
+    forget: bool = False,
 ) -> Call[CacheAdopted]:
     body = {"cache": _path(cache or huggingface.own_cache())} | _given(
-        include=include, exclude=exclude, dry_run=dry_run or None
+        include=include, exclude=exclude, dry_run=dry_run or None, forget=forget or None
     )
     return Call("adopt", _one(CacheAdopted), body=body, streams=True)
 

@@ -57,6 +57,7 @@ class PublishMethods(ABC):
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         dry_run: bool = False,
+        forget: bool = False,
     ) -> CacheAdopted:
         """Use the files of a Hugging Face cache, and give them out, from where they lie.
 
@@ -67,11 +68,12 @@ class PublishMethods(ABC):
             include: globs; only repos (`org/name`) that match one are looked at.
             exclude: globs; repos that match one are left out, such as private ones.
             dry_run: only look.
+            forget: the other way round: use these files no more, but what a release here needs.
 
         Raises `NotFoundError`, `UsageError` if it is no cache, `NoSpaceError`.
         """
         folder = Path(cache) if cache is not None else None
-        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run)
+        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run, forget=forget)
         return self._run(call)
 
     def finish(self, file: Path | str, *, tag: str | None = None) -> Published:
@@ -145,9 +147,10 @@ class AsyncPublishMethods(ABC):
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         dry_run: bool = False,
+        forget: bool = False,
     ) -> CacheAdopted:
         folder = Path(cache) if cache is not None else None
-        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run)
+        call = calls.adopt(folder, include=include, exclude=exclude, dry_run=dry_run, forget=forget)
         return await self._run(call)
 
     async def finish(self, file: Path | str, *, tag: str | None = None) -> Published:

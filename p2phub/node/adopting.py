@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from p2phub.cache_results import CacheAdopted, LeftAlone
+from p2phub.errors import UsageError
 from p2phub.formats.limits import MIN_BIG_FILE
 from p2phub.node.events import Planned, Report, Warned
 from p2phub.node.huggingface_cache import CachedBlob, OddBlob, blobs_in, repos_in
@@ -32,10 +33,14 @@ async def adopt(services: Services, request: AdoptRequest, report: Report) -> Ca
     Raises `NotFoundError`, `UsageError` for a folder that is no cache, `NoSpaceError`; what was
     adopted until then stays.
     """
+    if request.forget and request.dry_run:
+        raise UsageError("to look and to forget are two things", remedy="ask for one of them")
     await services.on_disk(check_target, request.cache, services.store.layout.store)
     repos = await services.on_disk(repos_in, request.cache, lambda repo: _wants(request, repo))
     found, odd = await services.on_disk(_look, services, repos)
     total = sum(blob.size for blob in found)
+    if request.forget:
+        return await _forget(services, request, repos, found)
     report(Planned(len(found), total, bytes_linked=0, bytes_to_fetch=0))
     left = [LeftAlone(each.name, each.reason) for each in odd]
     weighed: list[Weighed] = []
@@ -65,6 +70,28 @@ async def adopt(services: Services, request: AdoptRequest, report: Report) -> Ca
         known=sum(each.known for each in weighed),
         left_alone=tuple(left),
         dry_run=request.dry_run,
+    )
+
+
+async def _forget(
+    services: Services,
+    request: AdoptRequest,
+    repos: Sequence[Path],
+    found: Sequence[CachedBlob],
+) -> CacheAdopted:
+    paths = list(dict.fromkeys(blob.path for blob in found))
+    forgotten = await services.on_disk(services.store.claims.forget, paths)
+    for each in forgotten:
+        services.announcer.forget(each.sha256)
+    return CacheAdopted(
+        cache=request.cache,
+        repos=len(repos),
+        files=len(paths),
+        bytes=sum(blob.size for blob in found),
+        adopted=0,
+        bytes_adopted=0,
+        known=0,
+        forgotten=len(forgotten),
     )
 
 

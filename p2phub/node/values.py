@@ -183,6 +183,8 @@ class AdoptRequest:
     """Globs; a repo is left out if any matches, whatever `include` says."""
     dry_run: bool = False
     """Only look: read and compare everything, use nothing."""
+    forget: bool = False
+    """The other way round: use these files no more, but those that a release here needs."""
 
 
 @dataclass(frozen=True, slots=True)

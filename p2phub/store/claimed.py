@@ -16,6 +16,7 @@ from pathlib import Path
 
 from p2phub.errors import P2PHubError
 from p2phub.formats.huggingface_cache import Etag
+from p2phub.formats.ids import ContentId
 from p2phub.store.adoption import Placed
 from p2phub.store.blobs import Blobs
 from p2phub.store.digests import git_blob_sha1_of
@@ -53,11 +54,20 @@ class Weighed:
     """What would be made a blob."""
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A blob that is none any more. Its file is as it was."""
+
+    content: ContentId
+    sha256: bytes
+
+
 class Claims:
     """Weighs claims for one store. Thread-safe."""
 
     def __init__(self, index: Index, disk: Disk, blobs: Blobs) -> None:
-        self._sources, self._disk, self._blobs = Sources(index), disk, blobs
+        self._index, self._sources = index, Sources(index)
+        self._disk, self._blobs = disk, blobs
 
     def take(
         self,
@@ -84,6 +94,20 @@ class Claims:
                 if each.placed is not None and each.found is not None
             )
         return weighed
+
+    def forget(self, paths: Sequence[Path]) -> list[Forgotten]:
+        """Use the files at these places (through no link) no more, unless a held release needs
+        them: those that were used.
+        """
+        forgotten = []
+        for path in paths:
+            with self._index.read() as statements:
+                rows = statements.all("sources.in_place_at", os.fsencode(path))
+            for content in (ContentId(*row) for row in rows):
+                sha256 = self._blobs.sha256(content)
+                if self._blobs.remove(content) and sha256 is not None:
+                    forgotten.append(Forgotten(content, sha256))
+        return forgotten
 
     def _weigh(self, claim: Claim, progress: Progress, buffers: Buffers) -> Weighed:
         try:

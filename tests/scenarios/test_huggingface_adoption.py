@@ -143,6 +143,28 @@ async def test_a_look_uses_nothing_and_repos_can_be_left_out(tmp_path, folder, c
         assert {each.parent.parent.name for each in places} == {"models--lab--x"}
 
 
+async def test_what_is_forgotten_is_given_to_nobody_but_what_a_release_needs_stays(
+    tmp_path, folder, cache, here, there
+):
+    publisher = new_publisher(there)
+    async with node(there) as serving:
+        release = release_of(serving, await publish(serving, folder))
+        download(release, folder, cache)
+        async with consumer(here, serving, publisher) as running:
+            store = running._services.store
+            await running.adopt(AdoptRequest(cache), quiet)
+            told = await running.adopt(AdoptRequest(cache, forget=True), quiet)
+            assert told.forgotten == len(release.files)
+            assert store.blobs.every() == []
+            await running.adopt(AdoptRequest(cache), quiet)
+            pulled = await pull(running)
+            kept = await running.adopt(AdoptRequest(cache, forget=True), quiet)
+            assert kept.forgotten == 0
+            assert contents(pulled.path) == contents(folder)
+            with pytest.raises(UsageError):
+                await running.adopt(AdoptRequest(cache, forget=True, dry_run=True), quiet)
+
+
 async def test_files_that_go_or_change_later_are_used_no_more(tmp_path, folder, cache, here, there):
     publisher = new_publisher(there)
     async with node(there) as serving:
@@ -188,4 +210,6 @@ def test_the_command_says_what_it_did(tmp_path, folder, cache):
         assert (told.code, told.last["adopted"], told.last["known"]) == (0, 1, 0)
         assert told.last["left_alone"][0]["path"] == str(repo / ("a" * 64))
         assert "a" * 64 in told.err
+        assert home.done("adopt", "--forget")["forgotten"] == 1
+        assert home.refused(2, "adopt", "--forget", "--dry-run")
         assert home.refused(3, "adopt", tmp_path / "nowhere")["code"]

@@ -146,6 +146,22 @@ def test_a_full_disk_is_told_and_nothing_is_half_a_blob(layout, reopen, put):
     assert held(store, weighed.found.content) == LARGE.data
 
 
+def test_a_file_is_used_no_more_when_it_is_to_be_forgotten(store, put):
+    one, other = put(LARGE.data), put(SMALL.data)
+    (weighed, _) = store.claims.take([one, other])
+    (forgotten,) = store.claims.forget([one.path])
+    assert (forgotten.content, forgotten.sha256) == (
+        weighed.found.content,
+        sha256(LARGE.data),
+    )
+    assert len(store.blobs.every()) == 1
+    assert store.blobs.by_sha256(sha256(LARGE.data)) == []
+    assert one.path.read_bytes() == LARGE.data
+    assert store.claims.forget([one.path]) == []
+    (again,) = store.claims.take([one])  # and can be taken again
+    assert held(store, again.found.content) == LARGE.data
+
+
 def test_a_file_that_was_removed_later_is_forgotten(store, put):
     claim = put(LARGE.data)
     (weighed,) = store.claims.take([claim])

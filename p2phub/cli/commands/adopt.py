@@ -3,7 +3,8 @@
 Every file is read and compared with what its name says of it first; what does not match is named
 and left alone. Nothing is copied or changed: a file that changes or goes later is not used any
 more. A release with the same files then fetches nothing, and whoever asks this node for a file by
-its SHA-256 gets it. So leave private and gated repos out: --exclude 'my-lab/*'.
+its SHA-256 gets it. So leave private and gated repos out: --exclude 'my-lab/*'; --forget takes
+back what should have been left out.
 """
 
 import argparse
@@ -34,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", metavar="GLOB", action="append", default=[], help="but not these"
     )
-    parser.add_argument("--dry-run", action="store_true", help="read and compare, use nothing")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dry-run", action="store_true", help="read and compare, use nothing")
+    what.add_argument(
+        "--forget",
+        action="store_true",
+        help="use these files no more, unless a release on this disk needs them",
+    )
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
@@ -45,13 +52,17 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         include=arguments.include,
         exclude=arguments.exclude,
         dry_run=arguments.dry_run,
+        forget=arguments.forget,
     )
     with session.node() as node:
         done = follow(node.events(call), session.output, "adopting")
     if session.output.json:
         session.output.record(done)
         return 0
-    session.output.line(_summary(done))
+    if arguments.forget:
+        session.output.line(f"{done['forgotten']} of {done['files']} files are used no more")
+    else:
+        session.output.line(_summary(done))
     return 0
 
 
