@@ -45,7 +45,7 @@ LOCKS: Final = ".locks"
 TREE_VERSION: Final = 1
 _PART = re.compile(rf"\b[\w.-]{{1,{MAX_NAME}}}\b", re.ASCII)
 _ETAG = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
-_FOLDER = re.compile(r"(model|dataset|space)s--(.+)", re.ASCII)
+_FOLDER = re.compile(r"(model|dataset|space)s--([\w.-]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

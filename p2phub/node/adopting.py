@@ -42,7 +42,7 @@ async def adopt(services: Services, request: AdoptRequest, report: Report) -> Ca
     if request.forget:
         return await _forget(services, request, repos, found)
     report(Planned(len(found), total, bytes_linked=0, bytes_to_fetch=0))
-    left = [LeftAlone(each.name, each.reason) for each in odd]
+    left = [_left(each.name, each.reason) for each in odd]
     weighed: list[Weighed] = []
     names = {blob.path: blob.name for blob in found}
     async with reporting(total, report) as progress:
@@ -55,7 +55,7 @@ async def adopt(services: Services, request: AdoptRequest, report: Report) -> Ca
                 lanes=len(os.sched_getaffinity(0)),
             )
             weighed += done
-            left += [LeftAlone(names[each.claim.path], each.wrong) for each in done if each.wrong]
+            left += [_left(names[each.claim.path], each.wrong) for each in done if each.wrong]
             _announce(services, done, request)
     for each in left:
         report(Warned(f"{each.path}: {each.reason}"))
@@ -71,6 +71,11 @@ async def adopt(services: Services, request: AdoptRequest, report: Report) -> Ca
         left_alone=tuple(left),
         dry_run=request.dry_run,
     )
+
+
+def _left(name: Path, reason: str) -> LeftAlone:
+    """A reason may name a path that is no text."""
+    return LeftAlone(name, reason.encode(errors="backslashreplace").decode())
 
 
 async def _forget(

@@ -1,5 +1,6 @@
 """Publishing from a Hugging Face cache: its links are followed into its blobs, and nowhere else."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,11 @@ class TestBlobs:
 
 
 class TestRepos:
+    def test_have_names_that_the_real_client_could_have_given_them(self, repo):
+        (repo.parent / os.fsdecode(b"models--\xff--x")).mkdir()
+        (repo.parent / "models--a b").mkdir()
+        assert repos_in(repo.parent, lambda each: True) == (repo,)
+
     def test_are_asked_for_by_their_ids(self, repo):
         (repo.parent / "datasets--org--texts").mkdir()
         (repo.parent / "version.txt").touch()

@@ -210,6 +210,12 @@ def test_the_command_says_what_it_did(tmp_path, folder, cache):
         assert (told.code, told.last["adopted"], told.last["known"]) == (0, 1, 0)
         assert told.last["left_alone"][0]["path"] == str(repo / ("a" * 64))
         assert "a" * 64 in told.err
+        home.done("adopt", "--forget")
+        home.done("adopt")
+        (repo / ("b" * 40)).symlink_to(os.fsdecode(b"/tmp/odd-\xff"))
+        odd = home.done("adopt")["left_alone"][0]
+        assert odd["path"] == str(repo / ("b" * 40))
+        assert odd["reason"].endswith("odd-\\udcff")
         assert home.done("adopt", "--forget")["forgotten"] == 1
         assert home.refused(2, "adopt", "--forget", "--dry-run")
         assert home.refused(3, "adopt", tmp_path / "nowhere")["code"]
