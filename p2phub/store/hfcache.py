@@ -123,7 +123,7 @@ class HuggingFaceCache:
                 return
             made = aside / target.name
             if not self._clone(fd, file, made):
-                self._disk.link(os.path.abspath(self._blobs.path(file.content)), made)
+                self._link(os.path.abspath(self._blobs.path(file.content)), made)
             self._disk.rename(made, target)
         finally:
             os.close(fd)
@@ -167,7 +167,7 @@ class HuggingFaceCache:
         for above in dict.fromkeys(file.path[:-1] for file in files):
             self._disk.make_folder(made.joinpath(*above))
         for file in files:
-            self._disk.link(link_target(file.path, etag_of(file)), made.joinpath(*file.path))
+            self._link(link_target(file.path, etag_of(file)), made.joinpath(*file.path))
         if os.path.lexists(snapshot) and not is_folder(snapshot):
             self._disk.remove(snapshot)
         try:
@@ -183,7 +183,7 @@ class HuggingFaceCache:
             target, entry = link_target(file.path, etag_of(file)), snapshot.joinpath(*file.path)
             self._open_way(snapshot, file.path)
             if _says(entry) != target:
-                self._disk.link(target, aside / "link")
+                self._link(target, aside / "link")
                 self._disk.rename(aside / "link", entry)
 
     def _open_way(self, folder: Path, path: FilePath) -> None:
@@ -200,6 +200,15 @@ class HuggingFaceCache:
             mark = folder.joinpath(*file.path)
             if os.path.lexists(mark):
                 self._disk.remove(mark)
+
+    def _link(self, target: str, path: Path) -> None:
+        try:
+            self._disk.link(target, path)
+        except RefusedError as error:
+            raise RefusedError(
+                f"{error.message}: a Hugging Face cache needs a disk that has symbolic links",
+                remedy="name another folder; `p2phub pull REF --to DIR` makes copies on any disk",
+            ) from error
 
     def _put_text(self, target: Path, text: str, aside: Path) -> None:
         data = text.encode()

@@ -1,5 +1,6 @@
 """A cache of Hugging Face's tools that our store filled: exact, without a copy, never half."""
 
+import errno
 import fcntl
 import json
 import os
@@ -9,11 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from p2phub.errors import DamagedBlobError, NoSpaceError, P2PHubError, WrongBytesError
+from p2phub.errors import (
+    DamagedBlobError,
+    NoSpaceError,
+    P2PHubError,
+    RefusedError,
+    WrongBytesError,
+)
 from p2phub.formats.digest import git_blob_sha1, sha256
 from p2phub.formats.huggingface import etag_of
 from p2phub.formats.manifest import FileEntry
 from p2phub.store import hfcache
+from p2phub.store.disk import disk_errors
 from p2phub.store.hfcache import CachedRelease, HuggingFaceCache
 from p2phub.testing.disks import CountingDisk, FullDisk, PowerCut, PowerCutError
 from p2phub.testing.samples import make_sample
@@ -152,6 +160,23 @@ class TestWriting:
             if not path.is_dir() or path.is_symlink():
                 assert (after[path].st_ino, after[path].st_mtime_ns) == kept, path
         assert before.keys() == after.keys()
+
+
+class LinklessDisk(CountingDisk):
+    """As exFAT is."""
+
+    def link(self, target, path):
+        self._about_to("link", path)
+        with disk_errors(path):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+def test_a_disk_without_links_is_named_as_what_it_is_and_gets_nothing(filled, folder):
+    with pytest.raises(RefusedError) as caught:
+        write(filled, folder, disk=LinklessDisk())
+    assert "symbolic links" in caught.value.message
+    assert "--to" in caught.value.remedy
+    assert not list((folder / "models--lab--x" / "snapshots").iterdir())
 
 
 class TestWhatIsThere:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from p2phub.errors import NoSpaceError
+from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import Run
+from p2phub.store.hfcache import CachedRelease, HuggingFaceCache
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.testing.samples import make_sample
@@ -210,3 +212,21 @@ def test_copies_for_people_share_blocks_and_may_be_changed(shop, mount):
     assert shared_bytes(copy) == 16 * MIB
     copy.write_bytes(b"mine")
     assert held(shop, old.content) == old.data
+
+
+def test_a_hugging_face_cache_shares_the_blocks_and_its_owner_may_do_what_he_likes(shop, mount):
+    new = make_sample(8 * MIB, piece=MIB)
+    bring(shop, new)
+    digest = shop.blobs.hash_whole(new.content)
+    file = FileEntry(("weights.dat",), new.content.size, digest, new.content)
+    release = CachedRelease("model", "lab/x", "c" * 40, "main", (file,), (file,))
+    fill(mount, 4 * MIB)  # less than a copy takes
+    blob = HuggingFaceCache(mount / "hub", shop.blobs, shop.disk).write(release) / "weights.dat"
+    blob = blob.resolve()
+    assert blob == mount / "hub" / "models--lab--x" / "blobs" / digest.hex()
+    assert shared_bytes(blob) == new.content.size
+    with blob.open("r+b") as theirs:
+        theirs.write(b"edited in the cache")
+    assert held(shop, new.content) == new.data
+    blob.unlink()
+    assert held(shop, new.content) == new.data
