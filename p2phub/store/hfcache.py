@@ -16,7 +16,8 @@ Rules it keeps:
    then the list of the commit's files, then the snapshot as a whole, and the ref last of all. What
    a killed process leaves aside is removed by the next one;
  * a blob that *is* our file in place (`adopt`) stays as it is: a link to itself would be its end;
- * what the cache has of other commits, and of other repos, is not touched.
+ * what the cache has of other commits, and of other repos, is not touched; nor is a blob that
+   another program has put there and that is right: whoever drops the release here keeps that.
 
 How the cache is laid out is `formats.huggingface_cache`'s business.
 """
@@ -47,7 +48,7 @@ from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.paths import FilePath, check_path
 from p2phub.store.blobs import Blobs
-from p2phub.store.digests import git_blob_sha1_of
+from p2phub.store.digests import digests_of, git_blob_sha1_of
 from p2phub.store.disk import Disk, disk_errors, is_folder
 
 PATIENCE = 1.0
@@ -123,6 +124,8 @@ class HuggingFaceCache:
                 return
             made = aside / target.name
             if not self._clone(fd, file, made):
+                if _is_right(target, file):
+                    return
                 self._link(os.path.abspath(self._blobs.path(file.content)), made)
             self._disk.rename(made, target)
         finally:
@@ -308,6 +311,23 @@ def _is_same(target: Path, fd: int) -> bool:
         return False
     empty = stat.S_ISREG(there.st_mode) and there.st_size == ours.st_size == 0
     return empty or os.path.samestat(there, ours)
+
+
+def _is_right(target: Path, file: FileEntry) -> bool:
+    """Whether another program has put a file there, no link, and all of its bytes are right."""
+    try:
+        fd = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+            return False
+        if file.git_sha1 is not None:
+            return git_blob_sha1_of(fd, target) == file.git_sha1
+        return digests_of(fd, [None], "sha256", target).digests == (file.sha256,)
+    finally:
+        os.close(fd)
 
 
 def _opened_folder(folder: Path) -> int | None:

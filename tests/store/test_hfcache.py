@@ -186,6 +186,24 @@ class TestWhatIsThere:
         (blobs / etag_of(FILES[1])).write_bytes(b"half of it")
         assert (write(filled, folder) / "onnx/deep/model.bin").read_bytes() == WEIGHTS.data
 
+    @pytest.mark.parametrize("disk", [CountingDisk, CloningDisk])
+    def test_right_blobs_of_another_program_outlive_ours(self, filled, folder, disk):
+        blobs = folder / "models--lab--x" / "blobs"
+        blobs.mkdir(parents=True)
+        for file, sample in zip(FILES, (CONFIG, WEIGHTS, EMPTY), strict=True):
+            (blobs / etag_of(file)).write_bytes(sample.data)
+        snapshot = write(filled, folder, disk=disk())
+        for sample in (CONFIG, WEIGHTS, EMPTY):
+            filled.blobs.remove(sample.content)  # p2phub rm
+        assert (snapshot / "config.json").read_bytes() == CONFIG.data
+        assert (snapshot / "onnx/deep/model.bin").read_bytes() == WEIGHTS.data
+
+    def test_a_pipe_among_the_blobs_is_not_waited_for(self, filled, folder):
+        blobs = folder / "models--lab--x" / "blobs"
+        blobs.mkdir(parents=True)
+        os.mkfifo(blobs / etag_of(FILES[1]))
+        assert (write(filled, folder) / "onnx/deep/model.bin").read_bytes() == WEIGHTS.data
+
     def test_a_partial_snapshot_is_completed_and_a_wrong_entry_mended(self, filled, folder):
         snapshot = folder / "models--lab--x" / "snapshots" / COMMIT
         (snapshot / "onnx").mkdir(parents=True)
