@@ -10,11 +10,13 @@ stamp, is hashed again before it is used, and goes to quarantine. Never a hard l
 write to it writes to our blob, and every link made or removed would change the blob's ctime, so
 that gigabytes were hashed again after each `hf cache rm`.
 
+Clients of huggingface_hub 1.28 and before follow each link to its end when they remove one of
+several revisions (1.33 and 2 do not). A store that lost a file so notices it and forgets the blob.
+
 Rules it keeps:
  * a blob gets its name only when its bytes were checked: by our stamps, and against that name;
- * everything is made aside, in a folder that no scan of a cache looks at, and renamed: blobs first,
-   then the list of the commit's files, then the snapshot as a whole, and the ref last of all. What
-   a killed process leaves aside is removed by the next one;
+ * everything is made `aside`, where no scan of a cache looks, and renamed: blobs first, then the
+   list of the commit's files, then the snapshot as a whole, and the ref last of all;
  * a blob that *is* our file in place (`adopt`) stays as it is: a link to itself would be its end;
  * what the cache has of other commits, and of other repos, is not touched; nor is a blob that
    another program has put there and that is right: whoever drops the release here keeps that.
@@ -22,14 +24,9 @@ Rules it keeps:
 How the cache is laid out is `formats.huggingface_cache`'s business.
 """
 
-import contextlib
-import fcntl
 import os
-import secrets
 import stat
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,18 +44,12 @@ from p2phub.formats.huggingface_cache import (
 from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.paths import FilePath, check_path
+from p2phub.store.aside import aside_in, file_lock
 from p2phub.store.blobs import Blobs
 from p2phub.store.digests import digests_of, git_blob_sha1_of
-from p2phub.store.disk import Disk, disk_errors, is_folder
+from p2phub.store.disk import Disk, is_folder
 
-PATIENCE = 1.0
-"""Seconds to wait for another program that puts the same blob there; then nobody is waited for: a
-rename does no harm to either."""
-_LOOK = 0.05
-"""Seconds between two looks at a lock."""
-_ASIDE = ".p2phub-"
-_TRIES = 100
-_WRITABLE, _LOCK_MODE = 0o666, 0o664
+_WRITABLE = 0o666
 """Less what the umask takes away."""
 
 
@@ -98,11 +89,12 @@ class HuggingFaceCache:
             self._disk.make_folder(repo / place)
         snapshot = repo / "snapshots" / release.commit
         tree = repo / "trees" / f"{release.commit}.json"
-        with self._aside(repo) as aside:
+        locks = self._folder / LOCKS / name
+        with aside_in(repo, self._disk) as aside:
             if not os.path.lexists(self._folder / TAG_NAME):
                 self._put_text(self._folder / TAG_NAME, TAG_TEXT, aside)
             for etag, file in wanted.items():
-                with self._lock(self._folder / LOCKS / name / f"{etag}.lock"):
+                with file_lock(locks / f"{etag}.lock", self._disk):
                     self._put_blob(repo / "blobs" / etag, file, aside)
             self._disk.sync_path(repo / "blobs")
             self._put_text(tree, tree_text(release.files), aside)
@@ -227,81 +219,6 @@ class HuggingFaceCache:
             os.close(fd)
         self._disk.rename(made, target)
 
-    # ------------------------------------------------------------ aside, and locks
-
-    @contextmanager
-    def _aside(self, repo: Path) -> Iterator[Path]:
-        """A folder of ours in `repo`, which nobody sweeps while the block lasts."""
-        self._sweep(repo)
-        for _ in range(_TRIES):
-            folder = repo / f"{_ASIDE}{secrets.token_hex(8)}"
-            self._disk.make_folder(folder)
-            fd = _opened_folder(folder)
-            if fd is None:
-                continue  # swept before it was opened
-            try:
-                if _hold(fd) is False or not folder.exists():
-                    continue  # swept before it was held
-                try:
-                    yield folder
-                finally:
-                    with contextlib.suppress(P2PHubError):
-                        self._disk.remove_tree(folder)
-                return
-            finally:
-                os.close(fd)
-        raise RefusedError(
-            f"somebody keeps removing what is written in {repo}",
-            remedy="run the command again when no other program cleans this cache",
-        )
-
-    def _sweep(self, repo: Path) -> None:
-        """Remove what killed processes left aside: nobody holds it."""
-        with disk_errors(repo):
-            left = [repo / name for name in os.listdir(repo) if name.startswith(_ASIDE)]
-        for folder in left:
-            self._sweep_one(folder)
-
-    def _sweep_one(self, folder: Path) -> None:
-        fd = _opened_folder(folder)
-        if fd is None:
-            return
-        try:
-            if _hold(fd):
-                with contextlib.suppress(P2PHubError):
-                    self._disk.remove_tree(folder)
-        finally:
-            os.close(fd)
-
-    @contextmanager
-    def _lock(self, path: Path) -> Iterator[None]:
-        """Hold the lock that huggingface_hub takes for a blob, if it is to be had soon."""
-        fd = self._open_lock(path)
-        if fd is None:
-            yield
-            return
-        try:
-            until = time.monotonic() + PATIENCE
-            while _hold(fd) is False and time.monotonic() < until:
-                time.sleep(_LOOK)
-            yield
-        finally:
-            os.close(fd)
-
-    def _open_lock(self, path: Path) -> int | None:
-        """None for one of somebody else that we may not write: then nobody is waited for."""
-        self._disk.make_folder(path.parent)
-        try:
-            if not os.path.lexists(path):
-                return self._disk.create(path, _LOCK_MODE)
-        except P2PHubError:
-            if not os.path.lexists(path):
-                raise
-        try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
-            return None
-
 
 def _is_same(target: Path, fd: int) -> bool:
     """Whether `target` is that very file, or leads to it; or both have no byte."""
@@ -330,14 +247,6 @@ def _is_right(target: Path, file: FileEntry) -> bool:
         os.close(fd)
 
 
-def _opened_folder(folder: Path) -> int | None:
-    """None if it is no folder, or gone, or not ours to read."""
-    try:
-        return os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY)
-    except OSError:
-        return None
-
-
 def _says(link: Path) -> str | None:
     try:
         return os.readlink(link)
@@ -353,16 +262,3 @@ def _holds(path: Path, data: bytes) -> bool:
         return same and path.read_bytes() == data
     except OSError:
         return False
-
-
-def _hold(fd: int) -> bool | None:
-    """Hold what is open until it is closed; False if somebody else does, None if the disk cannot
-    tell.
-    """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True

@@ -20,7 +20,7 @@ from p2phub.errors import (
 from p2phub.formats.digest import git_blob_sha1, sha256
 from p2phub.formats.huggingface import etag_of
 from p2phub.formats.manifest import FileEntry
-from p2phub.store import hfcache
+from p2phub.store import aside
 from p2phub.store.disk import disk_errors
 from p2phub.store.hfcache import CachedRelease, HuggingFaceCache
 from p2phub.testing.disks import CountingDisk, FullDisk, PowerCut, PowerCutError
@@ -248,7 +248,7 @@ class TestWhatIsThere:
     def test_somebody_who_holds_the_lock_of_a_blob_is_not_waited_for_long(
         self, filled, folder, monkeypatch
     ):
-        monkeypatch.setattr(hfcache, "PATIENCE", 0.02)
+        monkeypatch.setattr(aside, "PATIENCE", 0.02)
         locks = folder / ".locks" / "models--lab--x"
         locks.mkdir(parents=True)
         with (locks / f"{etag_of(FILES[0])}.lock").open("w") as theirs:
