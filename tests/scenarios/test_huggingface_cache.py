@@ -139,6 +139,29 @@ class TestOffline:
         )
         assert "model-0000" in said
 
+    async def test_a_revision_is_found_by_what_it_was_asked_for_and_by_nothing_else(
+        self, tmp_path, folder, cache
+    ):
+        async with lab(tmp_path) as running:
+            request = PublishRequest(folder, "x", tag="v1.0")
+            commit = (await running.publish(request, quiet)).commit
+            refs = cache / "models--lab--x" / "refs"
+            await pull(running, cache, f"x@{commit}")
+            assert not refs.exists()
+            await pull(running, cache, "x@v1.0")
+            await pull(running, cache, f"x@{commit[:10]}")
+        assert contents(refs) == {name: commit.encode() for name in ("v1.0", commit[:10])}
+        said = ask(
+            "from huggingface_hub import snapshot_download as get\n"
+            "from huggingface_hub.errors import LocalEntryNotFoundError\n"
+            f"said = [get('lab/x', revision=each) for each in ('v1.0', '{commit[:10]}')]\n"
+            "try:\n    get('lab/x')\n"
+            "except LocalEntryNotFoundError:\n    said.append('main was not asked for')",
+            cache,
+        )
+        assert said[0] == said[1]
+        assert said[2] == "main was not asked for"
+
     @pytest.mark.parametrize("kind", ["dataset", "space"])
     async def test_other_kinds_of_repos_are_found_as_what_they_are(self, tmp_path, cache, kind):
         made = tmp_path / "made"
