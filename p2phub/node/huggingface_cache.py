@@ -113,7 +113,7 @@ def blobs_in(repo: Path, ours: Path) -> Iterator[CachedBlob | OddBlob]:
         if etag is None:
             continue
         name, path = Path(entry.path), Path(os.path.realpath(entry.path))
-        if path.is_relative_to(ours):
+        if path.is_relative_to(ours) or _first_step(name).is_relative_to(ours):
             continue
         if entry.is_symlink() and (inside is None or not path.is_relative_to(inside)):
             yield OddBlob(name, f"is a link that leads out of the cache, to {path}")
@@ -127,6 +127,15 @@ def blobs_in(repo: Path, ours: Path) -> Iterator[CachedBlob | OddBlob]:
             yield CachedBlob(name, path, etag, found.st_size)
         else:
             yield OddBlob(name, "is no plain file")
+
+
+def _first_step(link: Path) -> Path:
+    """Where a link leads, which may be a link again; what is no link leads to itself."""
+    try:
+        step = link.parent / os.readlink(link)
+    except OSError:
+        return link
+    return Path(os.path.realpath(step.parent), step.name)
 
 
 def _has_repos(folder: Path) -> bool:

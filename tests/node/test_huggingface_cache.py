@@ -140,6 +140,14 @@ class TestBlobs:
         (repo / "blobs" / ("1" * 40)).symlink_to(tmp_path / "store" / "blob")
         assert self.found(repo, tmp_path / "store") == ({ETAG: repo / "blobs" / ETAG}, {})
 
+    def test_that_lead_through_our_store_to_a_file_in_place_are_not_looked_at(self, repo, tmp_path):
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "blob").symlink_to(repo / "blobs" / ETAG)
+        other = repo.parent / "models--lab--y" / "blobs"
+        other.mkdir(parents=True)
+        (other / ETAG).symlink_to(tmp_path / "store" / "blob")
+        assert self.found(other.parent, tmp_path / "store") == ({}, {})
+
     def test_of_a_repo_without_any_are_told_of(self, repo):
         (repo / "blobs").rename(repo / "gone")
         _, odd = self.found(repo)
