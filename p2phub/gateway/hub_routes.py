@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from p2phub.errors import NoFileError, NotFoundError, TooSlowError, UnsafePathError, UsageError
+from p2phub.errors import NoFileError, TooSlowError, UnsafePathError, UsageError
 from p2phub.formats.card import metadata_from_readme
 from p2phub.formats.paths import FilePath, parse_path
 from p2phub.gateway import hub_answers as answers
@@ -32,6 +32,7 @@ from p2phub.gateway.hub_files import FileAnswer
 from p2phub.gateway.hub_lfs import HubLfs
 from p2phub.gateway.hub_paging import TRUE, expanded, paged
 from p2phub.gateway.hub_paths import ApiCall, Call, FileCall, LfsCall, OtherCall, XetCall, parse
+from p2phub.gateway.hub_revisions import HubRevisions
 from p2phub.gateway.hub_search import Listing
 from p2phub.gateway.hub_writes import HubWriter
 from p2phub.gateway.hub_xet import HubXet
@@ -74,11 +75,16 @@ class HubDesk:
             "commit": self._writer.commit,
             "preupload": self._writer.preupload,
         }
+        revisions = HubRevisions(node.hub, self._writer)
+        self._others: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
+            "branch": revisions.branch,
+            "discussions": revisions.discussions,
+            "tag": revisions.tag,
+        }
         self._verbs: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
             "": self._info,
             "auth-check": self._auth_check,
             "commits": self._commits,
-            "discussions": self._discussions,
             "likers": self._likers,
             "paths-info": self._paths_info,
             "refs": self._refs,
@@ -107,6 +113,9 @@ class HubDesk:
         if call.verb in self._writes:
             _only(request, "POST")
             return await self._writes[call.verb](request, call)
+        if call.verb in self._others:
+            _only(request, "GET" if call.verb == "discussions" else "DELETE", "POST")
+            return await self._others[call.verb](request, call)
         verb = self._verbs.get(call.verb)
         if verb is None:
             raise _not_allowed(request)
@@ -191,12 +200,6 @@ class HubDesk:
     async def _auth_check(self, request: Request, call: ApiCall) -> ASGIApp:
         await self._hub.find(call.repo, None, call.kind)
         return JSONResponse({})
-
-    async def _discussions(self, request: Request, call: ApiCall) -> ASGIApp:
-        await self._hub.find(call.repo, None, call.kind)
-        if call.rest:
-            raise NotFoundError(f"{call.repo} has no discussion {call.rest[0][:20]}")
-        return JSONResponse({"discussions": [], "count": 0, "start": 0})
 
     async def _likers(self, request: Request, call: ApiCall) -> ASGIApp:
         await self._hub.find(call.repo, None, call.kind)

@@ -12,7 +12,6 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from p2phub.errors import (
-    NoRevisionError,
     NotFoundError,
     RefusedError,
     UnsafePathError,
@@ -27,9 +26,11 @@ from p2phub.gateway.hub_bodies import decoded, lines, number, objects, text, who
 from p2phub.gateway.hub_paths import ApiCall
 from p2phub.gateway.ports import NodeApi
 from p2phub.node.committing import CommitRequest, Drop, Put
+from p2phub.node.locate import ResolvedRelease
 from p2phub.store.uploads import Kept
 
 MAIN: Final = "main"
+PULL_REQUEST: Final = "refs/pr/{}"
 MAX_FILES: Final = 256
 """Files that one preupload asks about."""
 MAX_CHANGES: Final = 100_000
@@ -127,19 +128,25 @@ class HubWriter:
 
     async def _files(self, call: ApiCall) -> tuple[FileEntry, ...]:
         """The files of what is written to. Raises `NoRevisionError`, `NotFoundError`."""
-        _require_main(call, call.rest[0] if call.rest else MAIN)
-        return (await self._hub.find(call.repo, None, call.kind)).release.files
+        return (await self._branch(call)).release.files
+
+    async def _branch(self, call: ApiCall) -> ResolvedRelease:
+        """The branch that a call writes to."""
+        ref = call.rest[0] if call.rest else MAIN
+        found = await self._hub.find(call.repo, ref, call.kind)
+        if ref not in found.refs or found.refs[ref].tag:
+            raise UsageError(f"{ref[:100]} is no branch", remedy=f"commit to {MAIN}")
+        return found
 
     async def commit(self, request: Request, call: ApiCall) -> ASGIApp:
         """`POST /api/…/commit/main`: lines of JSON, the header first."""
         self.require(request)
         name = self.name_of(call.repo)
+        branch, number = await self._branch(call), 0
+        ref = call.rest[0] if call.rest else MAIN
         if request.query_params.get("create_pr") in ("1", "true", "True"):
-            raise UsageError(
-                "this hub has no pull requests",
-                remedy="commit to main, or send the files to its publisher",
-            )
-        await self._files(call)
+            number = next_pull_request(branch)
+            ref = PULL_REQUEST.format(number)
         header: dict[str, Any] = {}
         changes: list[Put | Drop] = []
         async with lines(request) as body:
@@ -155,10 +162,13 @@ class HubWriter:
             filter(None, (text(header, "summary", ""), text(header, "description", "")))
         )
         parent = text(header, "parentCommit") if header.get("parentCommit") else None
-        asked = CommitRequest(name, call.kind, message, tuple(changes), parent)
+        asked = CommitRequest(name, call.kind, message, tuple(changes), parent, ref=ref)
         made = await self._hub.commit(asked)
-        url = f"{self._url(request, call.kind, name)}/commit/{made.commit}"
-        return JSONResponse({"success": True, "commitUrl": url, "commitOid": made.commit})
+        url = self._url(request, call.kind, name)
+        told = {"success": True, "commitUrl": f"{url}/commit/{made.commit}"}
+        if number:
+            told["pullRequestUrl"] = f"{url}/discussions/{number}"
+        return JSONResponse(told | {"commitOid": made.commit})
 
     async def _change(self, key: str, value: dict[str, Any]) -> Put | Drop:
         path = text(value, "path")
@@ -227,12 +237,10 @@ def _keyed(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return text(line, "key"), value
 
 
-def _require_main(call: ApiCall, revision: str) -> None:
-    if revision != MAIN:
-        raise NoRevisionError(
-            f"{call.repo} can be written at {MAIN} only, not at {revision[:100]}",
-            remedy="leave out the revision",
-        )
+def next_pull_request(resolved: ResolvedRelease) -> int:
+    """The number of a repo's next pull request."""
+    found = [name.removeprefix("refs/pr/") for name in resolved.refs if name.startswith("refs/pr/")]
+    return 1 + max((int(each) for each in found if each.isdigit()), default=0)
 
 
 def _path(path: str) -> FilePath:

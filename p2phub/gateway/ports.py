@@ -14,7 +14,7 @@ from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
-from p2phub.node.committing import CommitRequest
+from p2phub.node.committing import CommitRequest, RefRequest
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past
 from p2phub.node.locate import ResolvedRelease
@@ -170,6 +170,10 @@ class HubApi(Protocol):
 
     async def commit(self, request: CommitRequest) -> Published:
         """The next release of a repo of ours. Raises what `node.committing.commit` does."""
+        ...
+
+    async def set_revision(self, request: RefRequest) -> None:
+        """A branch or a tag of a repo of ours. Raises what `node.committing` does."""
         ...
 
     async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:

@@ -12,21 +12,36 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from p2phub.errors import NoFileError, NotFoundError, ParentMovedError, RefusedError, UsageError
-from p2phub.formats.ids import Kind, PublisherId, check_name, commit_id
+from p2phub.errors import (
+    NoFileError,
+    NoRevisionError,
+    NotFoundError,
+    ParentMovedError,
+    RefusedError,
+    UsageError,
+)
+from p2phub.formats.ids import Kind, PublisherId, check_name, check_new_ref, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.paths import FilePath, check_path
 from p2phub.node.author import author_of, own_delegation
 from p2phub.node.drafting import Draft, message_of
 from p2phub.node.events import Report
 from p2phub.node.ingesting import card_of
-from p2phub.node.listing import release_of_main
+from p2phub.node.listing import release_of, set_ref
 from p2phub.node.own_history import base_of
 from p2phub.node.own_index import on_newest
-from p2phub.node.publish import Outcome, announce, come_up_to_date, published, sign_and_keep
+from p2phub.node.publish import (
+    TELL_PATIENCE,
+    Outcome,
+    announce,
+    come_up_to_date,
+    published,
+    sign_and_keep,
+)
 from p2phub.node.services import Services
 from p2phub.node.values import Published, PublishRequest
 from p2phub.store.uploads import Kept
+from p2phub.trust.merging import MAIN
 
 README: Final = ("README.md",)
 
@@ -59,6 +74,20 @@ class CommitRequest:
     """The commit that `main` must name; None: whatever it names."""
     new: bool = False
     """Whether the repo must not exist yet."""
+    ref: str = MAIN
+    """The branch; one that is not there yet begins where `main` is."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefRequest:
+    """A branch or a tag for a release that a repo has."""
+
+    name: str
+    ref: str
+    commit: str
+    tag: bool = False
+    expected: str | None = None
+    """What the ref must name now; None: it must not be there."""
 
 
 async def commit(services: Services, request: CommitRequest, report: Report) -> Published:
@@ -76,7 +105,7 @@ async def commit(services: Services, request: CommitRequest, report: Report) -> 
             remedy="publish a folder: `p2phub publish` keeps it until enough have signed",
         )
     async with services.signing:
-        await come_up_to_date(services, own, request.name)
+        await come_up_to_date(services, own, request.name, request.ref)
         work = partial(_commit, services, own, request, report)
         made = await on_newest(services, own, work)
     await announce(services, own, made.digest, made.release)
@@ -86,7 +115,8 @@ async def commit(services: Services, request: CommitRequest, report: Report) -> 
 def _commit(
     services: Services, own: PublisherId, request: CommitRequest, report: Report
 ) -> Outcome:
-    main = release_of_main(services, own, base_of(services, own).entry(request.name))
+    entry = base_of(services, own).entry(request.name)
+    main = release_of(services, own, entry, request.ref) or release_of(services, own, entry)
     _check(request, main)
     before = main[1].files if main is not None else ()
     files = changed(before, request.changes)
@@ -96,8 +126,38 @@ def _commit(
     else:
         card = card_of(services, files, report)
     lineage = main[1].lineage if main is not None else ()
-    draft = Draft(asked, message_of(request.message), (), files, card, lineage)
+    draft = Draft(asked, message_of(request.message), (), files, card, lineage, request.ref)
     return sign_and_keep(services, own, draft, report)
+
+
+async def set_revision(services: Services, request: RefRequest) -> None:
+    """Let a branch or a tag name a release of a repo of ours, and tell others.
+
+    Raises `NotFoundError`, `UsageError` for a name that none can have, `ParentMovedError` if the
+    ref names something else than is expected.
+    """
+    check_new_ref(request.ref)
+    own = (await services.on_disk(author_of, services)).publisher
+    async with services.signing:
+        await come_up_to_date(services, own, request.name)
+        await on_newest(services, own, partial(_set_revision, services, own, request))
+    services.announcer.publisher(own, changed=True)
+    if services.network.peers():
+        await services.announcer.told(own, TELL_PATIENCE)
+
+
+def _set_revision(services: Services, own: PublisherId, request: RefRequest) -> None:
+    base = base_of(services, own)
+    entry = base.entry(request.name)
+    now = entry.refs.get(request.ref) if entry is not None else None
+    before = commit_id(now.release) if now is not None else None
+    if before != request.expected:
+        raise ParentMovedError(f"{request.ref} of {request.name} is at {before or 'nothing'} now")
+    found = services.store.repos.find_commit(own, request.name, request.commit)
+    if len(found) != 1:
+        raise NoRevisionError(f"{request.name} has no commit {request.commit} here")
+    author = author_of(services)
+    set_ref(services, author, base, request.name, request.ref, found[0], tag=request.tag)
 
 
 def _check(request: CommitRequest, main: tuple[bytes, Release] | None) -> None:
@@ -111,7 +171,8 @@ def _check(request: CommitRequest, main: tuple[bytes, Release] | None) -> None:
         )
     if request.parent is not None and request.parent != commit_id(main[0]):
         raise ParentMovedError(
-            f"main is at commit {commit_id(main[0])}, and this one was made after {request.parent}",
+            f"{request.ref} is at commit {commit_id(main[0])}, and this one was made after"
+            f" {request.parent}",
             remedy="look at what changed, and commit again",
         )
 

@@ -13,6 +13,7 @@ from p2phub.node.own_history import Base, parents_of_next
 from p2phub.node.services import Services
 from p2phub.node.values import PublishRequest
 from p2phub.protocol.seeds import NO_SEEDS, layouts_of
+from p2phub.trust.merging import MAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,8 @@ class Draft:
     files: tuple[FileEntry, ...]
     card: Card
     lineage: tuple[Lineage, ...] = ()
+    ref: str = MAIN
+    """The branch that is to name it."""
 
 
 def message_of(text: str) -> str:
@@ -57,10 +60,19 @@ def release_after(
         files=tuple(with_seeds(file, layouts, own, request.name) for file in draft.files),
         total_size=sum(file.size for file in draft.files),
         message=draft.message,
-        parents=parents_of_next(services, base, request.name),
+        parents=_parents(services, base, draft, main),
         card=draft.card,
         lineage=draft.lineage,
     )
+
+
+def _parents(
+    services: Services, base: Base, draft: Draft, last: tuple[bytes, Release] | None
+) -> tuple[bytes, ...]:
+    """The releases that it follows. A branch has one writer at a time, and so no sides."""
+    if draft.ref == MAIN:
+        return parents_of_next(services, base, draft.request.name)
+    return () if last is None else (last[0],)
 
 
 def _former_seeds(main: tuple[bytes, Release] | None, report: Report) -> tuple[str, ...]:

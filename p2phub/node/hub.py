@@ -20,7 +20,7 @@ from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.paths import FilePath
 from p2phub.formats.xet import files_of
-from p2phub.node.committing import CommitRequest, commit
+from p2phub.node.committing import CommitRequest, RefRequest, commit, set_revision
 from p2phub.node.headers import Described, describe, describe_here
 from p2phub.node.locate import ResolvedRelease, by_ref, locate, publisher_of
 from p2phub.node.on_demand import OnDemand, Reading, ignore
@@ -174,6 +174,10 @@ class HubDesk:
     async def commit(self, request: CommitRequest) -> Published:
         """See `p2phub.node.committing`."""
         return await commit(self._services, request, ignore)
+
+    async def set_revision(self, request: RefRequest) -> None:
+        """See `p2phub.node.committing`."""
+        await set_revision(self._services, request)
 
     async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
         """Keep what a client sends. Raises `WrongBytesError` if it is not what was promised,

@@ -5,6 +5,7 @@ Everything here blocks, and is done by whoever holds `Services.signing`.
 """
 
 import contextlib
+from dataclasses import replace
 
 from p2phub.errors import NotFoundError, WrongBytesError
 from p2phub.formats.ids import PublisherId, RepoId, commit_id
@@ -31,14 +32,16 @@ def list_release(
     release: Release,
     tag: str | None,
     signed: Envelope | None = None,
+    *,
+    ref: str = MAIN,
 ) -> None:
-    """Let `main`, and the `tag` if one is given, name a release; `signed` is one that is new here.
+    """Let a ref, and the `tag` if one is given, name a release; `signed` is one that is new here.
 
     What is so already is not signed again. Raises `UntrustedError` if the key may not write this
     repo, and what a peer's gate would raise.
     """
     before = base.entry(release.name)
-    moves = {MAIN: digest} | ({tag: digest} if tag else {})
+    moves = {ref: digest} | ({tag: digest} if tag else {})
     if signed is not None or _moves_anything(before, moves):
         delegation = own_delegation(services)
         require_may_write(delegation, author.key, services.now(), release.name)
@@ -46,10 +49,25 @@ def list_release(
             _require_good(services, base, signed, release)
         entry = _moved(before, release, moves, base.seq, tag)
         sign_index(services, author, base, [entry], [signed] if signed is not None else [])
-        services.store.tips.drop_sides(release.name, release.parents)
+        if ref == MAIN:
+            services.store.tips.drop_sides(release.name, release.parents)
     elif before is not None:  # perhaps a crash came before it could be searched
         services.store.repos.record(author.publisher, before)
-    _show(services, author, digest, release)
+    _show(services, author, digest, release, ref)
+
+
+def set_ref(
+    services: Services, author: Author, base: Base, name: str, ref: str, to: bytes, *, tag: bool
+) -> None:
+    """Let a ref of a repo name a release that the repo has. Raises `NotFoundError`, and what
+    `list_release` raises.
+    """
+    before = base.entry(name)
+    if before is None:
+        raise NotFoundError(f"there is no repo {name} here")
+    require_may_write(own_delegation(services), author.key, services.now(), name)
+    refs = {**before.refs, ref: Ref(release=to, seq=base.seq, tag=tag)}
+    sign_index(services, author, base, [replace(before, refs=refs)])
 
 
 def _require_good(services: Services, base: Base, signed: Envelope, release: Release) -> None:
@@ -70,33 +88,33 @@ def _require_good(services: Services, base: Base, signed: Envelope, release: Rel
     )
 
 
-def _show(services: Services, author: Author, digest: bytes, release: Release) -> None:
+def _show(services: Services, author: Author, digest: bytes, release: Release, ref: str) -> None:
     """The folder with its files, and the row that keeps them."""
     repo, commit = RepoId(author.publisher, release.name), commit_id(digest)
     files = [(file.path, file.content) for file in release.files]
     services.store.snapshots.present(repo, commit, files)
     services.store.repos.pulled(
-        author.publisher, release.name, commit, digest=digest, ref=MAIN, now=services.now()
+        author.publisher, release.name, commit, digest=digest, ref=ref, now=services.now()
     )
 
 
-def expect(services: Services, publisher: PublisherId, entry: RepoEntry) -> None:
-    """Let the gate take the release that `main` of our own repo names: listed by our newest index,
+def expect(services: Services, publisher: PublisherId, entry: RepoEntry, ref: str = MAIN) -> None:
+    """Let the gate take the release that a ref of our own repo names: listed by our newest index,
     or by one that is to be joined with it.
     """
     with contextlib.suppress(NotFoundError):
         services.knowledge.find(publisher, entry.name)
-    services.knowledge.expect(entry.refs[MAIN].release, publisher)
+    services.knowledge.expect(entry.refs[ref].release, publisher)
 
 
-def release_of_main(
-    services: Services, publisher: PublisherId, before: RepoEntry | None
+def release_of(
+    services: Services, publisher: PublisherId, before: RepoEntry | None, ref: str = MAIN
 ) -> tuple[bytes, Release] | None:
-    """The release that `main` names, if its manifest is here and it counts."""
-    if before is None or MAIN not in before.refs:
+    """The release that a ref names, if its manifest is here and it counts."""
+    if before is None or ref not in before.refs:
         return None
-    digest = before.refs[MAIN].release
-    expect(services, publisher, before)
+    digest = before.refs[ref].release
+    expect(services, publisher, before, ref)
     try:
         accepted = services.knowledge.document(digest, Release)
     except Refusal as error:
@@ -120,6 +138,8 @@ def _moved(
     for name, digest in moves.items():
         if name not in refs or refs[name].release != digest:
             refs[name] = Ref(release=digest, seq=seq, tag=name == tag)
+    if before is not None and MAIN in before.refs and MAIN not in moves:
+        return replace(before, refs=refs)  # `main` is what describes it
     return RepoEntry(
         name=release.name,
         kind=release.kind,

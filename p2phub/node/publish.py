@@ -21,7 +21,7 @@ from p2phub.node.drafting_lineage import is_same, lineage_of, named_base, warn_o
 from p2phub.node.events import Report, Warned
 from p2phub.node.folder import files_in
 from p2phub.node.ingesting import card_of, ingest, keep_keys_home, warn_of_pickles
-from p2phub.node.listing import expect, list_release, release_of_main
+from p2phub.node.listing import expect, list_release, release_of
 from p2phub.node.model_signature import with_model_signature
 from p2phub.node.other_writers import hear_other_writers
 from p2phub.node.own_history import Base, base_of
@@ -125,29 +125,31 @@ def check_tag(tag: str | None) -> None:
         )
 
 
-async def come_up_to_date(services: Services, own: PublisherId, name: str) -> None:
+async def come_up_to_date(services: Services, own: PublisherId, name: str, ref: str = MAIN) -> None:
     """Learn what our publisher's other nodes wrote, and the release of this repo that it led to."""
     await hear_other_writers(services, own)
     await services.on_disk(adopt_identity, services, own)
     base = await on_newest(services, own, partial(base_of, services, own))
     before = base.entry(name)
-    if before is not None and MAIN in before.refs:
-        await services.on_disk(expect, services, own, before)
+    for each in {MAIN, ref} & set(before.refs if before is not None else ()):
+        assert before is not None
+        await services.on_disk(expect, services, own, before, each)
         with contextlib.suppress(NoSourceError, UntrustedError):
-            await bring_manifest(services, own, before.refs[MAIN].release)
+            await bring_manifest(services, own, before.refs[each].release)
 
 
 def sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: Report) -> Outcome:
     """Sign what a draft says and list it; in a thread, while `Services.signing` is held."""
     base, request = base_of(services, own), draft.request
-    main = release_of_main(services, own, base.entry(request.name))
+    entry = base.entry(request.name)
+    main = release_of(services, own, entry, draft.ref) or release_of(services, own, entry)
     if request.oms:
         last = main[1] if main is not None else None
         files = with_model_signature(services, own, request.name, draft.files, last, report)
         draft = replace(draft, files=files)
     release = release_after(services, own, draft, base, main, report)
     if main is not None and is_same(request, main[1], release):
-        return _unchanged(services, base, main, request, report)
+        return _unchanged(services, base, main, draft, report)
     warn_of_no_base(request, release, report)
     known = like(services, release)
     if request.prepare is not None:
@@ -162,7 +164,16 @@ def sign_and_keep(services: Services, own: PublisherId, draft: Draft, report: Re
     if not made.is_enough:
         kept = keep(services, made, tag=request.tag, ours=True)
         return _pending(kept, request.proposal_file)
-    list_release(services, author, base, made.digest, made.release, request.tag, made.signed)
+    list_release(
+        services,
+        author,
+        base,
+        made.digest,
+        made.release,
+        request.tag,
+        made.signed,
+        ref=draft.ref,
+    )
     services.store.proposals.drop(made.digest)
     return Outcome(made.digest, made.release)
 
@@ -171,10 +182,11 @@ def _unchanged(
     services: Services,
     base: Base,
     main: tuple[bytes, Release],
-    request: PublishRequest,
+    draft: Draft,
     report: Report,
 ) -> Outcome:
     """The release that is there already, perhaps with a tag."""
+    request = draft.request
     if request.prepare is not None:
         raise UsageError(
             f"nothing changed since commit {commit_id(main[0])}: there is nothing to prepare",
@@ -182,7 +194,7 @@ def _unchanged(
         )
     report(Warned(f"nothing changed since commit {commit_id(main[0])}"))
     author = author_of(services, request.sign_with)
-    list_release(services, author, base, *main, request.tag)
+    list_release(services, author, base, *main, request.tag, ref=draft.ref)
     return Outcome(*main)
 
 

@@ -20,7 +20,7 @@ from p2phub.formats.digest import sha256 as digest_of
 from p2phub.formats.ids import Kind, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.publisher import Ref
-from p2phub.node.committing import CommitRequest, changed
+from p2phub.node.committing import CommitRequest, RefRequest, changed
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past, weights_of
 from p2phub.node.locate import ResolvedRelease
@@ -63,12 +63,18 @@ class FakeHub:
 
     def publish(self, files: Mapping[str, bytes], message: str = "", ref: str = "main") -> str:
         """Release these files: the commit."""
-        envelope = self._publisher.publish(
-            "minilm", files, ref=ref, kind=self._kind, message=message
-        ).release
+        before = self.refs.get(ref) or self.refs.get("main")
+        envelope = self._publisher.release(
+            "minilm",
+            files,
+            kind=self._kind,
+            message=message,
+            parents=(before.release,) if before else (),
+        )
         release = Release.from_payload(envelope.payload)
         self.past.insert(0, Past(envelope.digest, release))
-        self.refs[ref] = Ref(release=envelope.digest, seq=len(self.past), tag=ref != "main")
+        tag = ref != "main" and not ref.startswith("refs/")
+        self.refs[ref] = Ref(release=envelope.digest, seq=len(self.past), tag=tag)
         self.contents |= {file.sha256: files["/".join(file.path)] for file in release.files}
         return commit_id(envelope.digest)
 
@@ -98,7 +104,13 @@ class FakeHub:
 
     async def history(self, resolved: ResolvedRelease, most: int = 1000) -> Sequence[Past]:
         await trio.lowlevel.checkpoint()
-        return self.past[:most]
+        known, todo = {past.digest: past for past in self.past}, [resolved.digest]
+        found: dict[bytes, Past] = {}
+        while todo:
+            past = known[todo.pop()]
+            found[past.digest] = past
+            todo += past.release.parents
+        return [past for past in self.past if past.digest in found][:most]
 
     async def described(self, resolved: ResolvedRelease, *, fetch: bool) -> Described | None:
         await trio.lowlevel.checkpoint()
@@ -120,9 +132,16 @@ class FakeHub:
             raise ParentMovedError("main has moved")
         files = changed(before.files if before else (), request.changes)
         named = {"/".join(file.path): self.contents[file.sha256] for file in files}
-        commit = self.publish(named, message=request.message)
+        commit = self.publish(named, message=request.message, ref=request.ref)
         publisher = str(self._publisher.publisher)
         return Published(f"lab/{request.name}", commit, commit, publisher, len(files), 0, 0)
+
+    async def set_revision(self, request: RefRequest) -> None:
+        now = self.refs.get(request.ref)
+        if (commit_id(now.release) if now else None) != request.expected:
+            raise ParentMovedError("somebody was faster")
+        (digest,) = [past.digest for past in self.past if past.commit == request.commit]
+        self.refs[request.ref] = Ref(release=digest, seq=9, tag=request.tag)
 
     async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
         data = b"".join([each async for each in body])

@@ -214,10 +214,20 @@ class TestCommit:
         answer = await hub.client.post(COMMIT, content=b"x" * 5_000_000)
         assert answer.status_code == 413
 
-    async def test_as_a_pull_request_is_refused(self, hub):
-        answer = await hub.client.post(f"{COMMIT}?create_pr=1", content=lines(file("x")))
-        assert answer.status_code == 400
-        assert "pull request" in answer.headers["x-error-message"]
+    async def test_as_a_pull_request_is_a_branch_of_its_own(self, hub):
+        for number in (1, 2):
+            answer = await hub.client.post(f"{COMMIT}?create_pr=1", content=lines(file("x")))
+            url = f"{hub.gateway.url}/lab/minilm/discussions/{number}"
+            assert answer.json()["pullRequestUrl"] == url
+            assert hub.hub.commits[-1].ref == f"refs/pr/{number}"
+
+    async def test_to_what_is_no_branch(self, hub):
+        commit = hub.hub.past[0].commit
+        path = f"/api/models/lab/minilm/commit/{commit}"
+        assert (await hub.client.post(path, content=lines(file("x")))).status_code == 400
+        path = "/api/models/lab/minilm/commit/nope"
+        answer = await hub.client.post(path, content=lines(file("x")))
+        assert answer.headers["x-error-code"] == "RevisionNotFound"
 
     async def test_that_is_slow_is_not_waited_for(self, hub, monkeypatch):
         monkeypatch.setattr(hub_bodies, "PATIENCE", 0.1)

@@ -162,6 +162,41 @@ except HfHubHTTPError as error:
     assert "main is at commit" in told[1]
 
 
+def test_branches_tags_and_pull_requests(client, scene, tmp_path):
+    repo = name(client, tmp_path)
+    told = client.told(
+        """
+from huggingface_hub import CommitOperationAdd, HfApi
+(repo,) = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+api.create_branch(repo, branch="dev")
+api.create_branch(repo, branch="dev", exist_ok=True)
+api.create_tag(repo, tag="v0")
+add = lambda name: dict(path_or_fileobj=b"x", path_in_repo=name, repo_id=repo)
+api.upload_file(**add("on-dev"), revision="dev")
+api.upload_file(**add("on-dev-too"), revision="dev")
+pr = api.upload_file(**add("on-pr"), create_pr=True)
+refs = api.list_repo_refs(repo, include_pull_requests=True)
+files = lambda revision: sorted(api.list_repo_files(repo, revision=revision))
+before = files("main")
+found = [(each.num, each.status) for each in api.get_repo_discussions(repo)]
+api.merge_pull_request(repo, pr.pr_num)
+say([before, files("dev"), files(pr.pr_revision), files("v0"), found, files("main"),
+     sorted(each.name for each in refs.branches), [each.name for each in refs.tags],
+     api.get_discussion_details(repo, pr.pr_num).status])
+""",
+        repo,
+    )
+    first = [".gitattributes"]
+    assert told[:4] == [first, [*first, "on-dev", "on-dev-too"], [*first, "on-pr"], first]
+    assert told[4:] == [[[1, "open"]], [*first, "on-pr"], ["dev", "main"], ["v0"], "merged"]
+    assert set(pulled(scene, f"{repo}@dev")) == {*first, "on-dev", "on-dev-too"}
+    assert set(pulled(scene, repo)) == {*first, "on-pr"}
+    client.hf("upload", repo, __file__, "by-hand.py", "--revision", "dev")
+    assert "by-hand.py" in pulled(scene, f"{repo}@dev")
+
+
 def test_without_our_token_nothing_is_written(scene, tmp_path):
     stranger = Client(scene, tmp_path / "hf")
     told = stranger.told(
