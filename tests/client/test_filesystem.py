@@ -247,7 +247,26 @@ def test_who_reads_on_asks_seldom(node, fs):
     with fs.open(LARGE) as file:
         while file.read(10_000):
             pass
-    assert len(node.reads()) <= 8
+    assert len(node.reads()) <= 12
+
+
+def test_lines_and_rereading_do_not_count_as_reading_on(node, fs):
+    with fs.open(LARGE) as file:
+        for _ in range(300):
+            file.seek(1000)
+            file.read(60_000)
+        file.seek(70_000)
+        file.read(10)
+    asked = [stop for read in node.reads() for _, stop in read.ranges]
+    assert max(asked) < 4 << 16
+
+
+def test_a_large_read_does_not_stay_in_memory(fs):
+    with fs.open(LARGE, block_size=1000) as file:
+        data = file.read()
+        assert len(file.cache._data) <= 2000
+        file.seek(-1500, 2)
+        assert file.read() == data[-1500:]
 
 
 def test_ranges_of_one_file_are_one_question(node, fs):
