@@ -431,13 +431,14 @@ def test_another_process_makes_connections_of_its_own(node, fs, way):
     held = [*known._looking, known._lock, file.cache._lock, known.hub._lock]
     for lock in held:  # as other threads might hold them when the process is forked
         lock.acquire()
-    children = [
-        context.Process(target=elsewhere.read, args=(fs, CSV, file, queue)) for _ in range(2)
-    ]
-    for child in children:
-        child.start()
-    for lock in held:
-        lock.release()
+    args = fs, CSV, file, queue
+    children = [context.Process(target=elsewhere.read, args=args, daemon=True) for _ in range(2)]
+    try:
+        for child in children:
+            child.start()
+    finally:
+        for lock in held:
+            lock.release()
     told = [queue.get(timeout=20) for _ in children]
     for child in children:
         child.join()
