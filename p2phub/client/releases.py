@@ -7,6 +7,8 @@ holds never changes and is remembered until there is no room.
 
 Rules it keeps:
  * every byte is asked for by commit, at most `MAX_READ` at a time, and was verified by the node;
+ * a node that is not this machine's own may be wrong or worse: what it sends is as long as what was
+   asked for, and a path in its lists that must not reach a disk is refused;
  * one `Releases` for all threads of a process that read through the same node, and another one in
    a process that was forked: connections and locks are not shared with a parent.
 
@@ -26,8 +28,9 @@ from p2phub.client import calls
 from p2phub.client.hub import Hub
 from p2phub.client.results import FileRow, Named, PartHere
 from p2phub.client.running import home_folder
-from p2phub.errors import NotFoundError
+from p2phub.errors import GarbageError, NotFoundError
 from p2phub.formats.ids import PUBLISHER_ID_LENGTH, is_commit_id
+from p2phub.formats.paths import parse_path
 from p2phub.formats.ranges import Range, batches
 
 T = TypeVar("T")
@@ -129,7 +132,8 @@ class Releases:
 
     def bring(self, exact: str, path: str, size: int) -> None:
         """Fetch what is missing of a whole file at once, from everybody who has some of it."""
-        self.hub.bring(exact, path, [(0, size)])
+        if size:
+            self.hub.bring(exact, path, [(0, size)])
 
     def forget(self) -> None:
         """Ask anew what every ref names."""
@@ -151,7 +155,11 @@ class Releases:
 
     def _parts(self, exact: str, path: str, ranges: Iterable[Range]) -> Iterator[bytes]:
         for batch in batches(ranges):
-            yield self.hub.read_batch(exact, path, batch)
+            data = self.hub.read_batch(exact, path, batch)
+            wanted = sum(stop - start for start, stop in batch)
+            if len(data) != wanted:
+                raise GarbageError(f"a node sent {len(data)} bytes of {path} instead of {wanted}")
+            yield data
 
     def _remembered(self, reference: str, patience: float) -> str | None:
         _, _, revision = reference.partition("@")
@@ -170,6 +178,8 @@ class Releases:
 
     def _ask(self, exact: str, commit: str) -> Contents:
         files = {row.path: row for row in self.hub.files(exact)}
+        for path in files:
+            parse_path(path)  # it may be written to a disk by that name
         return Contents(exact, commit, self.hub.info(exact).created, files, _folders(files))
 
 

@@ -214,6 +214,8 @@ def test_every_way_of_reading_gives_the_same_bytes(fs, tmp_path):
     assert fs.cat_file(LARGE, -20, -10) == data[-20:-10]
     assert fs.cat_file(LARGE, 20, 10) == b""
     assert fs.head(LARGE, 3) == data[:3]
+    fs.get("lab/set/empty.txt", str(tmp_path / "empty"))
+    assert (tmp_path / "empty").read_bytes() == b""
     fs.get(LARGE, str(tmp_path / "new" / "copy"))
     assert (tmp_path / "new" / "copy").read_bytes() == data
     assert fs.cat("lab/set/empty.txt") == fs.open("lab/set/empty.txt").read() == b""
@@ -377,6 +379,26 @@ def test_errors_of_a_node_are_errors_of_files(node, fs, error, kind, number):
     node.fails = error("what happened", remedy="what to do")
     for read in (file.read, lambda: fs.cat_file(CSV), lambda: fs.cat([CSV])):
         with pytest.raises(kind, match="what to do"):
+            read()
+
+
+@pytest.mark.parametrize("path", ["../../.ssh/authorized_keys", "/etc/passwd", "a//b", "a\n"])
+def test_a_gateway_that_lists_paths_out_of_the_repo_is_refused(node, fs, tmp_path, path):
+    node.releases[FIRST][path] = b"mine now"
+    target = tmp_path / "deep" / "er" / "target"
+    with pytest.raises(OSError, match="path"):
+        fs.get("lab/set", str(target), recursive=True)
+    assert not list(tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("sent", [b"", b"too", b"much too long for it"])
+def test_a_gateway_that_sends_more_or_less_than_was_asked_for_is_not_believed(
+    node, fs, monkeypatch, sent
+):
+    file = fs.open(CSV, cache_type="none")
+    monkeypatch.setattr(releases.PartHub, "read_batch", lambda self, *_: sent)
+    for read in (lambda: file.read(7), lambda: fs.cat_file(CSV, 0, 7), lambda: fs.head(CSV, 7)):
+        with pytest.raises(OSError, match=r"bytes of data/0\.csv instead of"):
             read()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from p2phub.client import releases
 from p2phub.client.filesystem import P2PFileSystem
+from tests.scenarios.nodes import contents
 from tests.scenarios.processes import Home, machines
 
 np = pytest.importorskip("numpy", reason="needs p2phub[clients]")
@@ -93,6 +94,7 @@ def small(scene):
     rows.to_csv(folder / "rows.csv", index=False)
     rows.to_csv(folder / "rows.csv.gz", index=False)
     rows.to_json(folder / "rows.jsonl", orient="records", lines=True)
+    (folder / "nothing.txt").touch()
     scene.published("small", folder)
     return folder
 
@@ -147,6 +149,12 @@ def test_pandas_reads_what_it_reads_from_a_disk(scene, small):
         pd.testing.assert_frame_equal(read(f"p2p://lab/small/{name}"), read(small / name))
     lines = pd.read_json("p2p://lab/small/rows.jsonl", lines=True)
     pd.testing.assert_frame_equal(lines, pd.read_json(small / "rows.jsonl", lines=True))
+
+
+def test_a_folder_is_copied_as_it_was_published(scene, small, tmp_path):
+    fsspec.filesystem("p2p").get("lab/small", str(tmp_path / "copy"), recursive=True)
+    assert contents(tmp_path / "copy") == contents(small)
+    assert "nothing.txt" in contents(small)
 
 
 def test_a_column_is_fetched_without_the_others(scene):
