@@ -163,12 +163,12 @@ class PullRequest:
     """What to fetch: `[publisher/]name[@revision]` or `p2p://…`."""
     to: Path | None = None
     """A folder of the caller's own, for writable copies; None gives the read-only snapshot."""
-    layout: Literal["folder", "hf"] = "folder"
-    """`hf`: `to` is a cache of Hugging Face's tools, which gets links to this store."""
     include: tuple[str, ...] = ()
     """Globs; a file is fetched if any matches. Empty means every file (pickles left out)."""
     exclude: tuple[str, ...] = ()
     """Glob patterns; a file is left out if any matches, whatever `include` says."""
+    layout: Literal["folder", "hf"] = "folder"
+    """`hf`: `to` is a cache of Hugging Face's tools, which gets links to this store."""
 
 
 @dataclass(frozen=True, slots=True)
