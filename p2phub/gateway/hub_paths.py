@@ -46,6 +46,7 @@ VERBS: Final = frozenset(
         "likers",
         "paths-info",
         "preupload",
+        "preview",
         "refs",
         "revision",
         "safetensors-metadata",

@@ -15,7 +15,6 @@ never taken out of it (a merge of two writers could bring it back): no ref can b
 from typing import Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp
 
 from p2phub.errors import NotFoundError, ParentMovedError, UsageError
@@ -23,6 +22,7 @@ from p2phub.formats.ids import check_new_ref, commit_id
 from p2phub.gateway.guard import HttpError
 from p2phub.gateway.hub_answers import Json, iso, title
 from p2phub.gateway.hub_bodies import text, whole
+from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_paths import ApiCall
 from p2phub.gateway.hub_writes import MAIN, PULL_REQUEST, HubWriter, next_pull_request
 from p2phub.gateway.ports import HubApi
@@ -66,7 +66,7 @@ class HubRevisions:
         if ref in found.refs:
             raise _conflict(f"{call.repo} has a revision {ref} already")
         await self._set(RefRequest(name, ref, found.commit, tag))
-        return JSONResponse({})
+        return Told({})
 
     async def _set(self, request: RefRequest) -> None:
         try:
@@ -82,11 +82,11 @@ class HubRevisions:
             case "GET", ():
                 found = await self._hub.find(call.repo, None, call.kind)
                 every = [await self._told(call, number) for number in numbers_of(found)]
-                return JSONResponse({"discussions": every, "count": len(every), "start": 0})
+                return Told({"discussions": every, "count": len(every), "start": 0})
             case "GET", (number,):
                 told = await self._told(call, self._known(number))
                 more = {"events": [], "filesWithConflicts": False, "diff": ""}
-                return JSONResponse(told | more | {"changes": {"base": "refs/heads/main"}})
+                return Told(told | more | {"changes": {"base": "refs/heads/main"}})
             case "POST", ():
                 return await self._open(request, call)
             case "POST", (number, "merge"):
@@ -129,7 +129,7 @@ class HubRevisions:
         main = await self._hub.find(call.repo, None, call.kind)
         number = next_pull_request(main)
         await self._set(RefRequest(name, PULL_REQUEST.format(number), main.commit))
-        return JSONResponse({"num": number, "pullRequest": True})
+        return Told({"num": number, "pullRequest": True})
 
     async def _merge(self, request: Request, call: ApiCall, number: int) -> ASGIApp:
         """Let `main` name its release, if it follows what `main` names now."""
@@ -143,7 +143,7 @@ class HubRevisions:
         if main.digest not in [past.digest for past in await self._hub.history(change)]:
             raise _conflict(f"main has moved on since pull request {number} was made")
         await self._set(RefRequest(name, MAIN, change.commit, expected=main.commit))
-        return JSONResponse({})
+        return Told({})
 
 
 def numbers_of(resolved: ResolvedRelease) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Final
 import trio
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -29,13 +29,16 @@ from p2phub.gateway.dialects import HUB, NoSuchPathError
 from p2phub.gateway.guard import Gate, HttpError
 from p2phub.gateway.hub_answers import About, Json
 from p2phub.gateway.hub_files import FileAnswer
+from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_lfs import HubLfs
 from p2phub.gateway.hub_paging import TRUE, expanded, paged
 from p2phub.gateway.hub_paths import ApiCall, Call, FileCall, LfsCall, OtherCall, XetCall, parse
+from p2phub.gateway.hub_preview import HubPreview
 from p2phub.gateway.hub_revisions import HubRevisions
 from p2phub.gateway.hub_search import Listing
 from p2phub.gateway.hub_writes import HubWriter
 from p2phub.gateway.hub_xet import HubXet
+from p2phub.gateway.listener import url_of
 from p2phub.gateway.ports import NodeApi
 from p2phub.node.locate import ResolvedRelease
 
@@ -87,6 +90,7 @@ class HubDesk:
             "commits": self._commits,
             "likers": self._likers,
             "paths-info": self._paths_info,
+            "preview": HubPreview(node.hub, url_of(gate.listen), gate.tokens[0]).answer,
             "refs": self._refs,
             "revision": self._info,
             "safetensors-metadata": self._safetensors,
@@ -148,7 +152,7 @@ class HubDesk:
         wanted = set(query.getlist("expand") + query.getlist("expand[]"))
         about = await self._about(resolved, wanted)
         told = answers.info(resolved, about, blobs=query.get("blobs") in TRUE)
-        return JSONResponse(expanded(told, wanted))
+        return Told(expanded(told, wanted))
 
     async def _about(self, resolved: ResolvedRelease, wanted: set[str]) -> About:
         """What the files tell. They are fetched only for who asks for just that."""
@@ -166,7 +170,7 @@ class HubDesk:
         page, headers = paged(request, entries, PAGE // 5 if expand else PAGE)
         if expand:
             page = answers.with_last_commits(page, await self._hub.history(resolved))
-        return JSONResponse(page, headers=headers)
+        return Told(page, headers=headers)
 
     async def _paths_info(self, request: Request, call: ApiCall) -> ASGIApp:
         resolved = await self._found(call)
@@ -176,34 +180,34 @@ class HubDesk:
         )
         if asked.expand:
             entries = answers.with_last_commits(entries, await self._hub.history(resolved))
-        return JSONResponse(entries)
+        return Told(entries)
 
     async def _refs(self, request: Request, call: ApiCall) -> ASGIApp:
         with_requests = request.query_params.get("include_prs") in TRUE
         resolved = await self._found(call)
-        return JSONResponse(answers.refs(resolved, pull_requests=with_requests))
+        return Told(answers.refs(resolved, pull_requests=with_requests))
 
     async def _commits(self, request: Request, call: ApiCall) -> ASGIApp:
         resolved = await self._found(call)
         history = await self._hub.history(resolved)
         author = answers.repo_id(resolved.called).rpartition("/")[0]
         page, headers = paged(request, answers.commits(history, author), COMMITS)
-        return JSONResponse(page, headers=headers)
+        return Told(page, headers=headers)
 
     async def _safetensors(self, request: Request, call: ApiCall) -> ASGIApp:
         resolved = await self._hub.find(call.repo, None, call.kind)
         described = await self._hub.described(resolved, fetch=True)
         if described is None or not described.files:
             raise _no_file(call.repo, "/".join(call.rest))
-        return JSONResponse(answers.safetensors_metadata(described))
+        return Told(answers.safetensors_metadata(described))
 
     async def _auth_check(self, request: Request, call: ApiCall) -> ASGIApp:
         await self._hub.find(call.repo, None, call.kind)
-        return JSONResponse({})
+        return Told({})
 
     async def _likers(self, request: Request, call: ApiCall) -> ASGIApp:
         await self._hub.find(call.repo, None, call.kind)
-        return JSONResponse([])
+        return Told([])
 
     # ------------------------------------------------------------ the rest
 
@@ -216,19 +220,19 @@ class HubDesk:
                 return await self._writer.create(request)
             case "validate-yaml", ():
                 _only(request, "POST")
-                return JSONResponse({"errors": [], "warnings": []})
+                return Told({"errors": [], "warnings": []})
         _only(request, "GET", "HEAD")
         match call.name, call.rest:
             case "telemetry", _:
                 return Response(status_code=204)
             case "agent-harnesses", ():
-                return JSONResponse({"standardEnvVars": [], "harnesses": {}})
+                return Told({"standardEnvVars": [], "harnesses": {}})
             case (("models-tags-by-type" | "datasets-tags-by-type" | "tasks"), ()):
-                return JSONResponse({})
+                return Told({})
             case "whoami-v2", ():
-                return JSONResponse(self._who(request))
+                return Told(self._who(request))
             case (("users" | "organizations"), (name, "overview")):
-                return JSONResponse({"user": name, "name": name, "fullname": name})
+                return Told({"user": name, "name": name, "fullname": name})
         raise NoSuchPathError(f"there is no {request.url.path[:200]} here")
 
     def _who(self, request: Request) -> Json:

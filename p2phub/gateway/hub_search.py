@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from p2phub.errors import NotFoundError, UsageError
 from p2phub.formats.ids import Kind
 from p2phub.gateway.hub_answers import row
+from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_paging import TRUE, expanded, next_link, whole
 from p2phub.gateway.ports import NodeApi
 from p2phub.node.values import Hit, SearchQuery, Sort
@@ -65,7 +66,7 @@ class Listing:
         first = whole(query.get("cursor") or "0")
         limit = min(PAGE, whole(query.get("limit") or str(PAGE)))
         if limit == 0 or query.get("gated") in TRUE or any(query.get(name) for name in _NOBODY):
-            return JSONResponse([])
+            return Told([])
         hits = await self._hits(request, min(first + limit + 1, MOST))
         wanted = set(query.getlist("expand") + query.getlist("expand[]"))
         full = bool(wanted) or query.get("full") in TRUE or query.get("cardData") in TRUE
@@ -73,7 +74,7 @@ class Listing:
         page = [expanded(row(hit, full=full), wanted) for hit in shown]
         more = len(hits) > first + limit
         headers = {"Link": next_link(request, str(first + limit))} if more else {}
-        return JSONResponse(page, headers=headers)
+        return Told(page, headers=headers)
 
     async def _hits(self, request: Request, most: int) -> Sequence[Hit]:
         query = request.query_params

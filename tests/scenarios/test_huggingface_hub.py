@@ -264,6 +264,30 @@ say(bool(near > far))
         assert installed.told(program)
 
 
+def test_the_first_rows_of_a_dataset(scene, tmp_path):
+    path = f"{scene.daemon.gateway}/api/datasets/lab/rows/preview"
+    told = httpx.get(f"{path}?rows=2", trust_env=False).json()
+    assert told["rows"] == [{"n": 0, "text": "row 0"}, {"n": 1, "text": "row 1"}]
+    if find_spec("pyarrow") is None:
+        pytest.skip("pyarrow is not installed: it is in the extra clients")
+    import pyarrow
+    import pyarrow.parquet
+
+    folder = tmp_path / "tables"
+    folder.mkdir()
+    columns = {"n": range(200_000), "text": [f"row {n}" * 10 for n in range(200_000)]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "a.parquet", row_group_size=5000)
+    (folder / "broken.parquet").write_bytes(b"PAR1" + bytes(100) + b"PAR1")
+    scene.lab.done("publish", folder, "tables", "--kind", "dataset")
+    path = path.replace("rows/preview", "tables/preview")
+    told = httpx.get(f"{path}?rows=1", trust_env=False, timeout=60).json()
+    assert told["rows"] == [{"n": 0, "text": "row 0" * 10}]
+    (row,) = [row for row in scene.reader.run("ls").objects if row["ref"] == "lab/tables@main"]
+    assert row["here"] == "partial"
+    answer = httpx.get(f"{path}/main/broken.parquet", trust_env=False, timeout=60)
+    assert answer.status_code == 502
+
+
 def test_a_shell_of_ours_needs_no_variable(scene, installed):
     program = "from huggingface_hub import HfApi; print(HfApi().model_info('lab/minilm').id)"
     reader, environ = scene.reader, dict(installed.environment)
