@@ -10,6 +10,8 @@ import pytest
 
 from p2phub.testing.nodes import PEER, PUBLISHER
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def free_port(monkeypatch):

@@ -16,6 +16,7 @@ import pytest
 from p2phub.testing.files import random_bytes, tiny_model_folder
 from tests.scenarios.processes import COMMAND_SECONDS, Home, Json, machines
 
+pytestmark = pytest.mark.slow
 MIB = 1 << 20
 STRANGER = "b" * 51 + "a"
 ESCAPE = "a\x1b[2Jb"

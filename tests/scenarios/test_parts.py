@@ -28,6 +28,7 @@ from .nodes import (
     settings,
 )
 
+pytestmark = pytest.mark.slow
 BIG = 24 * MIB
 NAME = "data.bin"
 

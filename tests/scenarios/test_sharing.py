@@ -1,5 +1,6 @@
 """Nodes in this process that share what they pull while they pull it, and across repos."""
 
+import pytest
 import trio
 
 from p2phub.network.peer_source import PeerSource
@@ -20,6 +21,7 @@ from tests.scenarios.nodes import (
     quiet,
 )
 
+pytestmark = pytest.mark.slow
 SIZE = 17 * MIB
 
 
