@@ -85,8 +85,9 @@ class _OwnDialect(Dialect):
 class _HubDialect(Dialect):
     def refusal(self, error: P2PHubError, status: int | None = None) -> JSONResponse:
         answer = JSONResponse(self.body(error), status or error.http)
-        message = " ".join(told(error).split())
-        answer.headers["X-Error-Message"] = message.encode("ascii", "replace")[:MAX_HEADER].decode()
+        message = " ".join(told(error).split())[:MAX_HEADER]
+        plain = "".join(each if " " <= each <= "~" else "?" for each in message)
+        answer.headers["X-Error-Message"] = plain
         code = next((name for kind, name in _HUB_CODES if isinstance(error, kind)), None)
         if code is not None:
             answer.headers["X-Error-Code"] = code

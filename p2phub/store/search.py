@@ -174,13 +174,18 @@ def match_of(
         ("publisher", str(filters.publisher) if filters.publisher else None),
     ):
         if value and words(value):
-            quoted = value.replace('"', '""')
+            quoted = _quoted(value)
             terms.append(f'{column} : "{quoted}"')
     for tag in filters.tags:
         if words(tag):
-            quoted = tag.replace('"', '""')
+            quoted = _quoted(tag)
             terms.append(f'{{task library languages tags}} : "{quoted}"')
     return " AND ".join(terms)
+
+
+def _quoted(value: str) -> str:
+    """A value inside quotes of the full-text index, which ends a text at a NUL."""
+    return value.replace('"', '""').replace("\0", " ")
 
 
 def _hit(

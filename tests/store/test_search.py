@@ -214,6 +214,13 @@ class TestManyMatches:
     def test_hide_no_repo_of_that_very_name(self, many):
         assert names(many.search("old-bert-00", limit=1)) == ["old-bert-00"]
 
+    @pytest.mark.parametrize("odd", ["\0", "a\0b", '"', "' OR 1", "a\nb", "\x0b\x0c"])
+    def test_take_any_text_that_a_program_sends(self, many, odd):
+        for name in ("task", "library", "license", "language"):
+            assert many.search("", Filters(**{name: odd})) == []
+        assert many.search("", Filters(tags=(odd, "x"))) == []
+        assert many.search(f"bert {odd}", limit=1) is not None
+
     def test_hide_nothing_that_passes_a_rare_facet(self, many):
         many.record(BOB, entry("rare-bert", task="rare"))
         many.record_many(ANN, [entry(f"late-bert-{n}") for n in range(40)])
