@@ -85,11 +85,12 @@ class HubLfs:
     async def _put(self, request: Request, oid: str, size: str) -> ASGIApp:
         query, digest = request.query_params, from_hexadecimal(oid)
         until = query.get("until", "")
-        known = size.isascii() and size.isdigit() and len(size) < 16 and until.isdigit()
-        if digest is None or not known or len(until) > 12:
+        numbers = (size + until).isascii() and size.isdigit() and until.isdigit()
+        if digest is None or not numbers or len(size) > 15 or len(until) > 12:
             raise UsageError("no address for a file")
         proof = self._proof(oid, int(size), int(until))
-        if not hmac.compare_digest(proof, query.get("proof", "")) or int(until) < time.time():
+        given = query.get("proof", "").encode()
+        if not hmac.compare_digest(proof.encode(), given) or int(until) < time.time():
             raise RefusedError(
                 "this address takes no file any more", remedy="ask for a new one, with the token"
             )

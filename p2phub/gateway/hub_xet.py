@@ -55,9 +55,10 @@ class HubXet:
 
     async def answer(self, request: Request, call: XetCall) -> ASGIApp:
         """A call below such an address."""
-        until = call.until if call.until.isdigit() and len(call.until) < 12 else "0"
+        known = call.until.isascii() and call.until.isdigit() and len(call.until) < 12
+        until = call.until if known else "0"
         proof = self._proof(call.session, int(until))
-        if not hmac.compare_digest(proof, call.proof) or int(until) < time.time():
+        if not hmac.compare_digest(proof.encode(), call.proof.encode()) or int(until) < time.time():
             raise RefusedError("this address takes nothing any more", remedy="begin a new upload")
         match request.method, call.rest:
             case "POST", ("v1", "xorbs", "default", name) if is_hash(name):
