@@ -24,7 +24,7 @@ from hypercorn.trio import serve
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -185,6 +185,8 @@ class Boundary:
 
         try:
             await self._app(scope, heard, watched)
+        except ClientDisconnect:
+            return  # in the middle of what it sent: nobody hears an answer
         except Exception as error:
             told, status = self._told(error)
             dialect = dialect_of(scope["path"])

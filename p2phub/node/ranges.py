@@ -20,7 +20,7 @@ from p2phub.formats.ranges import MAX_READ, Range, check_ranges, covering
 from p2phub.node.bring import bring_part
 from p2phub.node.bring_state import Bringing
 from p2phub.node.events import Event, Report
-from p2phub.node.locate import ResolvedRelease
+from p2phub.node.locate import ResolvedRelease, ref_of
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import resolve
@@ -136,7 +136,8 @@ async def holding(
 def _hold(services: Services, resolved: ResolvedRelease, content: ContentId) -> None:
     repos = services.store.repos
     if repos.unreferenced([content]):
-        repos.pulling(resolved.digest, resolved.revision, services.now())
+        revision = ref_of(resolved.refs, resolved.digest) or resolved.revision
+        repos.pulling(resolved.digest, revision, services.now())
 
 
 def _let_go_if_empty(store: Store, resolved: ResolvedRelease) -> None:

@@ -5,6 +5,8 @@ import hashlib
 import json
 import time
 
+import h11
+import httpx
 import pytest
 import trio
 
@@ -14,7 +16,7 @@ from p2phub.testing.hubs import FakeHub
 from p2phub.testing.nodes import FakeNode
 from p2phub.testing.publishers import FakePublisher
 from tests.formats.test_xet import packed, shard
-from tests.gateway.conftest import serving
+from tests.gateway.conftest import connected, serving
 
 COMMIT = "/api/models/lab/minilm/commit/main"
 BATCH = "/lab/minilm.git/info/lfs/objects/batch"
@@ -318,6 +320,18 @@ class TestXet:
         assert answer.json() == {"result": 1}
         ((session, _),) = hub.hub.xorbs
         assert hub.hub.shards == [(session, shard())]
+
+    async def test_loses_a_client_in_the_middle_without_a_bug(self, hub):
+        cas = httpx.URL(await self.cas(hub))
+        host = hub.gateway.url.removeprefix("http://")
+        target = f"{cas.path}/v1/xorbs/default/{'a' * 64}"
+        headers = [("Host", host), ("Content-Length", "1000")]
+        for _ in range(3):
+            async with connected(hub) as lines:
+                await lines.send(h11.Request(method="POST", target=target, headers=headers))
+                await lines.send(h11.Data(data=b"x" * 100))
+        await trio.sleep(0.2)
+        assert hub.hub.xorbs == {}
 
     async def test_knows_no_other_questions(self, hub):
         cas = await self.cas(hub)
