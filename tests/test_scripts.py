@@ -141,7 +141,7 @@ def test_a_check_after_pyproject_changed_says_to_set_up_again(machine, since):
 )
 @pytest.mark.slow
 def test_benchmarks_run(benchmark):
-    if benchmark == "web_seed" and shutil.which("nginx") is None:
+    if benchmark in ("gateway", "web_seed") and shutil.which("nginx") is None:
         pytest.skip("nginx is not installed here")
     run = subprocess.run(
         [ROOT / "scripts" / "bench", "--small", "--json", benchmark],
