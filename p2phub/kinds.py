@@ -167,6 +167,10 @@ PEERS = _addresses("/ip4/192.0.2.1/tcp/4042/p2p/12D3KooW…", _HOST + _PEER)
 ENDPOINTS = _addresses(
     "http://127.0.0.1:8000/v1", r"https?://[^/@\s?#]+(?:/[^\s?#]*)?", "web addresses"
 )
+UPSTREAM = _pattern(
+    '"" or a web address such as "https://hub.example"', r"|https?://[^/@\s?#]+(?:/[^\s?#]*)?"
+)
+REPOS = _addresses("org/*", r"(?:(?:models|datasets|spaces)/)?[\w.*?-]+(?:/[\w.*?-]+)?", "repos")
 SEEDS = _addresses(
     "https://mirror.example/{name}/{path}", r"https?://[^/@\s]+(?:/\S*)?", "web addresses"
 )

@@ -71,6 +71,15 @@ class Connection(TCPServer):
         finally:
             os.close(own)
 
+    async def still_here(self) -> None:
+        """Tell a client that waits for an answer, of which nothing was sent yet, that it will
+        come: its clock begins anew.
+
+        This status every client has to skip, as often as it comes (RFC 9110, section 15.2); of the
+        others Python's own client takes the first for the answer.
+        """
+        await self._send_all(memoryview(b"HTTP/1.1 100 Continue\r\n\r\n"))
+
     async def _read_data(self) -> None:
         try:
             await super()._read_data()

@@ -7,9 +7,12 @@ closes the connection in the middle of the body: an error could be taken for byt
 A file is data, whatever it holds: no browser may run a page or a script of a repo as ours.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -26,10 +29,12 @@ from p2phub.gateway import byte_ranges
 from p2phub.gateway.connection import current
 from p2phub.gateway.dripping import deliver
 from p2phub.gateway.ports import HubApi
+from p2phub.gateway.waiting import kept_waiting
 from p2phub.node.locate import ResolvedRelease
+from p2phub.node.on_demand import Reading
 
 HEADERS_AFTER: Final = 8.0
-"""Seconds after which an answer begins, whether there is a byte or not."""
+"""Seconds after which an answer begins without a byte, to clients that cannot be told to wait."""
 TOLD_SIZE: Final = 50_000_000_000
 """Bytes up to which a HEAD tells the size: huggingface_hub refuses to get a file whose HEAD told
 more, and takes the size from the GET if it was not told."""
@@ -37,12 +42,35 @@ BOUNDARY: Final = "p2phub-part"
 
 
 @dataclass(frozen=True, slots=True)
-class FileAnswer:
-    """An ASGI response with a file of a release, or parts of it."""
+class Offer:
+    """A file that can be sent. `size`: bytes. `etag`: without its quotes. `told`: headers of it."""
 
-    hub: HubApi
-    resolved: ResolvedRelease
-    file: FileEntry
+    name: str
+    size: int
+    etag: str
+    told: Mapping[str, str]
+    reading: Callable[[int, int], AbstractAsyncContextManager[Reading]]
+    """Its checked bytes from the first to before the second number."""
+
+
+def offer_of(hub: HubApi, resolved: ResolvedRelease, file: FileEntry) -> Offer:
+    """A file of a release."""
+    told = {
+        "last-modified": formatdate(resolved.release.created, usegmt=True),
+        "p2phub-publisher": str(resolved.repo.publisher),
+        "p2phub-release": resolved.digest.hex(),
+        "p2phub-verdict": resolved.judgement.text,
+        "x-repo-commit": resolved.commit,
+    }
+    reading = partial(hub.reading, resolved, file)
+    return Offer(file.path[-1], file.size, etag_of(file), told, reading)
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """An ASGI response with a file, or parts of it."""
+
+    file: Offer
     since: float
     """When the request came, by trio's clock."""
 
@@ -62,21 +90,23 @@ class FileAnswer:
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
-                await self._send(ranges, send)
+                async with kept_waiting(scope, send) as (sending, waits):
+                    begin_at = math.inf if waits else self.since + HEADERS_AFTER
+                    await self._send(ranges, sending, begin_at)
                 nursery.cancel_scope.cancel()
 
-    async def _send(self, ranges: Sequence[Range] | None, send: Send) -> None:
-        """The headers and the body."""
+    async def _send(self, ranges: Sequence[Range] | None, send: Send, begin_at: float) -> None:
+        """The headers and the body; they begin at `begin_at` without a byte of it."""
         start, last = self._start(ranges), {"type": "http.response.body", "body": b""}
         if ranges is None or len(ranges) == 1:
             part = ranges[0] if ranges else (0, self.file.size)
-            async with self.hub.reading(self.resolved, self.file, *part) as reading:
+            async with self.file.reading(*part) as reading:
                 connection = current()
                 if connection is not None and reading.blob >= 0:
                     await send(start)
                     await connection.send_file(reading.blob, *part, reading.on_disk)
                 else:
-                    await deliver(reading, start, self.since + HEADERS_AFTER, send)
+                    await deliver(reading, start, begin_at, send)
         else:
             await send(start)
             for each in self._body(ranges):
@@ -87,12 +117,12 @@ class FileAnswer:
         if isinstance(part, bytes):
             await send({"type": "http.response.body", "body": part, "more_body": True})
             return
-        async with self.hub.reading(self.resolved, self.file, *part) as reading:
+        async with self.file.reading(*part) as reading:
             await deliver(reading, None, 0.0, send)
 
     @property
     def etag(self) -> str:
-        return f'"{etag_of(self.file)}"'
+        return f'"{self.file.etag}"'
 
     def _ranges(self, asked: Headers) -> list[Range] | None:
         condition = asked.get("if-range")
@@ -103,7 +133,7 @@ class FileAnswer:
     # ------------------------------------------------------------ headers
 
     def _always(self) -> dict[str, str]:
-        name = self.file.path[-1]
+        name = self.file.name
         plain = "".join(each if each.isascii() and each not in '"\\' else "_" for each in name)
         return {
             "accept-ranges": "bytes",
@@ -111,11 +141,7 @@ class FileAnswer:
             "content-disposition": f"inline; filename*=UTF-8''{quote(name)}; filename=\"{plain}\";",
             "content-security-policy": "default-src 'none'; sandbox",
             "etag": self.etag,
-            "last-modified": formatdate(self.resolved.release.created, usegmt=True),
-            "p2phub-publisher": str(self.resolved.repo.publisher),
-            "p2phub-release": self.resolved.digest.hex(),
-            "p2phub-verdict": self.resolved.judgement.text,
-            "x-repo-commit": self.resolved.commit,
+            **self.file.told,
         }
 
     async def _head(self, send: Send) -> None:

@@ -28,7 +28,7 @@ from p2phub.gateway.control import BODY_PATIENCE
 from p2phub.gateway.dialects import HUB, NoSuchPathError
 from p2phub.gateway.guard import Gate, HttpError
 from p2phub.gateway.hub_answers import About, Json
-from p2phub.gateway.hub_files import FileAnswer
+from p2phub.gateway.hub_files import FileAnswer, offer_of
 from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_lfs import HubLfs
 from p2phub.gateway.hub_paging import TRUE, expanded, paged
@@ -36,6 +36,7 @@ from p2phub.gateway.hub_paths import ApiCall, Call, FileCall, LfsCall, OtherCall
 from p2phub.gateway.hub_preview import HubPreview
 from p2phub.gateway.hub_revisions import HubRevisions
 from p2phub.gateway.hub_search import Listing
+from p2phub.gateway.hub_upstream import HubUpstream
 from p2phub.gateway.hub_writes import HubWriter
 from p2phub.gateway.hub_xet import HubXet
 from p2phub.gateway.listener import url_of
@@ -71,6 +72,8 @@ class HubDesk:
 
     def __init__(self, node: NodeApi, gate: Gate) -> None:
         self._node, self._hub, self._gate = node, node.hub, gate
+        upstream = node.hub.upstream
+        self._upstream = HubUpstream(node.hub, upstream, gate) if upstream else None
         self._writer = HubWriter(node, gate)
         self._xet = HubXet(node.hub, self._writer, gate.tokens[0].encode())
         self._lfs = HubLfs(node.hub, self._writer, gate.tokens[0].encode())
@@ -100,6 +103,12 @@ class HubDesk:
 
     async def answer(self, request: Request, call: Call) -> ASGIApp:
         """The answer to a call. Raises what becomes an error of the API."""
+        if self._upstream is not None and await self._upstream.means(request, call):
+            return await self._upstream.answer(request, call, self._here)
+        return await self._here(request, call)
+
+    async def _here(self, request: Request, call: Call) -> ASGIApp:
+        """The answer from what is here and with peers."""
         match call:
             case FileCall():
                 _only(request, "GET", "HEAD")
@@ -134,7 +143,7 @@ class HubDesk:
         resolved = await self._hub.find(call.repo, call.revision, call.kind)
         for file in resolved.release.files:
             if file.path == path:
-                return FileAnswer(self._hub, resolved, file, since)
+                return FileAnswer(offer_of(self._hub, resolved, file), since)
         answer = HUB.refusal(_no_file(call.repo, call.path))
         answer.headers["X-Repo-Commit"] = resolved.commit  # so that clients need not ask again
         return answer

@@ -14,6 +14,7 @@ from p2phub.formats.ids import Kind
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
+from p2phub.network.hub_client import Question
 from p2phub.node.committing import CommitRequest, RefRequest
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past
@@ -21,6 +22,7 @@ from p2phub.node.locate import ResolvedRelease
 from p2phub.node.on_demand import Reading
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.served import Served
+from p2phub.node.upstream import ForeignFile, Said
 from p2phub.node.values import (
     AdoptRequest,
     FileRow,
@@ -149,8 +151,36 @@ class InferenceApi(Protocol):
         ...
 
 
+class UpstreamApi(Protocol):
+    """Another hub, whose repos are passed on: see `node.upstream_desk`."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    async def means(self, repo: str) -> bool: ...
+
+    async def ask(self, kind: Kind, repo: str, question: Question, token: str | None) -> Said:
+        """Raises `RefusedError`, `RemoteError`, `BusyError`."""
+        ...
+
+    async def file(
+        self, kind: Kind, repo: str, revision: str, path: str, token: str | None
+    ) -> ForeignFile | Said:
+        """A file, or what the upstream says instead. Raises as `ask`."""
+        ...
+
+    def reading(
+        self, file: ForeignFile, start: int, stop: int
+    ) -> AbstractAsyncContextManager[Reading]: ...
+
+
 class HubApi(Protocol):
     """Repos, for clients of a hub: see `node.hub`."""
+
+    @property
+    def upstream(self) -> UpstreamApi | None:
+        """The hub that answers for names which nobody has here; None: none."""
+        ...
 
     async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
         """Raises `NotFoundError` (`NoRevisionError` where the repo is known), `UntrustedError`."""

@@ -39,6 +39,8 @@ from p2phub.protocol.ask import (
     Head,
     batch_reader,
     batch_request,
+    content_of,
+    content_request,
     document_length,
     document_request,
     file_length,
@@ -111,6 +113,11 @@ class DataClient:
         """What the peer has of a file."""
         with self._exchange(holding_request(content, ticket=self.ticket)) as head:
             return holding_of(head, self.name, content)
+
+    def content_of(self, sha256: bytes) -> ContentId | None:
+        """The file of this SHA-256, as the peer says."""
+        with self._exchange(content_request(sha256, ticket=self.ticket)) as head:
+            return content_of(head, self.name)
 
     def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes that the peer has under a digest, unchecked; at most `limit`."""

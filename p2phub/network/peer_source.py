@@ -89,6 +89,13 @@ class PeerSource:
                 lambda client: client.holds(content), lambda client: client.holds(content)
             )
 
+    async def content_of(self, sha256: bytes) -> ContentId | None:
+        """The file of this SHA-256 that the peer says it hashed whole."""
+        async with self._questions:
+            return await self._ask(
+                lambda client: client.content_of(sha256), lambda client: client.content_of(sha256)
+            )
+
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes it has under this digest, at most `limit`. Not yet checked by anyone."""
         async with self._questions:

@@ -53,6 +53,8 @@ from p2phub.protocol.ask import (
     Head,
     batch_reader,
     batch_request,
+    content_of,
+    content_request,
     document_length,
     document_request,
     file_length,
@@ -217,6 +219,10 @@ class StreamClient:
         """What the peer has of a file."""
         head = await self._ask(holding_request(content, ticket=b""))
         return holding_of(head, self._name, content)
+
+    async def content_of(self, sha256: bytes) -> ContentId | None:
+        """The file of this SHA-256, as the peer says."""
+        return content_of(await self._ask(content_request(sha256, ticket=b"")), self._name)
 
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes that the peer has under a digest, unchecked; at most `limit`."""

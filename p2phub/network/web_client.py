@@ -22,7 +22,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Final
 
@@ -61,6 +61,24 @@ def web_context() -> ssl.SSLContext:
     return context
 
 
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """A token that is shown to the server of a URL, and to no other that it redirects to."""
+
+    url: str
+    token: str = field(repr=False)
+
+    def headers(self, url: str) -> list[tuple[str, str]]:
+        """What is said with a request for `url`.
+
+        >>> rights = Rights("https://hub.example", "secret")
+        >>> rights.headers("https://hub.example/x"), rights.headers("https://cdn.example/x")
+        ([('Authorization', 'Bearer secret')], [])
+        """
+        same = Origin.of(url) == Origin.of(self.url)
+        return [("Authorization", f"Bearer {self.token}")] if same else []
+
+
 @dataclass(slots=True)
 class _Answer:
     """A head that has come, and the body that follows on its connection."""
@@ -94,8 +112,9 @@ class WebClient:
         patience: Patience | None = None,
         down: Throttle = UNLIMITED,
         context: Callable[[], ssl.SSLContext] = web_context,
+        rights: Rights | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._rights = name, rights
         self.answered = False
         """Whether the server has sent anything in answer to the last request."""
         self.is_aborted = False
@@ -254,7 +273,7 @@ class WebClient:
     def _asked(
         self, connection: WebConnection, place: Place, span: tuple[int, int] | None
     ) -> _Answer:
-        headers = list(_SAID)
+        headers = [*_SAID, *(self._rights.headers(place.url) if self._rights else ())]
         if span is not None:
             headers.append(("Range", f"bytes={span[0]}-{span[1] - 1}"))
         deadline = time.monotonic() + self._patience.request

@@ -113,6 +113,11 @@ class WebSource:
         finally:
             self._places.release()
 
+    async def content_of(self, sha256: bytes) -> ContentId | None:
+        """None: it knows its files by their addresses."""
+        await trio.lowlevel.checkpoint()
+        return None
+
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes it has under this digest, at most `limit`; only a static export has any."""
         for content, urls in self._urls.items():

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import trio
 
 from p2phub.errors import NoSourceError, WrongBytesError, plain_errors
-from p2phub.formats.ids import ContentId
+from p2phub.formats.ids import ContentId, commit_id
 from p2phub.formats.limits import MAX_PIECE, MIB, MIN_BIG_FILE
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.pieces import PieceTable
@@ -281,7 +281,7 @@ async def _gathered(bringing: Bringing, files: Sequence[FileEntry]) -> AsyncIter
     services, digest = bringing.services, bringing.resolved.digest
     try:
         is_own = await services.on_disk(_is_own, bringing)
-        release, commit = bringing.resolved.release, bringing.resolved.commit
+        release, commit = bringing.resolved.release, commit_id(digest)
         seeds = services.web_seeds.of(release, commit, files, is_own=is_own, report=bringing.report)
         gathering = gathering_of(services, digest, bringing.doubts.liars, near=True, after=FIRST)
         async with seeds as bringing.seeds, gathering as bringing.gathering:
@@ -325,7 +325,7 @@ async def _fetch(
         slow=doubts.last_for([file.content]) - {source.name for source in sources},
         without=useless,
         patience=services.traffic.paces.patience(LITTLE if again else STARVED),
-        begun=lambda: services.announcer.release(bringing.resolved.digest),
+        begun=bringing.announce,
     )
     async with contextlib.AsyncExitStack() as stack:
         gatherings = [release] if release is not None else []

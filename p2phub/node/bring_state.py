@@ -15,6 +15,7 @@ from p2phub.node.locate import ResolvedRelease
 from p2phub.node.progress import ProgressCounter
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
+from p2phub.trust.verdict import Verdict
 
 
 @dataclass(slots=True)
@@ -46,6 +47,13 @@ class Bringing:
 
     def __post_init__(self) -> None:
         self.doubts = Doubts(self.services.liars, self.report)
+
+    def announce(self) -> None:
+        """Tell that the release is being fetched here, so that others find us; not of what nobody
+        signed.
+        """
+        if self.resolved.judgement.verdict is not Verdict.UNSIGNED:
+            self.services.announcer.release(self.resolved.digest)
 
     def count(self, source: str, size: int) -> None:
         """A piece was accepted; called from the threads of sources."""

@@ -6,7 +6,7 @@ from p2phub.errors import UsageError
 from p2phub.formats import limits
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import PublisherId
-from p2phub.formats.manifest import Card, FileEntry, Lineage, Release
+from p2phub.formats.manifest import Card, FileEntry, Lineage, Release, Upstream
 from p2phub.node.events import Report, Warned
 from p2phub.node.ingesting import with_seeds
 from p2phub.node.own_history import Base, parents_of_next
@@ -28,6 +28,8 @@ class Draft:
     lineage: tuple[Lineage, ...] = ()
     ref: str = MAIN
     """The branch that is to name it."""
+    upstream: Upstream | None = None
+    """The repo of another hub that it is a copy of."""
 
 
 def message_of(text: str) -> str:
@@ -63,6 +65,7 @@ def release_after(
         parents=_parents(services, base, draft, main),
         card=draft.card,
         lineage=draft.lineage,
+        upstream=draft.upstream,
     )
 
 

@@ -70,7 +70,7 @@ def lineage_of(
 
 def is_same(request: PublishRequest, last: Release, new: Release) -> bool:
     """Whether a new release would say nothing that the last one does not say."""
-    same = (last.files, last.kind) == (new.files, new.kind)
+    same = (last.files, last.kind, last.upstream) == (new.files, new.kind, new.upstream)
     return same and (request.base is None or last.lineage == new.lineage)
 
 

@@ -142,6 +142,8 @@ def _drop_old_parts(services: Services) -> None:
     store, days = services.store, services.config.store.keep_parts
     before = services.now() - DAY * days
     unused = store.partials.unused_since(before) if days else ()
+    if days:
+        store.incoming.drop_unused(before)
     for content in unused:
         if not store.repos.awaited(content) and store.partials.remove_unused(content, before):
             log.info("removed the part of %s that nobody used for %d days", content, days)

@@ -11,12 +11,19 @@ import re
 from collections.abc import AsyncIterable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import trio
 
-from p2phub.errors import NoSourceError, NotFoundError, P2PHubError, UntrustedError, UsageError
-from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id
+from p2phub.errors import (
+    NoRevisionError,
+    NoSourceError,
+    NotFoundError,
+    P2PHubError,
+    UntrustedError,
+    UsageError,
+)
+from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id, is_commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.paths import FilePath
 from p2phub.formats.xet import files_of
@@ -27,6 +34,8 @@ from p2phub.node.on_demand import OnDemand, Reading, ignore
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import bring_manifest, resolve
 from p2phub.node.services import Services
+from p2phub.node.upstream_copies import at_upstreams_commit, find_copy
+from p2phub.node.upstream_desk import UpstreamDesk
 from p2phub.node.values import Published
 from p2phub.store.uploads import Kept
 
@@ -58,16 +67,41 @@ class HubDesk:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._on_demand = OnDemand(services)
-        self.run = self._on_demand.run
+        self.upstream = UpstreamDesk(services) if services.config.gateway.upstream else None
+        """The other hub, if node.toml names one."""
         self._asked: dict[PublisherId, float] = {}
         """When the newest head of a publisher was asked for, by trio's clock."""
 
+    async def run(self, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """What goes on for readers, until it is cancelled."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._on_demand.run)
+            if self.upstream is not None:
+                await nursery.start(self.upstream.run)
+            task_status.started()
+
     async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
-        """The release that a revision of a repo names; None is `main`.
+        """The release that a revision of a repo names; None is `main`. Of a repo of the upstream
+        that is a copy which somebody signed.
 
         Raises `NotFoundError` (`NoRevisionError` if only the revision is unknown),
         `UntrustedError`, `NoSourceError`.
         """
+        if self.upstream is not None and await self.upstream.means(repo):
+            find, history = self._find, self.history
+            return await find_copy(self._services, find, history, repo, revision, kind)
+        try:
+            return await self._find(repo, revision, kind)
+        except NoRevisionError:
+            if not is_commit_id(revision or ""):
+                raise
+            main = await self._find(repo, None, kind)
+            copy = await at_upstreams_commit(main, self.history, revision or "")
+            if copy is None:
+                raise
+            return copy
+
+    async def _find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
         reference = _reference(repo, revision)
         resolved = await self._recently(reference) or await self._anew(reference)
         if resolved.release.kind != kind:

@@ -39,10 +39,12 @@ class ResolvedRelease:
     """What the gate said of heads that peers sent and that were not believed."""
     teller: str = ""
     """The source that the release was fetched from just now; empty if it was here."""
+    shown: str = ""
+    """The commit that it is shown as, where it is a copy of another hub's; empty: its own."""
 
     @property
     def commit(self) -> str:
-        return commit_id(self.digest)
+        return self.shown or commit_id(self.digest)
 
 
 def locate(store: Store, knowledge: Knowledge, reference: Reference) -> ResolvedRelease:

@@ -22,7 +22,7 @@ from typing import Any, Final
 import trio
 
 from p2phub.errors import NoSourceError, NotFoundError, P2PHubError
-from p2phub.formats.ids import ContentId
+from p2phub.formats.ids import ContentId, commit_id
 from p2phub.formats.limits import MIB
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.ranges import Range
@@ -266,7 +266,7 @@ def _note_if_complete(services: Services, resolved: ResolvedRelease) -> bool:
     services.store.repos.pulled(
         repo.publisher,
         repo.name,
-        resolved.commit,
+        commit_id(resolved.digest),
         digest=resolved.digest,
         ref=resolved.revision,
         now=services.now(),

@@ -27,6 +27,7 @@ from p2phub.errors import (
     NotFoundError,
     P2PHubError,
     RemoteError,
+    UsageError,
     WrongBytesError,
 )
 from p2phub.formats.digest import hexadecimal
@@ -41,6 +42,7 @@ from p2phub.protocol.serve import (
     FILES,
     MANY_FILES,
     MAX_HAVE_RANGES,
+    SHA256,
     Headers,
     Request,
 )
@@ -103,6 +105,11 @@ def holding_request(content: ContentId, *, ticket: bytes) -> Request:
     return Request("HEAD", f"{FILES}{content}", _who(ticket))
 
 
+def content_request(sha256: bytes, *, ticket: bytes) -> Request:
+    """Ask which file has this SHA-256."""
+    return Request("HEAD", f"{SHA256}{hexadecimal(sha256)}", _who(ticket))
+
+
 def document_request(digest: bytes, *, ticket: bytes) -> Request:
     """Ask for a document, a page or a piece table."""
     return Request("GET", f"{DOCUMENTS}{hexadecimal(digest)}", _who(ticket))
@@ -149,6 +156,18 @@ def holding_of(head: Head, name: str, content: ContentId) -> Holding | None:
     if ranges == ((0, content.size),) or not content.size:
         return Holding(complete=True)
     return Holding(complete=False, ranges=ranges)
+
+
+def content_of(head: Head, name: str) -> ContentId | None:
+    """The file that the peer says has the SHA-256. There is no body to read."""
+    try:
+        _check_status(head, name, (200,))
+    except NotFoundError:
+        return None
+    try:
+        return ContentId.parse(head.header("p2phub-content") or "")
+    except UsageError:
+        raise GarbageError(f"{name} names a file in a way that is not our protocol") from None
 
 
 def ticket_of(request: Request) -> bytes | None:

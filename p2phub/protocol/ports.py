@@ -70,6 +70,13 @@ class Source(Protocol):
         """What it has of this file; None if nothing."""
         ...
 
+    async def content_of(self, sha256: bytes) -> ContentId | None:
+        """The file of this SHA-256 that it says it hashed whole; None if it has none.
+
+        That is its word: who uses it hashes what came, whole.
+        """
+        ...
+
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes of a document, page or piece table, at most `limit` of them. Not yet checked
         by anyone.

@@ -8,6 +8,7 @@
         blobs/<xx>/<size>-<hex>      whole files, written once, 0444; <xx> = first digits of <hex>
         partial/<size>-<hex>/        a file that is being fetched: data, bitmap
         snapshots/<publisher>/<name>/<commit>/   folders of relative links to blobs
+        upstream/                    files of another hub on their way here: data, what came of it
         quarantine/                  blobs that no longer match their digest
         temp/                        what nobody has a name for yet; emptied when the store opens
         journal/                     one empty file for each blob that is just being put or dropped
@@ -84,6 +85,10 @@ class Layout:
         return self.store / "quarantine"
 
     @property
+    def upstream(self) -> Path:
+        return self.store / "upstream"
+
+    @property
     def temp(self) -> Path:
         return self.store / "temp"
 
@@ -121,6 +126,7 @@ class Layout:
             self.partial,
             self.snapshots,
             self.quarantine,
+            self.upstream,
             self.temp,
             self.journal,
         ):

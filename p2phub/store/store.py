@@ -23,6 +23,7 @@ from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.documents import Documents
 from p2phub.store.domains import Domains
 from p2phub.store.export import export
+from p2phub.store.incoming import Incoming
 from p2phub.store.index import Index
 from p2phub.store.layout import Layout
 from p2phub.store.linking import link_pieces
@@ -41,6 +42,7 @@ from p2phub.store.snapshot import Files, Snapshots
 from p2phub.store.space import Space
 from p2phub.store.tips import Tips
 from p2phub.store.uploads import Uploads
+from p2phub.store.upstream import UpstreamNotes
 from p2phub.store.whole_files import WholeFiles
 from p2phub.store.xorbs import Xorbs
 
@@ -59,6 +61,7 @@ class Store:
         self.rules = Rules(index)
         self.seen = Seen(index)
         self.tips = Tips(index)
+        self.upstream = UpstreamNotes(index)
         self.proposals = Proposals(index)
         self.domains = Domains(index)
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
@@ -67,6 +70,7 @@ class Store:
         self.shelf = Shelf(index, layout, self.blobs, self.partials)
         self.small_files = SmallFiles(layout, disk, self.blobs, self.partials, self.space)
         self.whole_files = WholeFiles(layout, disk, self.blobs, self.space)
+        self.incoming = Incoming(layout, disk, self.blobs, self.space)
         self.uploads = Uploads(layout, disk, self.blobs, self.space)
         self.xorbs = Xorbs(layout, disk, self.space, self.uploads)
         self.snapshots = Snapshots(layout, disk, self.blobs)
@@ -96,6 +100,7 @@ class Store:
             store = cls(layout, _open_index(layout, disk), disk, quota, lock)
             undo.callback(store.index.close)
             recover(layout, disk, store.blobs, store.partials)
+            store.incoming.recover()
             reserve.keep(layout, disk)
             undo.pop_all()
         return store

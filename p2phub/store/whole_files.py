@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 from p2phub.errors import WrongBytesError
+from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_PIECE
 from p2phub.formats.pieces import PieceTable
@@ -26,7 +27,7 @@ class WholeFile:
 
     def __init__(self, content: ContentId, path: Path, disk: Disk, blobs: Blobs) -> None:
         self.content, self.path = content, path
-        self.steps = _steps(content.size)
+        self.steps = steps_of(content.size)
         """A table of the same size, for who fetches: its digests say nothing."""
         self._disk, self._blobs = disk, blobs
         self._fd = disk.create(path, READ_ONLY)
@@ -73,7 +74,14 @@ class WholeFiles:
             self._space.release(file.path)
 
 
-def _steps(size: int) -> PieceTable:
+def steps_of(size: int) -> PieceTable:
+    """A table of a file of this size, of which the digests say nothing.
+
+    >>> steps_of(MAX_PIECE + 5).count
+    2
+    """
+    if size <= MAX_PIECE:
+        return PieceTable.for_small(ContentId(size, sha256(b"") if not size else bytes(32)))
     full, rest = divmod(size, MAX_PIECE)
     lengths = [MAX_PIECE] * full + [rest] * bool(rest)
     return PieceTable.build(lengths, [bytes(32)] * len(lengths))

@@ -20,6 +20,7 @@ from p2phub.formats.digest import sha256 as digest_of
 from p2phub.formats.ids import Kind, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.publisher import Ref
+from p2phub.gateway.ports import UpstreamApi
 from p2phub.node.committing import CommitRequest, RefRequest, changed
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past, weights_of
@@ -57,6 +58,7 @@ class FakeHub:
         """What was uploaded, by its SHA-256."""
         self.xorbs: dict[tuple[str, str], bytes] = {}
         self.shards: list[tuple[str, bytes]] = []
+        self.upstream: UpstreamApi | None = None
         self.read: list[tuple[int, int]] = []
         """The ranges of files that were read."""
         self.publish(files)

@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 import trio
 
 from p2phub.errors import GarbageError, NotFoundError, RemoteError, WrongBytesError
+from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run
 from p2phub.protocol.batch import one_by_one
@@ -41,6 +42,7 @@ class HonestSource:
         self.served = 0
         self.closed = False
         self._files = {sample.content: sample for sample in files}
+        self.by_sha256 = {sha256(sample.data): sample.content for sample in self._files.values()}
         self._documents = dict(documents or {})
         self._ranges = dict(ranges or {})
         self._places = trio.Semaphore(connections)
@@ -51,6 +53,10 @@ class HonestSource:
             return None
         part = self._ranges.get(content)
         return Holding(complete=True) if part is None else Holding(complete=False, ranges=part)
+
+    async def content_of(self, sha256: bytes) -> ContentId | None:
+        await trio.sleep(self.latency)
+        return self.by_sha256.get(sha256)
 
     async def document(self, digest: bytes, limit: int) -> bytes:
         await trio.sleep(self.latency)

@@ -44,7 +44,7 @@ PAGE = b"a page" * 1000
 def make_library():
     library = MemoryLibrary()
     for sample in (LARGE, SMALL, EMPTY, ROTTEN, *MANY):
-        library.add(sample)
+        library.add(sample, hashed_whole=True)
     library.add(PARTIAL, ranges=RANGES)
     library.damaged.add(ROTTEN.content)
     library.documents[sha256(PAGE)] = PAGE
@@ -143,6 +143,14 @@ class TestHolds:
 
     async def test_nothing(self, source):
         assert await source.holds(UNKNOWN) is None
+
+
+class TestASha256:
+    async def test_names_the_file_that_was_hashed_whole(self, peer):
+        assert await peer.content_of(sha256(LARGE.data)) == LARGE.content
+
+    async def test_of_no_file(self, source):
+        assert await source.content_of(bytes(32)) is None
 
 
 class TestDocuments:

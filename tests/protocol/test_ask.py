@@ -14,11 +14,14 @@ from p2phub.errors import (
     RemoteError,
     WrongBytesError,
 )
+from p2phub.formats.digest import sha256
 from p2phub.formats.documents import has_control
 from p2phub.formats.ids import ContentId
 from p2phub.protocol.ask import (
     Head,
     UnknownTicketError,
+    content_of,
+    content_request,
     document_length,
     document_request,
     file_length,
@@ -82,6 +85,20 @@ class TestBothHalvesTogether:
         content = make_sample(0).content
         found = self.exchange(library, holding_request(content, ticket=b""))
         assert holding_of(found, "bob", content) == Holding(complete=True)
+
+    def test_a_sha256_names_a_file(self, library):
+        sample = make_sample(3000)
+        library.add(sample, hashed_whole=True)
+        found = self.exchange(library, content_request(sha256(sample.data), ticket=b""))
+        assert content_of(found, "bob") == sample.content
+        found = self.exchange(library, content_request(bytes(32), ticket=b""))
+        assert content_of(found, "bob") is None
+
+    @pytest.mark.parametrize("named", [None, "", "5-x", "99999999999999999-" + "0" * 64])
+    def test_a_sha256_that_names_no_file_is_garbage(self, named):
+        said = {} if named is None else {"p2phub_content": named}
+        with pytest.raises(GarbageError):
+            content_of(head(200, **said), "bob")
 
     def test_nothing_is_held(self, library):
         found = self.exchange(library, holding_request(CONTENT, ticket=b""))
