@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 import trio
 
-from p2phub.errors import NoRevisionError, NoSourceError, P2PHubError, plain_errors
+from p2phub.errors import NoRevisionError, NoSourceError, P2PHubError, UntrustedError, plain_errors
 from p2phub.formats.ids import Kind, PublisherId, commit_id
 from p2phub.formats.manifest import Release
 from p2phub.node.locate import DEFAULT_REVISION, ResolvedRelease
@@ -47,7 +47,7 @@ async def find_copy(
     """The newest copy of a repo of the upstream that has this revision.
 
     Raises `NoSourceError` if nobody who is trusted has one, `NoRevisionError` if none of them is
-    of that revision.
+    of that revision, `UntrustedError` if what they have is refused.
     """
     copies = await _copies(services, find, repo, kind)
     if not copies:
@@ -79,15 +79,20 @@ async def at_upstreams_commit(
 
 
 async def _copies(services: Services, find: Find, repo: str, kind: Kind) -> list[ResolvedRelease]:
-    """What is found of everybody who is trusted, the newest first."""
-    name, found = copy_name(kind, repo), list[ResolvedRelease]()
+    """What is found of everybody who is trusted, the newest first. Raises `UntrustedError` if all
+    that is found is refused.
+    """
+    name, found, refused = copy_name(kind, repo), list[ResolvedRelease](), list[UntrustedError]()
     endpoint = services.config.gateway.upstream.rstrip("/")
 
     async def look(publisher: PublisherId) -> None:
         try:
             resolved = await find(f"{publisher}/{name}", None, kind)
-        except P2PHubError:
+        except UntrustedError as error:
+            refused.append(error)
             return
+        except P2PHubError:
+            return  # they have none
         upstream = resolved.release.upstream
         if upstream is not None and (upstream.endpoint, upstream.repo) == (endpoint, repo):
             found.append(resolved)
@@ -96,6 +101,8 @@ async def _copies(services: Services, find: Find, repo: str, kind: Kind) -> list
         async with trio.open_nursery() as nursery:
             for publisher in await services.on_disk(_trusted, services):
                 nursery.start_soon(look, publisher)
+    if refused and not found:
+        raise refused[0]
     return sorted(found, key=lambda each: -each.release.created)
 
 

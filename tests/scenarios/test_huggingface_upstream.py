@@ -1,11 +1,16 @@
 """Unmodified clients of Hugging Face's hub, a node, and behind it a hub of other people."""
 
+import hashlib
 import json
+import re
+import threading
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 
+from p2phub.testing.files import random_bytes
 from p2phub.testing.foreign_hubs import ForeignHub, status
 from tests.real_models import package_folder
 from tests.scenarios.hub_clients import Client, Scene, other_version
@@ -149,6 +154,47 @@ except GatedRepoError:
         answer = httpx.get(f"{scene.daemon.gateway}/api/models/org/Gated2", headers=headers)
         assert answer.headers["x-error-code"] == "RepoNotFound"
         assert token not in {each.token for each in hub.asked}
+
+
+class TestManyAtOnce:
+    def test_fifty_clients_of_a_cold_file_are_one_fetch_in_flat_memory(self, scene, hub):
+        data = random_bytes("cold", 48 << 20)
+        hub.put("org/Cold", {"model.safetensors": data})
+        (path,) = [name for name, known in hub.cdn.files.items() if known == data]
+        url = f"{scene.daemon.gateway}/org/Cold/resolve/main/model.safetensors"
+        headers = {"user-agent": "hf_hub/2.4.0"}
+        before, most = memory_of(scene.daemon), 0
+        digest, got = hashlib.sha256(data).hexdigest(), []
+
+        def one():
+            sha256 = hashlib.sha256()
+            with httpx.stream("GET", url, headers=headers, timeout=10) as answer:
+                for part in answer.iter_bytes():
+                    sha256.update(part)
+            got.append(sha256.hexdigest())
+
+        threads = [threading.Thread(target=one) for _ in range(50)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, memory_of(scene.daemon))
+            time.sleep(0.05)
+        assert got == [digest] * 50
+        spans = [each.range for each in hub.cdn.asked if each.path == path]
+        assert sum(map(length, spans)) <= len(data) + 2
+        assert most - before < 200 << 20
+
+
+def memory_of(daemon):
+    """Bytes that the process of a daemon has in memory."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024
+
+
+def length(span):
+    """Bytes of a `Range` header."""
+    first, _, last = span.removeprefix("bytes=").partition("-")
+    return int(last) - int(first) + 1
 
 
 class TestWaiting:

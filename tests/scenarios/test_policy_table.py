@@ -182,6 +182,19 @@ async def read_in_parts(tmp_path, case: Case, rule) -> Outcome:
     return await brought(tmp_path, case, rule, bring)
 
 
+async def read_as_from_a_hub(tmp_path, case: Case, rule) -> Outcome:
+    """As Hugging Face's clients read it, by name."""
+
+    async def bring(running):
+        resolved = await running.hub.find("lab/x", None, "model")
+        for file in resolved.release.files:
+            async with running.hub.reading(resolved, file, 0, file.size) as reading:
+                assert sum([len(data) async for data in reading]) == file.size
+        return resolved.judgement.text
+
+    return await brought(tmp_path, case, rule, bring)
+
+
 async def told_by_info(tmp_path, case: Case, rule) -> Outcome:
     """What was let in once is looked at after it was taken back."""
     async with pulling(tmp_path, case, rule) as running:
@@ -309,6 +322,13 @@ PATHS = (
     Path(
         "ranges and tensors",
         read_in_parts,
+        {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
+        slow=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "read as from a hub",
+        read_as_from_a_hub,
         {"rolled back": SERVES_NOTHING_OLDER, "poisoned": ONLY_HASHING},
         slow=True,
         rules=TWO_RULES,

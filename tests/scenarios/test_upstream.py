@@ -11,6 +11,7 @@ from p2phub.errors import (
     NoSourceError,
     NotFoundError,
     RefusedError,
+    UntrustedError,
 )
 from p2phub.formats.ids import ContentId, commit_id
 from p2phub.network.hub_client import Question
@@ -353,6 +354,23 @@ class TestRecords:
             await read(running, "README.md")
             await trio.sleep(1)
             assert await running.ls(None) == ()
+
+    async def test_one_that_was_taken_back_is_refused(self, tmp_path, hub, monkeypatch):
+        publisher = new_publisher(tmp_path / "a")
+        async with node(tmp_path / "a", **there(hub)) as first:
+            await read(first, "README.md")
+            await recorded(first, 1)
+            hub.stop()
+            async with consumer(tmp_path / "b", first, publisher, **there(hub)) as second:
+                await second.hub.find("org/Model", None, "model")
+                refusal = UntrustedError("withdrawn")
+
+                async def refused(*_):
+                    raise refusal
+
+                monkeypatch.setattr("p2phub.node.hub.obey_policy", refused)
+                with pytest.raises(UntrustedError, match="withdrawn"):
+                    await second.hub.find("org/Model", None, "model")
 
     async def test_of_a_stranger_is_not_looked_at(self, tmp_path, hub):
         new_publisher(tmp_path / "a")
