@@ -50,7 +50,6 @@ from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.planes import AGENT, Greeter, network_settings
 from p2phub.node.proposing import ProposalDesk
 from p2phub.node.publish import publish
-from p2phub.node.pull import pull
 from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
 from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
@@ -58,6 +57,7 @@ from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Meter, Traffic
 from p2phub.node.trust import Trust
+from p2phub.node.upstream_pull import pull_by_name
 from p2phub.node.values import (
     AdoptRequest,
     FileRow,
@@ -352,8 +352,8 @@ class Node:
         return await publish(self._services, request, report)
 
     async def pull(self, request: PullRequest, report: Report) -> Pulled:
-        """See `p2phub.node.pull`."""
-        return await pull(self._services, request, report)
+        """See `p2phub.node.pull` and `p2phub.node.upstream_pull`."""
+        return await pull_by_name(self._services, self.hub, request, report)
 
     async def adopt(self, request: AdoptRequest, report: Report) -> CacheAdopted:
         """See `p2phub.node.adopting`."""

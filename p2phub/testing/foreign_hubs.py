@@ -52,6 +52,8 @@ class ForeignHub:
         self.fault: Callable[[_Exchange], bool] = lambda exchange: False
         """Answers a request itself, if it gives True."""
         self.repos: dict[str, _Repo] = {}
+        self.page = 1000
+        """Files on a page of a tree."""
         self.cdn = WebServer({})
         """The server that has the large files."""
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Exchange)
@@ -175,10 +177,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if files is None:
             self._refuse(404, "RevisionNotFound")
         elif rest[:1] == ["tree"]:
-            link = {"Link": f'<{self.hub.url}{self.path}&cursor=2>; rel="next"'}
-            self.say(
-                200, [_entry(*each) for each in files.items()], link if "limit" in self.path else {}
-            )
+            self._tree(files)
         elif rest[:1] == ["paths-info"]:
             wanted = self._form.get("paths", [])
             self.say(200, [_entry(path, files[path]) for path in wanted if path in files])
@@ -188,6 +187,16 @@ class _Exchange(BaseHTTPRequestHandler):
         else:
             siblings = [{"rfilename": path} for path in files]
             self.say(200, {"id": "/".join(parts[2:4]), "sha": commit, "siblings": siblings})
+
+    def _tree(self, files: Mapping[str, bytes]) -> None:
+        path, _, query = self.path.partition("?")
+        asked = parse_qs(query)
+        first = int(asked.get("cursor", ["0"])[0])
+        limit = int(asked.get("limit", [str(self.hub.page)])[0])
+        page = [_entry(*each) for each in files.items()][first : first + limit]
+        after = f"{self.hub.url}{path}?recursive=true&limit={limit}&cursor={first + limit}"
+        more = first + limit < len(files)
+        self.say(200, page, {"Link": f'<{after}>; rel="next"'} if more else {})
 
     def _file(self, parts: list[str], token: str) -> None:
         kind = f"{parts.pop(0)}/" if parts[0] in ("datasets", "spaces") else ""

@@ -12,19 +12,22 @@ from p2phub.errors import (
     NotFoundError,
     RefusedError,
     UntrustedError,
+    UsageError,
 )
 from p2phub.formats.ids import ContentId, commit_id
 from p2phub.network.hub_client import Question
 from p2phub.node import upstream, upstream_records, upstream_transfer
+from p2phub.node.events import FileDone, Progress, Warned
 from p2phub.node.library import Library
 from p2phub.node.upstream import ForeignFile, Said
+from p2phub.node.values import PullRequest
 from p2phub.store import incoming
 from p2phub.testing import web
 from p2phub.testing.files import random_bytes
 from p2phub.testing.foreign_hubs import ForeignHub, status
 from p2phub.testing.publishers import fake_file
 from tests.network.loopback import until
-from tests.scenarios.nodes import MIB, consumer, new_publisher, node, publish, pull
+from tests.scenarios.nodes import MIB, consumer, contents, new_publisher, node, publish, pull
 
 pytestmark = pytest.mark.slow
 WEIGHTS = random_bytes("weights", 20 * MIB + 7)
@@ -382,6 +385,80 @@ class TestRecords:
                 await until(lambda: len(second._network.peers()) > 0)
                 with pytest.raises(NoSourceError, match="nobody whom you trust"):
                     await second.hub.find("org/Model", None, "model")
+
+
+class TestPulls:
+    async def test_by_the_upstreams_name(self, tmp_path, hub):
+        hub.page = 2
+        new_publisher(tmp_path)
+        events = []
+        async with node(tmp_path, **there(hub)) as running:
+            request = PullRequest("org/Model", exclude=("empty.txt",))
+            pulled = await running.pull(request, events.append)
+            assert contents(pulled.path) == {k: v for k, v in FILES.items() if k != "empty.txt"}
+            assert pulled.ref.startswith("lab/upstream.org.Model@")
+            assert pulled.verdict == "verified"
+            again = await pull(running, "org/Model")
+            assert contents(again.path) == FILES
+            assert again.commit != pulled.commit
+            same = await pull(running, f"org/Model@{hub.commit}")
+            assert same.commit == again.commit
+        assert [e.bytes_done for e in events if isinstance(e, Progress)][-1] > 0
+        assert sum(isinstance(e, FileDone) for e in events) >= 3
+
+    async def test_of_a_dataset(self, tmp_path, hub):
+        hub.put("datasets/org/rows", {"train.csv": b"a,b\n1,2\n"})
+        new_publisher(tmp_path)
+        async with node(tmp_path, **there(hub)) as running:
+            pulled = await pull(running, "org/rows")
+            assert pulled.ref.startswith("lab/upstream.datasets.org.rows@")
+            (row,) = await running.ls(None)
+            assert row.kind == "dataset"
+
+    async def test_a_copy_is_pulled_while_it_is_away(self, tmp_path, hub):
+        publisher = new_publisher(tmp_path / "a")
+        new_publisher(tmp_path / "b")
+        async with node(tmp_path / "a", **there(hub)) as first:
+            mine = await pull(first, "org/Model")
+            hub.stop()
+            async with node(tmp_path / "b", first, **there(hub)) as second:
+                await second.trust.add("friend", publisher)
+                pulled = await pull(second, "org/Model")
+                assert (pulled.commit, contents(pulled.path)) == (mine.commit, FILES)
+                assert pulled.sources == 1
+
+    @pytest.mark.parametrize(
+        ("reference", "error"),
+        [
+            ("org/None", NotFoundError),
+            ("org/Model@v9", NoRevisionError),
+            ("org/Gated", RefusedError),
+            ("nobody/../x", UsageError),
+        ],
+    )
+    async def test_what_cannot_be_pulled_is_said(self, tmp_path, hub, reference, error):
+        hub.put("org/Gated", FILES, token="hf_x", hidden=False)
+        hub.fault = lambda exchange: (
+            "Gated" in exchange.path and status(403, X_Error_Code="GatedRepo")(exchange)
+        )
+        new_publisher(tmp_path)
+        async with node(tmp_path, **there(hub)) as running:
+            with pytest.raises(error):
+                await pull(running, reference)
+
+    async def test_without_a_publisher_it_is_said_what_to_do(self, tmp_path, hub):
+        async with node(tmp_path, **there(hub)) as running:
+            with pytest.raises(UsageError, match="release that this machine signs"):
+                await pull(running, "org/Model")
+
+    async def test_a_path_that_no_release_may_have_is_left_out(self, tmp_path, hub):
+        hub.put("org/Odd", {"a.txt": b"a", "../b.txt": b"b"})
+        new_publisher(tmp_path)
+        events = []
+        async with node(tmp_path, **there(hub)) as running:
+            pulled = await running.pull(PullRequest("org/Odd"), events.append)
+            assert contents(pulled.path) == {"a.txt": b"a"}
+        assert any("../b.txt" in e.message for e in events if isinstance(e, Warned))
 
 
 async def recorded(running, files):
