@@ -7,8 +7,12 @@ and passes the gate like a stranger's documents.
 from dataclasses import dataclass
 from typing import Final
 
+from p2phub.errors import MalformedError
+from p2phub.gateway.guard import HttpError
 from p2phub.gateway.operation import Operation
+from p2phub.gateway.ports import NodeApi
 from p2phub.key_results import Adopted
+from p2phub.node.values import Report
 
 _ID: Final = "a" * 52
 
@@ -29,13 +33,20 @@ class JoinPublisher:
     """In full."""
 
 
+async def _adopt(node: NodeApi, request: AdoptParcel, report: Report) -> Adopted:
+    try:
+        return await node.own_identity.adopt(request.parcel)
+    except MalformedError as error:
+        raise HttpError(error, 400) from error  # it came from the caller, not from a peer
+
+
 IDENTITY: Final = (
     Operation(
         "identity/adopt",
         "Take over a change of our own identity that was signed elsewhere, and tell of it",
         AdoptParcel,
         Adopted,
-        lambda node, request, report: node.own_identity.adopt(request.parcel),
+        _adopt,
         example={"parcel": "gqlkb2N1bWVudHOR"},
     ),
     Operation(

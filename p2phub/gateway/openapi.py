@@ -92,7 +92,8 @@ def _operation(operation: Operation) -> dict[str, Any]:
     if operation.method == "GET":
         return described | {"parameters": _parameters(operation)}
     body = {"schema": _reference(operation.takes.__name__), "example": dict(operation.example)}
-    return described | {"requestBody": {"required": True, "content": {"application/json": body}}}
+    needed = bool(schema_of(operation.takes)["required"])
+    return described | {"requestBody": {"required": needed, "content": {"application/json": body}}}
 
 
 def _parameters(operation: Operation) -> list[dict[str, Any]]:

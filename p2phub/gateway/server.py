@@ -147,7 +147,9 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     path, dialect = request.url.path[:200], dialect_of(request.url.path)
     if isinstance(error, HTTPException) and error.status_code == 405:
         told = UsageError(f"{path} does not take {request.method}", remedy=remedy)
-        return dialect.refusal(told, 405)
+        answer = dialect.refusal(told, 405)
+        answer.headers.update(error.headers or {})  # `Allow` says what it does take
+        return answer
     return dialect.refusal(NoSuchPathError(f"there is no {path} here", remedy=remedy))
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import trio
 
-from p2phub.errors import P2PHubError, PortInUseError, RemoteError, plain_errors
+from p2phub.errors import P2PHubError, PortInUseError, RemoteError, UsageError, plain_errors
 from p2phub.network.libp2p_addresses import parse_peer
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.network.libp2p_settings import NetworkSettings
@@ -144,6 +144,8 @@ class Libp2pNetwork:
     async def connect_multiaddr(self, text: str) -> PeerAddress:
         """Connect to a full multiaddr as people pass it around. Raises `UsageError` as well."""
         peer = parse_peer(text)
+        if peer.peer_id == self.peer_id:
+            raise UsageError("that is the address of this node itself")
         await self.connect(peer)
         return peer
 

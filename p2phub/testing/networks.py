@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 import trio
 import trio.lowlevel
 
-from p2phub.errors import NoSourceError, P2PHubError, RemoteError
+from p2phub.errors import NoSourceError, P2PHubError, RemoteError, UsageError
 from p2phub.network.libp2p_addresses import parse_peer
 from p2phub.network.libp2p_identity import peer_id_of_seed
 from p2phub.network.lookup import PATIENCE, K, position_of_key, position_of_peer
@@ -160,6 +160,8 @@ class MemoryNetwork:
 
     async def connect_multiaddr(self, text: str) -> PeerAddress:
         peer = parse_peer(text)
+        if peer.peer_id == self.peer_id:
+            raise UsageError("that is the address of this node itself")
         await self.connect(peer)
         return peer
 

@@ -74,6 +74,13 @@ class TestConnections:
             with pytest.raises(UsageError):
                 await one.connect_multiaddr("nonsense")
 
+    async def test_who_is_told_to_connect_to_itself_says_so(self, place, clock):
+        one = place.network("one")
+        async with running(one):
+            with pytest.raises(UsageError, match="this node itself"):
+                await one.connect_multiaddr(one.addresses()[0])
+            assert one.peers() == ()
+
     async def test_another_peer_at_the_address_is_a_remote_error(self, place, clock):
         one, two = place.network("one"), place.network("two")
         async with running(one, two):

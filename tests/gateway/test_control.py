@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from p2phub import errors
-from p2phub.errors import NotFoundError, P2PHubError, RefusedError
+from p2phub.errors import MalformedError, NotFoundError, P2PHubError, RefusedError
 from p2phub.gateway import control
 from p2phub.gateway.operations import OPERATIONS
 from p2phub.node.values import Progress, PullRequest, SearchQuery
@@ -181,6 +181,14 @@ async def test_an_unknown_path_and_a_wrong_method_are_told_in_json(served):
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "not_found")
     wrong = await served.client.post(f"{V1}/status", json={})
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, "usage")
+    assert set(wrong.headers["allow"].split(", ")) == {"GET", "HEAD"}
+
+
+async def test_a_parcel_that_is_none_is_the_fault_of_who_sends_it(served):
+    served.node.fails = MalformedError("this is no parcel")
+    answer = await served.client.post(f"{V1}/identity/adopt", json={"parcel": "gqlk"})
+    assert answer.status_code == 400
+    assert (answer.json()["error"]["code"], answer.json()["error"]["exit"]) == ("malformed", 4)
 
 
 async def test_probes(served):

@@ -138,6 +138,15 @@ async def test_the_document_is_served_to_anyone_on_loopback(served):
     assert answer.json() == json.loads(json.dumps(DOCUMENT))
 
 
+async def test_a_body_is_called_needed_where_a_call_without_one_is_refused(served):
+    for each in OPERATIONS:
+        if each.method != "POST" or each.streams:
+            continue
+        needed = DOCUMENT["paths"][each.path]["post"]["requestBody"]["required"]
+        answer = await served.client.post(each.path)
+        assert (answer.status_code == 400) == needed, each.name
+
+
 @pytest.mark.parametrize("shape", EVENTS, ids=lambda shape: shape.event)
 def test_events_are_told_apart_by_their_name(shape):
     schema = SCHEMAS[shape.__name__]
