@@ -69,9 +69,15 @@ class LlamaServer:
         self._folder = Path(tempfile.mkdtemp(prefix="llama-"))
         self._socket, self._key = str(self._folder / "llama.sock"), secrets.token_urlsafe(32)
         try:
-            self._server = _door().Server(self._parameters(plan))
+            self._server = self._begun(plan)
+        except BaseException:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def _begun(self, plan: Plan) -> Any:
+        try:
+            return _door().Server(self._parameters(plan))
         except RuntimeError as error:
-            shutil.rmtree(self._folder)
             raise EngineError(
                 f"llama.cpp cannot load this file: {error}",
                 remedy="its architecture may be newer than the installed xllamacpp",

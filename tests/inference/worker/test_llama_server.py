@@ -28,3 +28,20 @@ def test_without_xllamacpp_the_extra_is_named(monkeypatch):
     with pytest.raises(UnsupportedError) as caught:
         LlamaServer(Plan((3,), 512, 1, 1))
     assert "p2phub[llamacpp]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_model_that_cannot_be_loaded_leaves_no_folder_behind(monkeypatch, tmp_path, missing):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if missing:
+        monkeypatch.setitem(sys.modules, "xllamacpp", None)
+    else:
+        pytest.importorskip("xllamacpp")
+        monkeypatch.setattr(LlamaServer, "_parameters", interrupted)
+    with pytest.raises(UnsupportedError if missing else KeyboardInterrupt):
+        LlamaServer(Plan((3,), 512, 1, 1))
+    assert list(tmp_path.iterdir()) == []
+
+
+def interrupted(server, plan):
+    raise KeyboardInterrupt
