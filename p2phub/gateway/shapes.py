@@ -23,11 +23,13 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from p2phub.errors import UsageError
 
 T = TypeVar("T")
+LARGEST: Final = 2**53 - 1
+"""Of a whole number, which programs in every language can hold."""
 _PLAIN: dict[object, dict[str, Any]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -95,6 +97,8 @@ def _read(hint: object, value: object, key: str) -> object:
                 return tuple(_read(get_args(choice)[0], item, key) for item in value)
             case _ if get_origin(choice) is Literal and value in get_args(choice):
                 return value
+            case _ if choice is int and type(value) is int and abs(value) > LARGEST:
+                raise UsageError(f'"{key}" is {_shown(value)}; {LARGEST} is the most')
             case _ if isinstance(choice, type) and type(value) is choice:
                 return value
     raise UsageError(f'"{key}" must be {_expected(hint)}, not {_shown(value)}')

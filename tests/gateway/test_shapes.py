@@ -63,6 +63,13 @@ def test_a_query_that_does_not_fit_is_refused(pairs):
         from_query(Sample, pairs)
 
 
+@pytest.mark.parametrize("number", [2**53, -(2**53), 2**63, 10**400])
+def test_a_number_that_no_database_holds_is_refused(number):
+    with pytest.raises(UsageError, match="9007199254740991 is the most"):
+        from_json(Sample, {"name": "x", "count": number})
+    assert from_json(Sample, {"name": "x", "count": 2**53 - 1}).count == 2**53 - 1
+
+
 def test_a_huge_value_is_not_repeated_whole():
     with pytest.raises(UsageError) as caught:
         from_json(Sample, {"name": ["x" * 10_000]})

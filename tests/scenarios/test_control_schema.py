@@ -61,6 +61,8 @@ def daemon(folder):
                 "commit": [done["commit"], done["commit"][:8]],
                 "path": ["config.json", "model.safetensors", "README.md", "../config.json"],
                 "ranges": [[[0, 8]], [[0, 0]], [[5, 2]], [[0, 10**12]], [[0, 8], [4, 16]], [[1]]],
+                "max_size": [0, 2**53, 2**63, 10**18, 10**19 - 1],
+                "keep_alive": [-1, 2**53, 10**400],
                 "address": [running.address, "/ip4/127.0.0.1/tcp/1/p2p/" + running.peer_id],
                 "alias": ["lab", "other"],
                 "publisher": ["lab", own],
