@@ -74,6 +74,18 @@ def read_size(value: object) -> int:
     return int(float(found[1]) * units[found[2]])
 
 
+def read_amount(text: str) -> int:
+    """How many, as people write numbers of parameters: in thousands, millions, billions, trillions.
+
+    >>> read_amount("1.5M"), read_amount("7b"), read_amount("120")
+    (1500000, 7000000000, 120)
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([KMBT]?)", text.strip().upper())
+    if found is None:
+        raise ValueError(f'"{text[:40]}" is no number such as "500M" or "7B"')
+    return min(round(float(found[1]) * 1000.0 ** " KMBT".index(found[2] or " ")), 2**53 - 1)
+
+
 def read_rate(value: object) -> int:
     """Bytes a second: 0 is no limit, and less than `LEAST_RATE` would end every transfer.
 

@@ -190,6 +190,8 @@ class Hit:
     created: int = 0
     """Unix seconds, as the publisher says."""
     publisher_id: str = ""
+    parameters: int | None = None
+    """Numbers in its tensors, as the publisher counted them; None where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -248,6 +248,7 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
         language: str | None = None,
         publisher: str | None = None,
         max_size: int | None = None,
+        max_params: int | None = None,
         kind: str | None = None,
         tags: Sequence[str] = (),
         sort: str | None = None,
@@ -260,6 +261,8 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
             task, library, license, language: what the card of a repo says.
             publisher: an alias or a full publisher id.
             max_size: bytes; larger releases are left out.
+            max_params: numbers in the tensors of a model; larger ones are left out, and those whose
+                publisher does not say how many they have.
             kind: `model`, `dataset` or `space`.
             tags: each must be one of its tags or languages, its task or its library.
             sort: `relevance`, `name`, `size` or `updated`.
@@ -274,6 +277,7 @@ class Hub(TrustMethods, PublishMethods, ModelMethods):
                 language=language,
                 publisher=publisher,
                 max_size=max_size,
+                max_params=max_params,
                 kind=kind,
                 tags=tags,
                 sort=sort,

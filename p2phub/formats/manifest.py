@@ -47,6 +47,8 @@ class Card:
     """The models this one was made from, as Hugging Face names them."""
     base_relation: str = ""
     datasets: tuple[str, ...] = ()
+    parameters: int = 0
+    """Numbers in the tensors of a model, as the headers of its safetensors files count them."""
     extra: Extra = field(default_factory=dict, hash=False)
 
     @classmethod
@@ -63,6 +65,7 @@ class Card:
             fields.texts("base", limits.MAX_BASES, limits.MAX_FOREIGN_NAME, optional=True),
             fields.text("base_relation", limits.MAX_WORD, default=""),
             fields.texts("datasets", limits.MAX_DATASETS, limits.MAX_FOREIGN_NAME, optional=True),
+            fields.number("parameters", default=0),
             fields.rest(),
         )
         if card == cls():
@@ -80,6 +83,7 @@ class Card:
             "base": self.base or None,
             "base_relation": self.base_relation or None,
             "datasets": self.datasets or None,
+            "parameters": self.parameters or None,
         }
         return joined(fields, self.extra) or None
 

@@ -102,6 +102,8 @@ def row(hit: Hit, *, full: bool) -> Json:
     }
     if hit.kind == "model":
         told |= {"pipeline_tag": card.task or None, "library_name": card.library or None}
+    if full and hit.parameters is not None:
+        told["safetensors"] = {"parameters": {}, "total": hit.parameters}  # types: in its headers
     if full:
         return told | {"cardData": _metadata_of(card, hit.kind)}
     return {key: value for key, value in told.items() if key not in _FULL}

@@ -21,6 +21,7 @@ from p2phub.gateway.hub_answers import row
 from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_paging import TRUE, expanded, next_link, whole
 from p2phub.gateway.ports import NodeApi
+from p2phub.kinds import read_amount
 from p2phub.node.values import Hit, SearchQuery, Sort
 from p2phub.trust.verdict import Verdict
 
@@ -52,6 +53,7 @@ REFUSED: Final = frozenset(
 """Verdicts with which nothing is handed out."""
 _NOBODY: Final = ("apps", "inference", "inference_provider")
 """What is asked of hosted services, which nothing here is on."""
+_RANGE: Final = "write it like min:1M,max:9B"
 
 
 class Listing:
@@ -85,7 +87,10 @@ class Listing:
         for name in ("pipeline_tag", "library", "language", "license", "task"):
             if value := query.get(name):
                 filters[_KINDS_OF_TAG[name]] = value
+        least, most_of_them = between(query.get("num_parameters") or "")
         asked = SearchQuery(
+            min_params=least,
+            max_params=most_of_them,
             text=" ".join(query.getlist("search")),
             publisher=query.get("author"),
             kind=self._kind,
@@ -100,6 +105,24 @@ class Listing:
             if asked.publisher is None:
                 raise
             return []  # an author whom nobody here knows
+
+
+def between(text: str) -> tuple[int | None, int | None]:
+    """The bounds that the Hub writes as `min:1M,max:9B`. Raises `UsageError`.
+
+    >>> between("min:1.5M,max:9B"), between("max:70m"), between("")
+    ((1500000, 9000000000), (None, 70000000), (None, None))
+    """
+    found: dict[str, int] = {}
+    for part in filter(None, text.split(",")):
+        name, _, amount = part.strip().partition(":")
+        try:
+            found[name] = read_amount(amount)
+        except ValueError:
+            name = ""
+        if name not in ("min", "max"):
+            raise UsageError(f"{text[:40]!r} is no range of parameters", remedy=_RANGE)
+    return found.get("min"), found.get("max")
 
 
 def of_filters(filters: Iterable[str]) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -30,6 +30,7 @@ from p2phub.node.ingesting import card_of
 from p2phub.node.listing import release_of, set_ref
 from p2phub.node.own_history import base_of
 from p2phub.node.own_index import on_newest
+from p2phub.node.parameters import counted
 from p2phub.node.publish import (
     TELL_PATIENCE,
     Outcome,
@@ -125,6 +126,7 @@ def _commit(
         card = main[1].card
     else:
         card = card_of(services, files, report)
+    card = counted(services, card, files, main[1] if main is not None else None)
     lineage = main[1].lineage if main is not None else ()
     draft = Draft(asked, message_of(request.message), (), files, card, lineage, request.ref)
     return sign_and_keep(services, own, draft, report)

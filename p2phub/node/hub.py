@@ -7,8 +7,7 @@ file. Files come through `on_demand`.
 Nothing that the rule for its publisher refuses is told of or handed out.
 """
 
-import re
-from collections.abc import AsyncIterable, Collection, Sequence
+from collections.abc import AsyncIterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,12 +24,12 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id, is_commit_id
 from p2phub.formats.manifest import FileEntry, Release
-from p2phub.formats.paths import FilePath
 from p2phub.formats.xet import files_of
 from p2phub.node.committing import CommitRequest, RefRequest, commit, set_revision
 from p2phub.node.headers import Described, describe, describe_here
 from p2phub.node.locate import ResolvedRelease, by_ref, locate, publisher_of
 from p2phub.node.on_demand import OnDemand, Reading, ignore
+from p2phub.node.parameters import weights_of
 from p2phub.node.pull import obey_policy
 from p2phub.node.resolve import bring_manifest, resolve
 from p2phub.node.services import Services
@@ -46,7 +45,6 @@ HISTORY: Final = 1000
 MAX_README: Final = 1 << 20
 """Bytes of a README that is read."""
 README: Final = ("README.md",)
-_SHARD: Final = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,16 +260,6 @@ class HubDesk:
     ) -> AbstractAsyncContextManager[Reading]:
         """The verified bytes [start, stop) of a file: see `OnDemand.reading`."""
         return self._on_demand.reading(resolved, file, start, stop)
-
-
-def weights_of(paths: Collection[FilePath]) -> Sequence[FilePath]:
-    """The files that a hub counts the parameters of: the model as safetensors, whole or in shards.
-
-    >>> weights_of([("model-00001-of-00002.safetensors",), ("adapter_model.safetensors",)])
-    [('model-00001-of-00002.safetensors',)]
-    """
-    whole = [path for path in paths if path == ("model.safetensors",)]
-    return whole or [path for path in paths if len(path) == 1 and _SHARD.fullmatch(path[0])]
 
 
 def _reference(repo: str, revision: str | None) -> Reference:

@@ -17,6 +17,7 @@ from p2phub.formats.manifest import Card, FileEntry
 from p2phub.formats.paths import is_pickle
 from p2phub.node.events import FileDone, Planned, Report, Warned
 from p2phub.node.folder import FolderFile
+from p2phub.node.parameters import counted
 from p2phub.node.progress import reporting
 from p2phub.node.services import Services
 from p2phub.protocol.seeds import filled
@@ -108,9 +109,9 @@ def card_of(services: Services, files: Sequence[FileEntry], report: Report) -> C
     readme = next((file for file in files if file.path == ("README.md",)), None)
     if readme is None or readme.size > limits.MAX_README:
         report(Warned("there is no README.md", remedy="search finds models by what it says"))
-        return Card()
+        return counted(services, Card(), files)
     with os.fdopen(services.store.blobs.open_verified(readme.content), "rb") as file:
         card, warning = card_from_readme(file.read().decode("utf-8", errors="replace"))
     if warning:
         report(Warned(f"README.md: {warning}", remedy="mend its YAML front matter"))
-    return card
+    return counted(services, card, files)

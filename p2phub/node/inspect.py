@@ -91,6 +91,8 @@ class Inspector:
             max_size=query.max_size,
             kind=query.kind,
             tags=query.tags,
+            min_parameters=query.min_params,
+            max_parameters=query.max_params,
         )
         found = self._store.repos.search(
             query.text, filters, order=_ORDERS[query.sort], limit=query.limit
@@ -109,6 +111,7 @@ class Inspector:
                 tags=hit.tags,
                 languages=hit.languages,
                 created=hit.created,
+                parameters=hit.parameters or None,
                 publisher_id=str(hit.repo.publisher),
             )
             for hit in found

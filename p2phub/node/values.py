@@ -205,6 +205,10 @@ class SearchQuery:
     """An alias or a full publisher id."""
     max_size: int | None = None
     """Bytes; larger releases are left out."""
+    min_params: int | None = None
+    """Parameters; smaller models are left out, and those that do not say how many they have."""
+    max_params: int | None = None
+    """Parameters; larger models are left out, and those that do not say how many they have."""
     kind: Kind | None = None
     """Only models, datasets or spaces."""
     tags: tuple[str, ...] = ()

@@ -247,9 +247,9 @@ def _hold(statements: Statements, digest: bytes, ref: str, done: int, now: int) 
     statements.run("repos.hold", digest, ref, done, now)
 
 
-def _facets(card: Card) -> tuple[str, str, str, str, str]:
+def _facets(card: Card) -> tuple[str, str, str, str, str, int]:
     languages, tags = json.dumps(card.languages), json.dumps(card.tags, ensure_ascii=False)
-    return card.task, card.license, card.library, languages, tags
+    return card.task, card.license, card.library, languages, tags, card.parameters
 
 
 def _same(statements: Statements, publisher: PublisherId, entry: RepoEntry) -> bool:

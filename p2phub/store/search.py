@@ -39,6 +39,7 @@ MOST = 10_000
 """Matches that are looked at."""
 ENOUGH = 1000
 """Matches that pass every filter, out of which the most relevant are taken."""
+_LARGEST = 2**63 - 1
 _WORD = re.compile(r"[\w.+-]*\w", re.UNICODE)
 
 
@@ -56,6 +57,9 @@ class Filters:
     """Bytes of all files of the newest release."""
     tags: tuple[str, ...] = ()
     """Each must be one of its tags or languages, its task or its library."""
+    min_parameters: int | None = None
+    max_parameters: int | None = None
+    """Numbers in its tensors. What does not say how many it has passes neither."""
 
 
 EVERYTHING = Filters()
@@ -77,6 +81,7 @@ class Hit:
     tags: tuple[str, ...]
     bytes: int
     created: int
+    parameters: int
 
     @property
     def commit(self) -> str:
@@ -112,7 +117,9 @@ class _Question:
             "language": filters.language,
             "publisher": str(filters.publisher) if filters.publisher else None,
             "kind": filters.kind,
-            "max_size": filters.max_size,
+            "max_size": _bound(filters.max_size),
+            "min_parameters": _bound(filters.min_parameters),
+            "max_parameters": _bound(filters.max_parameters),
             "tags": json.dumps([tag.lower() for tag in filters.tags]) if filters.tags else None,
         }
         self._filters = {name: value for name, value in values.items() if value is not None}
@@ -146,6 +153,11 @@ class _Question:
             [f"search.{part}" for part in parts], {**self._filters, **values, "limit": self._limit}
         )
         return [number for (number,) in rows]
+
+
+def _bound(number: int | None) -> int | None:
+    """A number that a row can be compared with: SQLite has 64 bits for it."""
+    return None if number is None else max(-_LARGEST, min(number, _LARGEST))
 
 
 def words(text: str) -> list[str]:
@@ -199,6 +211,7 @@ def _hit(
     tags: str,
     size: int,
     created: int,
+    parameters: int,
     ref: str,
     digest: bytes,
 ) -> Hit:
@@ -214,4 +227,5 @@ def _hit(
         tuple(json.loads(tags)),
         size,
         created,
+        parameters,
     )

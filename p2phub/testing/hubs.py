@@ -23,9 +23,10 @@ from p2phub.formats.publisher import Ref
 from p2phub.gateway.ports import UpstreamApi
 from p2phub.node.committing import CommitRequest, RefRequest, changed
 from p2phub.node.headers import Described
-from p2phub.node.hub import Past, weights_of
+from p2phub.node.hub import Past
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.on_demand import Reading
+from p2phub.node.parameters import weights_of
 from p2phub.node.services import DiskThreads
 from p2phub.node.values import Published
 from p2phub.store.uploads import Kept

@@ -88,10 +88,16 @@ def test_publish_prints_ref_commit_and_digest(cli, node):
 
 def test_search_passes_its_filters_and_prints_a_hit_a_line(cli, node):
     words = ["search", "mini", "lm", "--task", "feature-extraction", "--max-size", "4G"]
+    words += ["--max-params", "1.5B"]
     cli(*words, "--limit", "5", "--sort", "name")
     assert node.asked == [
         SearchQuery(
-            "mini lm", task="feature-extraction", max_size=4 * 1024**3, limit=5, sort="name"
+            "mini lm",
+            task="feature-extraction",
+            max_size=4 * 1024**3,
+            max_params=1_500_000_000,
+            limit=5,
+            sort="name",
         )
     ]
     (hit,) = cli("--json", "search", "mini").objects
@@ -210,6 +216,7 @@ def test_strangers_text_cannot_steer_the_terminal(cli, node):
         ["publish", "/x", "x", "--kind", "song"],
         ["search", "--limit", "many"],
         ["search", "--max-size", "huge"],
+        ["search", "--max-params", "huge"],
         ["trust", "add", "lab"],
         ["trust", "steal"],
         ["trust"],

@@ -45,7 +45,9 @@ def test_everything_a_release_can_say_survives():
         small(("README.md",), b"# x", git_sha1=git_blob_sha1(b"# x"), extra={"new": 1}),
         parents=(b"b" * 32, b"a" * 32),
         message="first\n\tline",
-        card=Card("mit", "task", "lib", ("en",), ("t",), ("org/base",), "merge", ("d",), {"x": 1}),
+        card=Card(
+            "mit", "task", "lib", ("en",), ("t",), ("org/base",), "merge", ("d",), 7, {"x": 1}
+        ),
         lineage=(Lineage("adapter", upstream="org/base", revision="main", extra={"x": 2}),),
         upstream=Upstream("https://hub.example", "org/x", "0" * 40, {"x": 3}),
         extra={"more": [None]},

@@ -1,5 +1,7 @@
 """Lists of repos: filters become a search, and pages lead to the next one."""
 
+from dataclasses import replace
+
 import pytest
 
 from p2phub.errors import NotFoundError
@@ -69,6 +71,27 @@ async def test_filters_become_a_search(hub):
     assert (query.text, query.publisher, query.kind) == ("one two", "lab", "dataset")
     assert (query.license, query.language, query.task) == ("mit", "en", "fill-mask")
     assert (query.tags, query.sort) == (("tiny",), "updated")
+
+
+async def test_a_number_of_parameters_is_a_filter_and_told_where_it_is_known(hub):
+    hub.node.hits = [replace(hit(0), parameters=22_713_728), hit(1)]
+    path = "/api/models?num_parameters=min:1M,max:9B&expand=safetensors"
+    told = (await hub.stranger.get(path)).json()
+    assert [each.get("safetensors") for each in told] == [
+        {"parameters": {}, "total": 22_713_728},
+        None,
+    ]
+    query = hub.node.queries[-1]
+    assert (query.min_params, query.max_params) == (10**6, 9 * 10**9)
+    await ids(hub, "/api/models?num_parameters=min:999999999999999T")
+    assert hub.node.queries[-1].min_params == 2**53 - 1
+
+
+@pytest.mark.parametrize("text", ["7B", "min:", "max:huge", "min:-1", "mean:7B", "min:1,,max:x"])
+async def test_a_number_of_parameters_that_is_none(hub, text):
+    answer = await hub.stranger.get("/api/models", params={"num_parameters": text})
+    assert answer.status_code == 400
+    assert "min:1M,max:9B" in answer.text
 
 
 async def test_an_author_whom_nobody_knows_has_no_repos(hub):

@@ -158,6 +158,21 @@ say([api.get_safetensors_metadata("lab/minilm").parameter_count,
         )
         assert told[0] == told[1] == {"F32": 22713216, "I64": 512}
 
+    def test_counts_parameters_in_lists_of_what_nobody_fetched(self, client, scene):
+        told = client.told(
+            """
+from huggingface_hub import HfApi
+found = lambda **how: [each.id for each in HfApi().list_models(author="lab", **how)]
+say([found(num_parameters="min:1M,max:9B"), found(num_parameters="max:22M"),
+     [each.safetensors.total for each in HfApi().list_models(
+         search="minilm", expand=["safetensors"])]])
+"""
+        )
+        assert told == [["lab/minilm"], [], [22713728]]
+        hits = scene.reader.run("search", "minilm", "--max-params", "23M").objects
+        assert [(hit["ref"], hit["parameters"]) for hit in hits] == [("lab/minilm@main", 22713728)]
+        assert scene.reader.run("search", "minilm", "--max-params", "22.7M").objects == []
+
     def test_of_a_dataset_and_a_space(self, client):
         told = client.told(
             """

@@ -13,7 +13,7 @@ _COLUMNS = (
     Column("size", "bytes", bytes=True),
     Column("verdict", "verdict"),
 )
-_FILTERS = ("task", "library", "license", "language", "publisher", "max_size")
+_FILTERS = ("task", "library", "license", "language", "publisher", "max_size", "max_params")
 _HOW = ("kind", "tags", "sort", "limit")
 
 
@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", help=f"only repos whose card says this {name}")
     parser.add_argument("--publisher", metavar="ID", help="an alias or a publisher id")
     parser.add_argument("--max-size", metavar="SIZE", type=_bytes, help='such as "500 MB" or "4G"')
+    parser.add_argument(
+        "--max-params",
+        metavar="N",
+        type=_parameters,
+        help='such as "500M" or "7B"; leaves out what does not say how many it has',
+    )
     parser.add_argument(
         "--kind", choices=("model", "dataset", "space"), help="only repos of this kind"
     )
@@ -53,6 +59,15 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     if not hits:
         session.output.say("nothing found in the local catalog")
     return 0
+
+
+def _parameters(text: str) -> int:
+    from p2phub.kinds import read_amount
+
+    try:
+        return read_amount(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _bytes(text: str) -> int:

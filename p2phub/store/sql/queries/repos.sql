@@ -1,20 +1,20 @@
 -- Repos, refs, releases, and what of them is held.
 
 -- name: find
-SELECT id, kind, task, license, library, languages, tags, bytes, created, listed
+SELECT id, kind, task, license, library, languages, tags, parameters, bytes, created, listed
 FROM repos WHERE publisher = ? AND name = ?;
 
 -- name: id
 SELECT id FROM repos WHERE publisher = ? AND name = ?;
 
 -- name: put
-INSERT INTO repos (publisher, name, kind, task, license, library, languages, tags, bytes, created,
-                   listed)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO repos (publisher, name, kind, task, license, library, languages, tags, parameters,
+                   bytes, created, listed)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (publisher, name) DO UPDATE
 SET kind = excluded.kind, task = excluded.task, license = excluded.license,
     library = excluded.library, languages = excluded.languages, tags = excluded.tags,
-    bytes = excluded.bytes, created = excluded.created, listed = excluded.listed
+    parameters = excluded.parameters, bytes = excluded.bytes, created = excluded.created, listed = excluded.listed
 RETURNING id;
 
 -- name: set_summary

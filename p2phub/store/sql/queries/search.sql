@@ -60,6 +60,13 @@ AND repos.kind = :kind
 -- name: max_size
 AND repos.bytes <= :max_size
 
+-- name: min_parameters
+AND repos.parameters >= :min_parameters
+
+-- Of what nobody knows it is not said that it is small.
+-- name: max_parameters
+AND repos.parameters BETWEEN 1 AND :max_parameters
+
 -- name: tags
 AND NOT EXISTS (
     SELECT 1 FROM json_each(:tags) AS wanted
@@ -83,7 +90,8 @@ ORDER BY repos.name COLLATE NOCASE, repos.id LIMIT :limit;
 
 -- name: hit
 SELECT repos.publisher, repos.name, repos.kind, repos.task, repos.license, repos.library,
-    repos.languages, repos.tags, repos.bytes, repos.created, refs.ref, refs.release
+    repos.languages, repos.tags, repos.bytes, repos.created, repos.parameters, refs.ref,
+    refs.release
 FROM repos JOIN refs ON refs.repo = repos.id
 WHERE repos.id = ?
 ORDER BY refs.ref <> 'main', refs.tag, refs.seq DESC, refs.ref

@@ -1,6 +1,7 @@
 -- Repos as their publishers' indexes list them, what of them is on this disk, and search.
 
--- languages and tags are JSON lists. publisher is text, so that search finds it.
+-- languages and tags are JSON lists. publisher is text, so that search finds it. parameters: 0 where
+-- its publisher does not say how many there are.
 CREATE TABLE repos (
     id INTEGER PRIMARY KEY,
     publisher TEXT NOT NULL,
@@ -15,6 +16,7 @@ CREATE TABLE repos (
     bytes INTEGER NOT NULL,
     created INTEGER NOT NULL,
     listed INTEGER NOT NULL CHECK (listed IN (0, 1)),
+    parameters INTEGER NOT NULL DEFAULT 0,
     UNIQUE (publisher, name)
 ) STRICT;
 
