@@ -3,6 +3,7 @@
 How much was fetched is what the reader's node has on its disk after it: whole pieces.
 """
 
+import io
 import json
 import threading
 from dataclasses import dataclass
@@ -99,14 +100,15 @@ def small(scene):
     return folder
 
 
-def first_rows(scene, name, **options):
-    """Stream ten rows of a set; the bytes that were fetched for them."""
+def first_rows(scene, name, *, dealt=False, **options):
+    """Stream ten rows of a set; the bytes that were fetched for them. `dealt`: by row groups."""
     datasets = pytest.importorskip("datasets", reason="needs p2phub[clients]")
     before = scene.held()
     files = f"p2p://lab/{name}/data/*.parquet"
     rows = datasets.load_dataset(
         "parquet", data_files=files, streaming=True, split="train", **options
     )
+    rows = rows.reshard() if dealt else rows
     assert [row["number"] for row in rows.take(10)] == list(range(10))
     return scene.held() - before
 
@@ -119,8 +121,56 @@ def test_the_first_rows_of_a_set_of_large_files_fetch_less_than_a_twentieth_of_i
     share = first_rows(scene, "large", fragment_scan_options=options) / size
     print(f"{share:.2%} of {size / MIB:.0f} MiB")
     assert 0 < share < 0.05
-    # Left to itself pyarrow asks for 32 MiB, or for a whole file that is smaller: not for two.
+    # Left to itself pyarrow asks for a whole file (see below): not for two.
     assert first_rows(scene, "large") < 1.1 * size / FILES
+
+
+def test_the_first_rows_of_a_set_that_is_dealt_out_by_row_groups_fetch_less(scene):
+    size = scene.published("dealt", parquet_set(scene.folder / "dealt"))
+    share = first_rows(scene, "dealt", dealt=True) / size
+    print(f"{share:.2%} of {size / MIB:.0f} MiB")
+    assert 0 < share < 0.05
+
+
+class Watched(io.RawIOBase):
+    """A file that notes what is asked of it."""
+
+    def __init__(self, path):
+        self._file, self.asked = path.open("rb"), []
+
+    def readable(self):
+        return True
+
+    seekable = readable
+
+    def seek(self, *where):
+        return self._file.seek(*where)
+
+    def tell(self):
+        return self._file.tell()
+
+    def read(self, count=-1):
+        self.asked.append(count)
+        return self._file.read(count)
+
+    def close(self):
+        self._file.close()
+        super().close()
+
+
+def test_what_pyarrow_asks_for_the_first_rows_is_one_read_of_all_row_groups(small):
+    (path,) = (small / "data").iterdir()
+    asked = {}
+    for buffered in (True, False):
+        options = pads.ParquetFragmentScanOptions(pre_buffer=buffered)
+        with Watched(path) as file:
+            made = pads.ParquetFileFormat(default_fragment_scan_options=options).make_fragment(file)
+            batches = made.to_batches(batch_size=10, batch_readahead=0, fragment_readahead=0)
+            assert len(next(iter(batches))) == 10
+            del batches
+            asked[buffered] = max(file.asked)
+    assert asked[True] > 0.99 * path.stat().st_size  # its default; nothing can answer it with less
+    assert asked[False] < 2 * MIB
 
 
 def test_the_first_rows_of_a_set_of_many_files_fetch_less_than_a_twentieth_of_it(scene):
