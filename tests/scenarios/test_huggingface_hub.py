@@ -105,10 +105,16 @@ class TestDownloads:
         assert "config.json" in found
         assert "model.safetensors" not in found
 
-    def test_are_checked_by_the_command_and_hold(self, installed):
-        installed.hf("download", "lab/minilm")
-        assert "lab/minilm" in installed.hf("cache", "ls")
-        installed.hf("cache", "verify", "lab/minilm")
+    def test_are_checked_by_the_command_and_hold(self, client):
+        client.hf("download", "lab/minilm")
+        assert "lab/minilm" in client.hf("cache", "ls")
+        assert "Verified" in client.hf("cache", "verify", "lab/minilm")
+        (weights,) = [at for at in client.home.rglob("blobs/*") if at.stat().st_size > MIB]
+        with weights.open("r+b") as file:
+            file.seek(1000)
+            file.write(b"other")
+        told = client.hf("cache", "verify", "lab/minilm", code=1)
+        assert "model.safetensors: expected 53aa5117" in told
 
     def test_of_a_dataset_and_of_a_space(self, client):
         client.hf("download", "lab/rows", "--repo-type", "dataset")
