@@ -4,7 +4,7 @@ Every call raises errors of `p2phub.errors` and nothing else that a caller shoul
 may be called from any thread, any number of times, until the call it was given to has returned.
 """
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +44,7 @@ from p2phub.node.values import (
     Status,
     Verification,
 )
+from p2phub.store.sent_parts import InParts
 from p2phub.store.uploads import Kept
 from p2phub.trust_results import (
     Candidate,
@@ -208,6 +209,18 @@ class HubApi(Protocol):
 
     async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
         """Keep a file. Raises `WrongBytesError`, `NoSpaceError`, `QuotaError`."""
+        ...
+
+    async def upload_part(self, what: InParts, number: int, body: AsyncIterable[bytes]) -> str:
+        """Keep a part of a file: its tag. Raises `UsageError`, `WrongBytesError`, `NotFoundError`,
+        `NoSpaceError`, `QuotaError`, `BusyError`.
+        """
+        ...
+
+    async def finish_parts(self, what: InParts, tags: Mapping[int, str]) -> Kept:
+        """Keep a file whose parts are here. Raises `UsageError`, `WrongBytesError`,
+        `NotFoundError`, `BusyError`.
+        """
         ...
 
     async def keep_xorb(

@@ -20,6 +20,7 @@ from p2phub.node.proposals import drop
 from p2phub.node.resolve import catch_up
 from p2phub.node.services import Bell, Services
 from p2phub.protocol.ports import PeerAddress
+from p2phub.store.sent_parts import IDLE
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,15 @@ async def drop_old_parts(services: Services) -> None:
         with _said():
             await services.on_disk(_drop_old_parts, services)
         await trio.sleep(SWEEP_EVERY)
+
+
+async def drop_idle_uploads(services: Services) -> None:
+    """Free the room of what clients began to send and left, now and then, for ever."""
+    while True:
+        await trio.sleep(IDLE / 3)
+        with _said():
+            await services.on_disk(services.store.sent_parts.sweep)
+            await services.on_disk(services.store.xorbs.sweep)
 
 
 async def drop_old_proposals(services: Services) -> None:

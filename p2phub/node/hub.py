@@ -7,7 +7,7 @@ file. Files come through `on_demand`.
 Nothing that the rule for its publisher refuses is told of or handed out.
 """
 
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -36,6 +36,7 @@ from p2phub.node.services import Services
 from p2phub.node.upstream_copies import at_upstreams_commit, find_copy
 from p2phub.node.upstream_desk import UpstreamDesk
 from p2phub.node.values import Published
+from p2phub.store.sent_parts import InParts
 from p2phub.store.uploads import Kept
 
 FRESH: Final = 20.0
@@ -224,6 +225,18 @@ class HubDesk:
         finally:
             with trio.CancelScope(shield=True):
                 await on_disk(upload.__exit__, None, None, None)
+
+    async def upload_part(self, what: InParts, number: int, body: AsyncIterable[bytes]) -> str:
+        """Keep a part of a file: its tag. Raises what `store.sent_parts` does."""
+        on_disk = self._services.on_disk
+        part = await on_disk(self._services.store.sent_parts.begin, what, number)
+        async for data in body:
+            await on_disk(part.write, data)
+        return await on_disk(part.keep)
+
+    async def finish_parts(self, what: InParts, tags: Mapping[int, str]) -> Kept:
+        """Keep a file whose parts are here. Raises what `store.sent_parts` does."""
+        return await self._services.on_disk(self._services.store.sent_parts.finish, what, tags)
 
     async def keep_xorb(
         self, upload: str, name: str, size: int, body: AsyncIterable[bytes]

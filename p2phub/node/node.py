@@ -263,6 +263,7 @@ def _background(
         partial(housekeeping.follow_other_writers, services),
         partial(housekeeping.join_what_is_told, services),
         partial(housekeeping.drop_old_parts, services),
+        partial(housekeeping.drop_idle_uploads, services),
         partial(housekeeping.drop_old_proposals, services),
         partial(housekeeping.remember_peers, services),
         partial(housekeeping.meet_again, services, REDIAL),

@@ -36,6 +36,7 @@ from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
 from p2phub.store.rules import Rules
 from p2phub.store.seen import Seen
+from p2phub.store.sent_parts import SentParts
 from p2phub.store.shelf import Shelf
 from p2phub.store.small_files import SmallFiles
 from p2phub.store.snapshot import Files, Snapshots
@@ -72,6 +73,7 @@ class Store:
         self.whole_files = WholeFiles(layout, disk, self.blobs, self.space)
         self.incoming = Incoming(layout, disk, self.blobs, self.space)
         self.uploads = Uploads(layout, disk, self.blobs, self.space)
+        self.sent_parts = SentParts(self.uploads)
         self.xorbs = Xorbs(layout, disk, self.space, self.uploads)
         self.snapshots = Snapshots(layout, disk, self.blobs)
         self.claims = Claims(index, disk, self.blobs)

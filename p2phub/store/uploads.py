@@ -51,10 +51,14 @@ class Upload:
 
     def write(self, data: bytes | memoryview) -> None:
         """The next bytes. Raises `WrongBytesError` for more than were promised."""
-        if self._done + len(data) > self._size:
+        self.write_at(data, self._done)
+
+    def write_at(self, data: bytes | memoryview, offset: int) -> None:
+        """Bytes of any place in it. Raises `WrongBytesError` for some after the end promised."""
+        if offset + len(data) > self._size:
             raise WrongBytesError(f"more than the {self._size} bytes came that were promised")
-        self._disk.write(self._fd, data, self._done, self._path)
-        self._done += len(data)
+        self._disk.write(self._fd, data, offset, self._path)
+        self._done = max(self._done, offset + len(data))
 
     def keep(self, sha256: bytes | None) -> Kept:
         """Make a blob of it. Raises `WrongBytesError` if it is not what was promised."""

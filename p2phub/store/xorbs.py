@@ -148,15 +148,21 @@ class Xorbs:
 
     def _session(self, name: str) -> _Session:
         """An upload, which is used now; those that nobody goes on with are dropped."""
+        self.sweep()
         now = self._clock()
         with self._lock:
-            for old in [each for each, it in self._sessions.items() if now - it.used > IDLE]:
-                self._drop(old)
             found = self._sessions.get(name)
             if found is None:
                 found = self._sessions[name] = _Session(self._temp / f"xet-{name}", now)
             found.used = now
         return found
+
+    def sweep(self) -> None:
+        """Drop the uploads that nobody goes on with."""
+        now = self._clock()
+        with self._lock:
+            for old in [each for each, it in self._sessions.items() if now - it.used > IDLE]:
+                self._drop(old)
 
     def _drop(self, name: str) -> None:
         session = self._sessions.pop(name)

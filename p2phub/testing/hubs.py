@@ -15,7 +15,13 @@ from pathlib import Path
 
 import trio
 
-from p2phub.errors import NoRevisionError, NotFoundError, ParentMovedError, WrongBytesError
+from p2phub.errors import (
+    NoRevisionError,
+    NotFoundError,
+    ParentMovedError,
+    UsageError,
+    WrongBytesError,
+)
 from p2phub.formats.digest import sha256 as digest_of
 from p2phub.formats.ids import Kind, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
@@ -29,6 +35,7 @@ from p2phub.node.on_demand import Reading
 from p2phub.node.parameters import weights_of
 from p2phub.node.services import DiskThreads
 from p2phub.node.values import Published
+from p2phub.store.sent_parts import InParts
 from p2phub.store.uploads import Kept
 from p2phub.testing.publishers import FakePublisher, fake_file
 from p2phub.trust.verdict import Judgement, Verdict
@@ -57,6 +64,8 @@ class FakeHub:
         self.commits: list[CommitRequest] = []
         self.kept: dict[bytes, FileEntry] = {}
         """What was uploaded, by its SHA-256."""
+        self.parts: dict[tuple[InParts, int], bytes] = {}
+        """What was uploaded of files in parts."""
         self.xorbs: dict[tuple[str, str], bytes] = {}
         self.shards: list[tuple[str, bytes]] = []
         self.upstream: UpstreamApi | None = None
@@ -157,6 +166,25 @@ class FakeHub:
     async def uploaded(self, sha256: bytes, size: int) -> Kept | None:
         found = self.kept.get(sha256)
         return None if found is None or found.size != size else Kept(found.content, sha256, None)
+
+    async def upload_part(self, what: InParts, number: int, body: AsyncIterable[bytes]) -> str:
+        start, end = what.span(number)
+        data = b"".join([each async for each in body])
+        if len(data) != end - start:
+            raise WrongBytesError("a part of another size")
+        self.parts[what, number] = data
+        return digest_of(data).hex()
+
+    async def finish_parts(self, what: InParts, tags: Mapping[int, str]) -> Kept:
+        whole = {each: data for (file, each), data in self.parts.items() if file == what}
+        if tags != {each: digest_of(data).hex() for each, data in whole.items()}:
+            raise UsageError("other parts came")
+
+        async def body() -> AsyncIterator[bytes]:
+            for each in sorted(whole):
+                yield whole[each]
+
+        return await self.upload(what.size, what.sha256, body())
 
     async def keep_xorb(
         self, upload: str, name: str, size: int, body: AsyncIterable[bytes]

@@ -1,13 +1,19 @@
-"""Hashing in the background rests before each piece while models answer, and still gets done."""
+"""Hashing in the background rests before each piece while models answer, and still gets done; what
+clients began to send and left is dropped.
+"""
 
 from types import SimpleNamespace
 
+import pytest
 import trio
 
+from p2phub.errors import QuotaError
 from p2phub.formats import limits
 from p2phub.node import housekeeping, pressure
 from p2phub.node.services import Bell
+from p2phub.store import sent_parts
 from p2phub.store.layout import Layout
+from p2phub.store.sent_parts import InParts, SentParts
 from p2phub.store.store import Store
 
 PIECES = 6
@@ -53,3 +59,24 @@ async def test_hashing_rests_before_each_piece_while_models_answer(tmp_path, mon
                 await hashed.wait()
                 nursery.cancel_scope.cancel()
         assert services.pressure.rests == [1] * PIECES
+
+
+async def test_the_room_of_an_upload_that_was_left_is_free_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(housekeeping, "IDLE", 0.03)
+    now = [0.0]
+    with Store.open(Layout.of(tmp_path), quota=1000) as store:
+        store.sent_parts = SentParts(store.uploads, lambda: now[0])
+        store.sent_parts.begin(InParts(bytes(32), 900, 100), 1)
+        services = SimpleNamespace(store=store, on_disk=trio.to_thread.run_sync)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(housekeeping.drop_idle_uploads, services)
+            await trio.sleep(0.1)
+            with pytest.raises(QuotaError):
+                store.uploads.begin(900)
+            now[0] = 2 * sent_parts.IDLE
+            with trio.fail_after(5):
+                while list(store.layout.temp.iterdir()):  # noqa: ASYNC110 - a folder tells nobody
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        with store.uploads.begin(900):
+            pass
