@@ -16,7 +16,7 @@ from p2phub.errors import RefusedError, TooSlowError, UsageError
 from p2phub.gateway.answers import Stream
 from p2phub.gateway.guard import Gate
 from p2phub.gateway.openapi import BYTES, document
-from p2phub.gateway.operation import Operation
+from p2phub.gateway.operation import Operation, scope_for
 from p2phub.gateway.operations import OPERATIONS
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.shapes import from_json, from_query
@@ -54,8 +54,10 @@ class Control:
     def _route(self, operation: Operation) -> Any:
         async def endpoint(request: Request) -> Response | Stream:
             if not operation.open:
-                self._gate.check_token(request.headers)
+                self._gate.check_token(request.headers, operation.scope)
             wanted = await _read(operation, request)
+            if not operation.open:
+                self._gate.check_token(request.headers, scope_for(operation, wanted))
             if operation.streams:
                 return self._stream(operation, wanted)
             if operation.gives is bytes:

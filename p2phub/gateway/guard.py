@@ -7,8 +7,9 @@ nothing. The rules, in the order they are checked:
    rebinding): where we listen on loopback that address, `127.0.0.1`, `[::1]` or `localhost` with
    our port; elsewhere any IP address, `localhost` or the name of this machine.
 2. `Origin`, where a browser sends one, must be ours too. CORS is off: nothing allows another.
-3. Anywhere but on loopback every request needs the token. On loopback the operations that are not
-   marked open do (`require_token`).
+3. Anywhere but on loopback every request needs a token, but for the bytes of an upload, which are
+   sent to addresses that prove themselves (`hub_lfs`, `hub_xet`). On loopback what is not open to
+   everybody needs one (`check_token`). What a token may do is its scope (`tokens`).
 4. A body may have at most `MAX_BODY` bytes, counted as they come.
 5. At most `MAX_REQUESTS` requests are answered at once; the next ones are told to come again. The
    last `RESERVED` places are for the control API, so that `ps` gets through at any time.
@@ -21,7 +22,7 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -30,6 +31,7 @@ from p2phub.config import Endpoint
 from p2phub.errors import BusyError, P2PHubError, RefusedError, UsageError
 from p2phub.formats.limits import MAX_TRUST_LIST
 from p2phub.gateway import hub_paths
+from p2phub.gateway.tokens import PREFIX, MadeToken, Tokens, TokenScope, covers
 
 _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 MAX_BODY: Final = 1 << 20
@@ -91,6 +93,8 @@ class Gate:
     """Each opens everything."""
     machine: str = ""
     """The host name of this machine."""
+    made: Tokens | None = None
+    """Those that a person made besides."""
 
     @property
     def local(self) -> bool:
@@ -122,24 +126,49 @@ class Gate:
         named = {"localhost", self.machine.lower(), f"{self.machine.lower()}.local"}
         return _address(host) is not None or host in named
 
-    def opens(self, headers: Headers) -> bool:
-        """Whether a request shows a token of ours."""
+    def scope_of(self, headers: Headers) -> TokenScope | None:
+        """What the token that a request shows may do; None for none of ours."""
+        found = self.shown_by(headers)
+        return found.scope if isinstance(found, MadeToken) else found
+
+    def shown_by(self, headers: Headers) -> Literal["admin"] | MadeToken | None:
+        """The token that a request shows; "admin" for one of the node, None for none of ours."""
         scheme, _, shown = headers.get("authorization", "").partition(" ")
         given = shown.strip().encode()
+        if scheme.lower() != "bearer" or not given:
+            return None
         # Every token is compared, so that the time taken tells nothing.
         fits = [hmac.compare_digest(each.encode(), given) for each in self.tokens]
-        return scheme.lower() == "bearer" and any(fits)
+        if any(fits):
+            return "admin"
+        return self.made.find(given) if self.made is not None else None
 
-    def check_token(self, headers: Headers) -> None:
-        """Raises `RefusedError` as a 401 unless the request shows a token of ours."""
-        if not self.opens(headers):
+    def is_ours(self, headers: Headers) -> bool:
+        """Whether a request shows a token that was made here, even if it holds no more: it is
+        handed on to nobody.
+        """
+        shown = headers.get("authorization", "").partition(" ")[2].strip()
+        return shown.startswith(PREFIX) or self.scope_of(headers) is not None
+
+    def check_token(self, headers: Headers, needed: TokenScope) -> None:
+        """Raises `RefusedError` as a 401 unless the request shows a token of ours, and as a 403 if
+        that may not do what needs `needed`.
+        """
+        scope = self.scope_of(headers)
+        if scope is None:
             shown = headers.get("authorization", "").partition(" ")[2]
             error = RefusedError(
                 "the token given is wrong" if shown else "this call needs the token of the node",
                 remedy='Send "Authorization: Bearer <token>"; the token is in the file run/token'
-                " under the home folder of the node.",
+                " under the home folder of the node, or made by `p2phub token`.",
             )
             raise HttpError(error, 401)
+        if not covers(scope, needed):
+            error = RefusedError(
+                f"this token has the scope {scope}, and this call needs the scope {needed}",
+                remedy=f"The owner of the node makes one: `p2phub token --scope {needed}`.",
+            )
+            raise HttpError(error, 403)
 
 
 class Guard:
@@ -159,9 +188,9 @@ class Guard:
             return
         headers = Headers(scope=scope)
         self._gate.check_host(headers)
-        if not self._gate.local:
-            self._gate.check_token(headers)
         call = hub_paths.parse(scope.get("raw_path", b""))
+        if not self._gate.local and not (call and hub_paths.proves_itself(call)):
+            self._gate.check_token(headers, "read")
         most = (call and hub_paths.most_bytes(call)) or most_bytes(scope["path"])
         _check_length(headers.get("content-length", "0"), most)
         if scope["path"] in PROBES:

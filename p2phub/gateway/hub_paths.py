@@ -146,6 +146,16 @@ def most_bytes(call: Call) -> int | None:
     return None
 
 
+def proves_itself(call: Call) -> bool:
+    """Whether the address of a call is one that this gateway has signed, which is checked there."""
+    match call:
+        case XetCall():
+            return True
+        case OtherCall("lfs", rest):
+            return len(rest) > 1
+    return False
+
+
 def parse(raw_path: bytes) -> Call | None:
     """The call that a path, percent-encoded as it was sent, stands for; None: none of this API."""
     encoded = raw_path.partition(b"?")[0].split(b"/")[1:]

@@ -41,6 +41,7 @@ from p2phub.gateway.hub_writes import HubWriter
 from p2phub.gateway.hub_xet import HubXet
 from p2phub.gateway.listener import url_of
 from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.tokens import MadeToken, covers
 from p2phub.node.locate import ResolvedRelease
 
 PAGE: Final = 1000
@@ -245,17 +246,21 @@ class HubDesk:
         raise NoSuchPathError(f"there is no {request.url.path[:200]} here")
 
     def _who(self, request: Request) -> Json:
-        """Whoever asks is the publisher of this node; who shows our token may write."""
-        role = "write" if self._gate.opens(request.headers) else "read"
+        """Whoever asks is the publisher of this node; a token of ours may write or read."""
+        shown = self._gate.shown_by(request.headers)
+        role = (
+            "write" if covers(self._gate.scope_of(request.headers) or "read", "write") else "read"
+        )
         identity = self._node.identity
         name = identity.alias or "reader"
+        token = shown.name if isinstance(shown, MadeToken) else name
         return {
             "type": "user",
             "id": identity.publisher_id or identity.peer_id,
             "name": name,
             "fullname": identity.name or name,
             "orgs": [],
-            "auth": {"type": "access_token", "accessToken": {"displayName": name, "role": role}},
+            "auth": {"type": "access_token", "accessToken": {"displayName": token, "role": role}},
         }
 
 

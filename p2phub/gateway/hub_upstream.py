@@ -130,7 +130,7 @@ class HubUpstream:
         """The token that may be shown to the upstream."""
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         token = token.strip()
-        ours = self._gate.opens(request.headers)
+        ours = self._gate.is_ours(request.headers)
         usable = token.isascii() and token.isprintable() and len(token) <= MAX_TOKEN
         return token if kind.lower() == "bearer" and token and usable and not ours else None
 

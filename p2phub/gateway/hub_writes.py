@@ -1,7 +1,8 @@
 """The Hugging Face Hub API for writing: each commit becomes a signed release of our publisher.
 
-Only a token of this node writes. Small files come inside the commit, large ones before it, by LFS
-(`hub_lfs`). What is published here is public: a private repo cannot be made.
+Only who shows a token of this node with the scope write does. Small files come inside the commit,
+large ones before it, by LFS (`hub_lfs`). What is published here is public: a private repo cannot be
+made.
 """
 
 from collections.abc import AsyncIterator
@@ -63,8 +64,8 @@ class HubWriter:
         self._node, self._hub, self._gate = node, node.hub, gate
 
     def require(self, request: Request) -> None:
-        """Raises `HttpError` (401) unless the request shows a token of ours."""
-        self._gate.check_token(request.headers)
+        """Raises `HttpError` (401, 403) unless the request shows a token of ours that may write."""
+        self._gate.check_token(request.headers, "write")
 
     def name_of(self, repo: str) -> str:
         """The name of a repo of ours. Raises `RefusedError` for one of somebody else's."""

@@ -48,6 +48,7 @@ IDENTITY: Final = (
         Adopted,
         _adopt,
         example={"parcel": "gqlkb2N1bWVudHOR"},
+        scope="admin",
     ),
     Operation(
         "identity/join",
@@ -56,5 +57,6 @@ IDENTITY: Final = (
         Adopted,
         lambda node, request, report: node.own_identity.join(request.publisher_id),
         example={"publisher_id": _ID},
+        scope="admin",
     ),
 )

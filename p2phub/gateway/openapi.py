@@ -57,7 +57,9 @@ def document() -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "The text of run/token under the home folder of the node.",
+                    "description": "The text of run/token under the home folder of the node, or a"
+                    " token made by `p2phub token`. A call that names a file or a folder of the"
+                    " node's machine takes the scope admin.",
                 }
             },
         },
@@ -87,7 +89,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 "content": {"application/json": {"schema": _reference("Error")}},
             },
         },
-        "security": [{}, {"token": []}] if operation.open else [{"token": []}],
+        "security": [{}, {"token": []}] if operation.open else [{"token": [operation.scope]}],
     }
     if operation.method == "GET":
         return described | {"parameters": _parameters(operation)}

@@ -5,10 +5,12 @@
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, Final
 
 from p2phub.gateway.ports import NodeApi
+from p2phub.gateway.tokens import TokenScope
 from p2phub.node.values import Report
 
 PREFIX: Final = "/control/v1/"
@@ -35,7 +37,9 @@ class Operation:
     """The key that holds the list, where the answer is one."""
     method: str = "POST"
     open: bool = False
-    """Whether anyone on loopback may ask without a token."""
+    """Whether anyone on loopback may ask without a token, and with any token elsewhere."""
+    scope: TokenScope = "write"
+    """What a token must be for, where it is not open."""
     streams: bool = False
     """Whether the answer is lines of JSON: events, then one `done` or one `error`."""
     example: Mapping[str, object] = field(default_factory=dict)
@@ -43,3 +47,13 @@ class Operation:
     @property
     def path(self) -> str:
         return PREFIX + self.name
+
+
+def scope_for(operation: Operation, wanted: Any) -> TokenScope:
+    """What a token must be for to ask this.
+
+    Whoever names a file or a folder of this machine takes `admin`: what is published from anywhere,
+    or pulled to anywhere, could be the token of the node itself.
+    """
+    values = [getattr(wanted, each.name) for each in fields(wanted)]
+    return "admin" if any(isinstance(each, Path) for each in values) else operation.scope

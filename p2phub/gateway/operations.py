@@ -1,9 +1,9 @@
 """The control API as one table: what can be asked of a node, how, and who may ask.
 
 `OPERATIONS` is the only list of routes. `control` serves it, `openapi` describes it, and the client
-calls it by name. An operation needs the token unless it says that it is open, and only reading
-public knowledge is: who this node talks to and whom it trusts is private, and whatever changes a
-state or keeps the machine busy is not for every page that a browser has open.
+calls it by name. An operation needs a token of its scope unless it says that it is open, and only
+reading public knowledge is: who this node talks to and whom it trusts is private, and whatever
+changes a state or keeps the machine busy is not for every page that a browser has open.
 
 >>> {each.method for each in OPERATIONS if each.open}
 {'GET'}
@@ -151,6 +151,7 @@ OPERATIONS: Final = (
         _adopt,
         streams=True,
         example={"cache": "/home/me/.cache/huggingface/hub", "exclude": ["my-lab/*"]},
+        scope="admin",
     ),
     Operation(
         "resolve",

@@ -78,6 +78,7 @@ PUBLISHING: Final = (
         _publish,
         streams=True,
         example={"folder": "/data/minilm", "name": "minilm", "message": "first"},
+        scope="admin",
     ),
     Operation(
         "publish/finish",
@@ -87,6 +88,7 @@ PUBLISHING: Final = (
         _finish,
         streams=True,
         example={"file": "/data/minilm-01234567.p2phub", "tag": "v1"},
+        scope="admin",
     ),
     Operation(
         "proposals",
@@ -108,6 +110,7 @@ PUBLISHING: Final = (
         ),
         streams=True,
         example={"commit": "0123456789abcdef"},
+        scope="admin",
     ),
     Operation(
         "proposals/fetch",

@@ -44,6 +44,7 @@ from p2phub.gateway.listener import BACKLOG, endpoint_of, listen_on, url_of
 from p2phub.gateway.openai_routes import openai_routes
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.responses import Responses
+from p2phub.gateway.tokens import Tokens
 from p2phub.gateway.whereabouts import announced, keep_token
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ async def open_gateway(
         endpoint = endpoint_of(taken)
         token = keep_token(home / "run" / "token")
         tokens = (token, config.gateway.token) if config.gateway.token else (token,)
-        gate = Gate(endpoint, tokens, socket.gethostname())
+        made = Tokens(home / "run" / "tokens")
+        gate = Gate(endpoint, tokens, socket.gethostname(), made)
         gateway = Gateway(url_of(endpoint), token, Control(node, gate))
         crowd = Crowd(limits or limits_of(config.inference))
         desk = Desk(node.inference, crowd, gateway.control.stopping)

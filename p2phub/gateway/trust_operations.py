@@ -97,6 +97,7 @@ TRUST: Final = (
         lambda node, request, report: node.trust.list(),
         under="pins",
         method="GET",
+        scope="admin",
     ),
     Operation(
         "trust/add",
@@ -105,6 +106,7 @@ TRUST: Final = (
         Pin,
         lambda node, request, report: node.trust.add(request.alias, request.publisher_id),
         example={"alias": "lab", "publisher_id": _ID},
+        scope="admin",
     ),
     Operation(
         "trust/rm",
@@ -113,6 +115,7 @@ TRUST: Final = (
         Pin,
         lambda node, request, report: node.trust.remove(request.alias),
         example={"alias": "lab"},
+        scope="admin",
     ),
     Operation(
         "trust/policy",
@@ -123,6 +126,7 @@ TRUST: Final = (
             request.publisher, request.policy, request.stale, request.code
         ),
         example={"publisher": "lab", "policy": "enforce", "stale": "refuse"},
+        scope="admin",
     ),
     Operation(
         "trust/export",
@@ -131,6 +135,7 @@ TRUST: Final = (
         TrustList,
         lambda node, request, report: node.trust.export_list(),
         method="GET",
+        scope="admin",
     ),
     Operation(
         "trust/import",
@@ -141,6 +146,7 @@ TRUST: Final = (
             request.text, confirmed=request.confirmed
         ),
         example={"text": '{"p2phub": "trust list", "version": 1, "publishers": []}'},
+        scope="admin",
     ),
     Operation(
         "trust/candidates",
@@ -151,6 +157,7 @@ TRUST: Final = (
         under="candidates",
         method="GET",
         example={"alias": "lab"},
+        scope="admin",
     ),
     Operation(
         "trust/check",
@@ -161,6 +168,7 @@ TRUST: Final = (
         under="looks",
         streams=True,
         example={"publisher": "lab"},
+        scope="admin",
     ),
     Operation(
         "trust/domain",
@@ -169,6 +177,7 @@ TRUST: Final = (
         DomainSays,
         lambda node, request, report: node.trust.domain(request.domain),
         example={"domain": "example.org"},
+        scope="admin",
     ),
     Operation(
         "profile",
@@ -177,5 +186,6 @@ TRUST: Final = (
         Profile,
         lambda node, request, report: node.trust.set_profile(request.name, request.domain),
         example={"name": "The Lab", "domain": "example.org"},
+        scope="admin",
     ),
 )

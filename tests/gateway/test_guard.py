@@ -218,4 +218,4 @@ def test_which_names_are_ours(listen, host, ours):
 def test_a_strange_authorization_header_opens_nothing(shown):
     gate = Gate(Endpoint("127.0.0.1", 80), ("t" * 32,))
     with pytest.raises(HttpError):
-        gate.check_token(Headers({"authorization": shown}))
+        gate.check_token(Headers({"authorization": shown}), "read")

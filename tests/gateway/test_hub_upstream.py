@@ -202,6 +202,7 @@ class TestTokens:
             ("Bearer hf_x", "hf_x"),
             ("bearer hf_x", "hf_x"),
             ("Basic hf_x", None),
+            ("Bearer p2phub_that_was_removed", None),
             ("Bearer " + "x" * 2000, None),
             ("Bearer \u00e4".encode(), None),
         ],

@@ -264,6 +264,61 @@ except Exception as error:
     assert scene.reader.refused(3, "info", "lab/by-a-stranger")
 
 
+SCOPES = """
+from huggingface_hub import HfApi
+(repo,) = sys.argv[1:]
+api = HfApi()
+try:
+    api.create_repo(repo, exist_ok=True)
+    api.upload_file(path_or_fileobj=bytes(9) * 1000, path_in_repo="w.bin", repo_id=repo)
+    told = "sent"
+except Exception as error:
+    told = [error.response.status_code, str(error)]
+say([api.whoami()["auth"]["accessToken"]["role"], told])
+"""
+
+
+def test_a_token_that_may_read_is_told_that_it_may_not_write(scene, tmp_path):
+    made = scene.reader.done("token", "--name", tmp_path.name[-40:])
+    client = Client(scene, tmp_path / "hf", token=made["token"])
+    repo = name(client, tmp_path)
+    role, (status, message) = client.told(SCOPES, repo)
+    assert (role, status) == ("read", 403)
+    assert "this token has the scope read, and this call needs the scope write" in message
+    assert scene.reader.refused(3, "info", repo)
+
+
+def test_a_token_is_obeyed_from_when_it_is_made_until_it_is_removed(scene, tmp_path):
+    made = scene.reader.done("token", "--scope", "write", "--name", tmp_path.name[-40:])
+    client = Client(scene, tmp_path / "hf", token=made["token"])
+    repo = name(client, tmp_path)
+    assert client.told(SCOPES, repo) == ["write", "sent"]
+    assert pulled(scene, repo)["w.bin"] == bytes(9000)
+    scene.reader.done("token", "rm", made["name"])
+    role, (status, message) = client.told(SCOPES, repo)
+    assert (role, status) == ("read", 401)
+    assert "the token given is wrong" in message
+
+
+def test_from_another_machine_a_token_with_the_scope_write_publishes(tmp_path):
+    with machines(tmp_path) as made:
+        lab = made.publisher("lab", GATEWAY_LISTEN="0.0.0.0:0")
+        tokens = {each: lab.done("token", "--scope", each)["token"] for each in ("read", "write")}
+        with lab.running() as daemon:
+            daemon.gateway = daemon.gateway.replace("0.0.0.0", "127.0.0.1")
+            scene = Scene(tmp_path, lab, daemon, lab, daemon)
+            for how in ({}, {"HF_HUB_DISABLE_XET": "1"}):
+                writer = Client(scene, tmp_path / "hf", token=tokens["write"])
+                assert writer.told(SCOPES, f"lab/x{len(how)}", **how) == ["write", "sent"]
+            reader = Client(scene, tmp_path / "hf2", token=tokens["read"])
+            assert reader.told(SCOPES, "lab/x0")[1][0] == 403
+            read = "from huggingface_hub import hf_hub_download as get\nsay(get(*sys.argv[1:]))"
+            assert reader.told(read, "lab/x0", "w.bin").endswith("w.bin")
+            stranger = Client(scene, tmp_path / "hf3").start(read, "lab/x0", "w.bin")
+            assert "401" in stranger.communicate()[1]
+            assert stranger.returncode == 1
+
+
 def test_an_upload_that_is_killed_leaves_nothing_and_works_again(scene, client, folder, tmp_path):
     repo = name(client, tmp_path)
     process = client.start(UPLOAD, repo, folder)
