@@ -8,11 +8,9 @@
 
 A pull request is the branch `refs/pr/{number}`. What it is called and whether it is merged is told
 from its releases: nothing else is kept of it, so there are no comments and no discussions without
-one. It is merged where `main` has not moved on since. What a publisher's index has listed once is
-never taken out of it (a merge of two writers could bring it back): no ref can be deleted.
+one. It is merged where `main` has not moved on since. No ref can be
+deleted (`hub_removals`).
 """
-
-from typing import Final
 
 from starlette.requests import Request
 from starlette.types import ASGIApp
@@ -28,8 +26,6 @@ from p2phub.gateway.hub_writes import MAIN, PULL_REQUEST, HubWriter, next_pull_r
 from p2phub.gateway.ports import HubApi
 from p2phub.node.committing import RefRequest
 from p2phub.node.locate import ResolvedRelease
-
-KEPT: Final = "what a publisher's index has listed once stays in it: no revision can be deleted"
 
 
 class HubRevisions:
@@ -54,8 +50,6 @@ class HubRevisions:
 
     def _begin(self, request: Request, call: ApiCall) -> str:
         self._writer.require(request)
-        if request.method == "DELETE":
-            raise UsageError(KEPT, remedy="make another one")
         if not call.rest:
             raise UsageError("which revision is not said")
         return self._writer.name_of(call.repo)

@@ -34,6 +34,7 @@ from p2phub.gateway.hub_lfs import HubLfs
 from p2phub.gateway.hub_paging import TRUE, expanded, paged
 from p2phub.gateway.hub_paths import ApiCall, Call, FileCall, LfsCall, OtherCall, XetCall, parse
 from p2phub.gateway.hub_preview import HubPreview
+from p2phub.gateway.hub_removals import HubRemovals
 from p2phub.gateway.hub_revisions import HubRevisions
 from p2phub.gateway.hub_search import Listing
 from p2phub.gateway.hub_upstream import HubUpstream
@@ -50,6 +51,12 @@ COMMITS: Final = 50
 """Commits in one answer."""
 MAX_PATHS: Final = 10_000
 """Paths that one call may ask about."""
+OTHER_METHODS: Final = {
+    "discussions": ("GET", "POST"),
+    "settings": ("PUT",),
+    "super-squash": ("POST",),
+}
+"""What the calls take that are about no files; branches and tags DELETE and POST."""
 WITH_REVISION: Final = ("commits", "paths-info", "revision", "tree")
 
 
@@ -82,10 +89,13 @@ class HubDesk:
             "commit": self._writer.commit,
             "preupload": self._writer.preupload,
         }
+        self._removals = HubRemovals(node.hub, self._writer)
         revisions = HubRevisions(node.hub, self._writer)
         self._others: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
             "branch": revisions.branch,
             "discussions": revisions.discussions,
+            "settings": self._removals.settings,
+            "super-squash": self._removals.squash,
             "tag": revisions.tag,
         }
         self._verbs: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
@@ -128,7 +138,9 @@ class HubDesk:
             _only(request, "POST")
             return await self._writes[call.verb](request, call)
         if call.verb in self._others:
-            _only(request, "GET" if call.verb == "discussions" else "DELETE", "POST")
+            _only(request, *OTHER_METHODS.get(call.verb, ("DELETE", "POST")))
+            if request.method == "DELETE":
+                return await self._removals.revision(request, call)
             return await self._others[call.verb](request, call)
         verb = self._verbs.get(call.verb)
         if verb is None:
@@ -228,6 +240,12 @@ class HubDesk:
             case "repos", ("create",):
                 _only(request, "POST")
                 return await self._writer.create(request)
+            case "repos", ("delete",):
+                _only(request, "DELETE")
+                return await self._removals.delete(request)
+            case "repos", ("move",):
+                _only(request, "POST")
+                return await self._removals.move(request)
             case "validate-yaml", ():
                 _only(request, "POST")
                 return Told({"errors": [], "warnings": []})

@@ -59,13 +59,6 @@ async def test_of_a_revision_that_is_not_there(hub):
     assert answer.headers["x-error-code"] == "RevisionNotFound"
 
 
-@pytest.mark.parametrize("path", ["branch/main", "tag/main"])
-async def test_nothing_that_was_listed_is_deleted(hub, path):
-    answer = await hub.client.delete(f"{REPO}/{path}")
-    assert answer.status_code == 400
-    assert "no revision can be deleted" in answer.headers["x-error-message"]
-
-
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -249,6 +249,34 @@ say([before, files("dev"), files(pr.pr_revision), files("v0"), found, files("mai
     assert "by-hand.py" in pulled(scene, f"{repo}@dev")
 
 
+def test_what_cannot_be_taken_away_says_what_to_do(client, scene, tmp_path):
+    repo = name(client, tmp_path)
+    told = client.told(
+        """
+from huggingface_hub import HfApi
+(repo,) = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+api.create_tag(repo, tag="v0")
+def refused(call, *words, **more):
+    try:
+        call(*words, **more)
+    except Exception as error:
+        return [error.response.status_code, str(error)]
+api.update_repo_settings(repo, private=False)
+say([refused(api.delete_repo, repo), refused(api.move_repo, repo, repo + "-2"),
+     refused(api.delete_tag, repo, tag="v0"), refused(api.super_squash_history, repo),
+     refused(api.update_repo_settings, repo, private=True)])
+""",
+        repo,
+    )
+    remedies = ["key revoke --release", "ublish the files as", "ake another one", "p2phub rm"]
+    for (status, message), remedy in zip(told, [*remedies, "key revoke --release"], strict=True):
+        assert status == 405
+        assert remedy in message
+    assert pulled(scene, f"{repo}@v0")
+
+
 def test_without_our_token_nothing_is_written(scene, tmp_path):
     stranger = Client(scene, tmp_path / "hf")
     told = stranger.told(
