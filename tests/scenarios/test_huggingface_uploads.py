@@ -8,12 +8,13 @@ import signal
 import time
 from importlib.util import find_spec
 
+import httpx
 import pytest
 
 from tests.real_models import package_folder
-from tests.scenarios.hub_clients import Client, Scene, other_version
+from tests.scenarios.hub_clients import SECONDS, Client, Scene, other_version
 from tests.scenarios.nodes import MIB, contents
-from tests.scenarios.processes import machines
+from tests.scenarios.processes import machines, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.budget(300)]
 pytest.importorskip("huggingface_hub", reason="needs the extra dev")
@@ -356,4 +357,38 @@ def test_an_upload_that_is_killed_leaves_nothing_and_works_again(scene, client, 
     commit = client.told(UPLOAD, repo, folder)
     assert scene.reader.done("info", repo)["commit"] == commit
     assert scene.reader.done("verify", repo)["verdict"] == "verified"
+    assert left(scene) == []
+
+
+def commits(scene, repo):
+    """How many commits `main` of a repo has; 0 while there is none."""
+    url = f"{scene.daemon.gateway}/api/models/{repo}/commits/main"
+    answer = httpx.get(url, trust_env=False)
+    return len(answer.json()) if answer.status_code == 200 else 0
+
+
+def test_a_large_folder_that_is_killed_goes_on_after_what_it_committed(scene, client, tmp_path):
+    """It goes in several commits; what is listed already is not sent again."""
+    folder, repo = tmp_path / "large", name(client, tmp_path)
+    for n in range(700):
+        path = folder / f"{n % 7}" / f"{n}.{'txt' if n % 2 else 'bin'}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d" % n if n % 2 else os.urandom(3000))
+    (folder / "model.safetensors").write_bytes(os.urandom(20 * MIB))
+    process = client.start(UPLOAD, repo, folder)
+    try:
+        wait_for("a commit", lambda: commits(scene, repo) > 1, lambda: None, SECONDS)
+    finally:
+        process.kill()
+        process.communicate()
+    before = commits(scene, repo)
+    half = len(pulled(scene, repo))
+    assert 1 < half < 702
+    commit = client.told(UPLOAD, repo, folder)
+    assert commits(scene, repo) > before
+    assert scene.reader.done("info", repo)["commit"] == commit
+    got = pulled(scene, repo)
+    assert got.pop(".gitattributes")
+    assert got == contents(folder)
+    assert client.told(UPLOAD, repo, folder) == commit
     assert left(scene) == []
