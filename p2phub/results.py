@@ -259,6 +259,8 @@ class RepoInfo:
     """When it was asked last: unix seconds."""
     domain_proved: int | None = None
     """When the domain vouched for it last: unix seconds."""
+    copy_of: str | None = None
+    """The repo of another hub that its signer copied, and the commit there."""
 
 
 @dataclass(frozen=True, slots=True)

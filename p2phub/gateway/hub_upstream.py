@@ -6,6 +6,7 @@ that everything else comes from here too. A file is offered as the upstream name
 
 Rules it keeps:
  * a token of this node goes nowhere; another one goes to the upstream, with the call it came with;
+ * nothing that a browser would run is passed on: JSON, or plain text;
  * what took a token is not to be kept by anybody on the way (`Cache-Control`).
 
 Where the upstream cannot be asked and never was, copies that somebody signed answer as any repo.
@@ -57,7 +58,7 @@ READS: Final = frozenset(
     )
 )
 """Calls about a repo that change nothing."""
-_PASSED: Final = ("content-type", "x-error-code", "x-error-message", "x-repo-commit")
+_PASSED: Final = ("x-error-code", "x-error-message", "x-repo-commit")
 _CODE: Final = "x-error-code"
 _XET: Final = "xetHash"
 MAX_DEPTH: Final = 8
@@ -139,6 +140,8 @@ class HubUpstream:
             return FileAnswer(self._offer(said), trio.current_time())
         reply, headers = said.reply, _headers(said)
         headers |= {name: reply.headers[name] for name in _PASSED if name in reply.headers}
+        is_json = reply.headers.get("content-type", "").startswith("application/json")
+        headers["content-type"] = "application/json" if is_json else "text/plain; charset=utf-8"
         here = f"{request.url.scheme}://{request.headers['host']}"
         if "link" in reply.headers:
             headers["link"] = reply.headers["link"].replace(

@@ -156,6 +156,7 @@ class Inspector:
             domain_result=claims.domain_result,
             domain_checked=claims.domain_checked,
             domain_proved=claims.domain_proved,
+            copy_of=_copy_of(release),
         )
 
     def ls(self, reference: str | None) -> Sequence[RepoRow] | Sequence[FileRow]:
@@ -279,3 +280,8 @@ class Inspector:
 
     def _name(self, repo: RepoId, revision: str) -> str:
         return name_of(self._store, repo, revision)
+
+
+def _copy_of(release: Release) -> str | None:
+    seen = release.upstream
+    return None if seen is None else f"{seen.endpoint}/{seen.repo} at {seen.commit}"

@@ -57,6 +57,8 @@ _KEPT_HEADERS: Final = (
 )
 _PREFIXES: Final[dict[Kind, str]] = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 _LENGTHS: Final = (40, 64)
+_AWAY: Final = (429, 502, 503, 504)
+"""What an upstream answers that has no time for anybody; other failures may be of one question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,9 @@ class Upstream:
         except RemoteError as error:
             raise self._left_alone(LEFT_ALONE, error) from None
         shown = host_of(self.endpoint)
-        if reply.status == 429 or reply.status >= 500:
+        if reply.status >= 500 and reply.status not in _AWAY:
+            raise NoSourceError(f"{shown} fails with status {reply.status}", remedy=_REMEDY)
+        if reply.status in _AWAY:
             said = reply.headers.get("retry-after")
             seconds = retry_after(said, self._services.now()) if said else LEFT_ALONE
             told: RemoteError | BusyError = NoSourceError(

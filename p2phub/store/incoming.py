@@ -95,7 +95,6 @@ class IncomingFile:
         """What came, read from end to end. Raises `WrongBytesError` if it is not what was named;
         then nothing of it is there any more.
         """
-        self._disk.set_mode(self.path, READ_ONLY)
         found = ingest(self.path, None, self._disk)
         if not self.wanted.fits(found):
             self.forget()
@@ -107,6 +106,7 @@ class IncomingFile:
 
     def keep(self) -> Ingested:
         """Make a blob of it. Raises as `checked`."""
+        self._disk.set_mode(self.path, READ_ONLY)
         found = self.checked()
         if not self._blobs.has(found.content):
             self._blobs.adopt(self.path, found.content, found.table, found.sha256)

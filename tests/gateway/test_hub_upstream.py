@@ -146,6 +146,13 @@ class TestQuestions:
         said = "upstream; what it said 99 s ago, because it is?away? ?"
         assert answer.headers["x-hf-warning"] == said
 
+    @pytest.mark.parametrize("told", ["text/html", "image/svg+xml", "application/jsonx, text/html"])
+    async def test_a_page_is_no_page_here(self, hub, told):
+        hub.upstream.said = Said(Reply(200, {"content-type": told}, b"<script>"))
+        answer = await hub.stranger.get("/api/models/org/x")
+        assert answer.headers["content-type"] in ("application/json", "text/plain; charset=utf-8")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
     async def test_a_deep_answer_is_passed_on(self, hub):
         body = b"[" * 100_000 + b'"xetHash"' + b"]" * 100_000
         hub.upstream.said = Said(Reply(200, {}, body))

@@ -131,6 +131,7 @@ def test_what_is_private_is_no_blob_and_does_not_outlive_the_process(store, reop
     file = store.incoming.begin(WANTED, private=True)
     come(file, DATA, range(4))
     file.checked()
+    assert file.path.stat().st_mode & 0o777 == 0o600
     fd = file.open()
     assert os.pread(fd, len(DATA), 0) == DATA
     os.close(fd)

@@ -30,6 +30,7 @@ _NAMES = {
     "tags": "tag",
     "lineage": "made from",
     "base": "base on card",
+    "copy_of": "copy of",
     "refs": "known ref",
 }
 
