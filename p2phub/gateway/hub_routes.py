@@ -28,6 +28,7 @@ from p2phub.gateway.control import BODY_PATIENCE
 from p2phub.gateway.dialects import HUB, NoSuchPathError
 from p2phub.gateway.guard import Gate, HttpError
 from p2phub.gateway.hub_answers import About, Json
+from p2phub.gateway.hub_discussions import HubDiscussions
 from p2phub.gateway.hub_files import FileAnswer, offer_of
 from p2phub.gateway.hub_json import Told
 from p2phub.gateway.hub_lfs import HubLfs
@@ -93,7 +94,7 @@ class HubDesk:
         revisions = HubRevisions(node.hub, self._writer)
         self._others: dict[str, Callable[[Request, ApiCall], Awaitable[ASGIApp]]] = {
             "branch": revisions.branch,
-            "discussions": revisions.discussions,
+            "discussions": HubDiscussions(node.hub, self._writer, revisions).answer,
             "settings": self._removals.settings,
             "super-squash": self._removals.squash,
             "tag": revisions.tag,

@@ -82,6 +82,17 @@ class HubWriter:
             )
         return name
 
+    @property
+    def author(self) -> str:
+        """The name under which this node writes."""
+        identity = self._node.identity
+        return identity.alias or identity.publisher_id or ""
+
+    async def next_number(self, resolved: ResolvedRelease) -> int:
+        """The number of a repo's next pull request or discussion."""
+        kept = [each.number for each in await self._hub.discussions.every(resolved.repo)]
+        return 1 + max((*numbers_of(resolved), *kept), default=0)
+
     # ------------------------------------------------------------ repos
 
     async def create(self, request: Request) -> ASGIApp:
@@ -146,7 +157,7 @@ class HubWriter:
         branch, number = await self._branch(call), 0
         ref = call.rest[0] if call.rest else MAIN
         if request.query_params.get("create_pr") in ("1", "true", "True"):
-            number = next_pull_request(branch)
+            number = await self.next_number(branch)
             ref = PULL_REQUEST.format(number)
         header: dict[str, Any] = {}
         changes: list[Put | Drop] = []
@@ -238,10 +249,11 @@ def _keyed(line: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     return text(line, "key"), value
 
 
-def next_pull_request(resolved: ResolvedRelease) -> int:
-    """The number of a repo's next pull request."""
+def numbers_of(resolved: ResolvedRelease) -> list[int]:
+    """The pull requests of a repo."""
     found = [name.removeprefix("refs/pr/") for name in resolved.refs if name.startswith("refs/pr/")]
-    return 1 + max((int(each) for each in found if each.isdigit()), default=0)
+    every = [int(each) for each in found if each.isascii() and each.isdigit() and len(each) < 9]
+    return [number for number in every if number > 0]
 
 
 def _path(path: str) -> FilePath:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from p2phub.cache_results import CacheAdopted
-from p2phub.formats.ids import Kind
+from p2phub.formats.ids import Kind, RepoId
 from p2phub.formats.manifest import FileEntry
 from p2phub.inference_results import FitReport, LoadedRow, ModelRow
 from p2phub.key_results import Adopted
@@ -44,6 +44,7 @@ from p2phub.node.values import (
     Status,
     Verification,
 )
+from p2phub.store.discussions import Discussion, Note, NoteKind
 from p2phub.store.sent_parts import InParts
 from p2phub.store.uploads import Kept
 from p2phub.trust_results import (
@@ -175,6 +176,30 @@ class UpstreamApi(Protocol):
     ) -> AbstractAsyncContextManager[Reading]: ...
 
 
+class DiscussionsApi(Protocol):
+    """What people of this node write about its repos: see `node.discussing`."""
+
+    async def every(self, repo: RepoId) -> Sequence[Discussion]: ...
+
+    async def get(self, repo: RepoId, number: int) -> Discussion | None: ...
+
+    async def begin(
+        self, repo: RepoId, least: int, title: str, author: str, *, pull_request: bool
+    ) -> int:
+        """The number of a new one. Raises `UsageError`."""
+        ...
+
+    async def add(
+        self, repo: RepoId, number: int, kind: NoteKind, author: str, text: str, was: str = ""
+    ) -> Note:
+        """Raises `UsageError`."""
+        ...
+
+    async def edit(self, repo: RepoId, number: int, id: str, text: str | None) -> Note:
+        """Raises `NotFoundError`, `UsageError`."""
+        ...
+
+
 class HubApi(Protocol):
     """Repos, for clients of a hub: see `node.hub`."""
 
@@ -182,6 +207,9 @@ class HubApi(Protocol):
     def upstream(self) -> UpstreamApi | None:
         """The hub that answers for names which nobody has here; None: none."""
         ...
+
+    @property
+    def discussions(self) -> DiscussionsApi: ...
 
     async def find(self, repo: str, revision: str | None, kind: Kind) -> ResolvedRelease:
         """Raises `NotFoundError` (`NoRevisionError` where the repo is known), `UntrustedError`."""

@@ -26,6 +26,7 @@ from p2phub.formats.ids import Kind, PublisherId, Reference, commit_id, is_commi
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.xet import files_of
 from p2phub.node.committing import CommitRequest, RefRequest, commit, set_revision
+from p2phub.node.discussing import Discussing
 from p2phub.node.headers import Described, describe, describe_here
 from p2phub.node.locate import ResolvedRelease, by_ref, locate, publisher_of
 from p2phub.node.on_demand import OnDemand, Reading, ignore
@@ -66,6 +67,7 @@ class HubDesk:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._on_demand = OnDemand(services)
+        self.discussions = Discussing(services)
         self.upstream = UpstreamDesk(services) if services.config.gateway.upstream else None
         """The other hub, if node.toml names one."""
         self._asked: dict[PublisherId, float] = {}

@@ -19,6 +19,7 @@ from p2phub.formats.pieces import Run
 from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
 from p2phub.store.claimed import Claims
+from p2phub.store.discussions import Discussions
 from p2phub.store.disk import Disk, Progress, no_progress
 from p2phub.store.documents import Documents
 from p2phub.store.domains import Domains
@@ -64,6 +65,7 @@ class Store:
         self.tips = Tips(index)
         self.upstream = UpstreamNotes(index)
         self.proposals = Proposals(index)
+        self.discussions = Discussions(index)
         self.domains = Domains(index)
         self.space = Space(disk, layout.store, quota, lambda: self.blobs.total_bytes())
         self.blobs = Blobs(index, layout, disk, self.space)

@@ -26,7 +26,7 @@ from p2phub.formats.digest import sha256 as digest_of
 from p2phub.formats.ids import Kind, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
 from p2phub.formats.publisher import Ref
-from p2phub.gateway.ports import UpstreamApi
+from p2phub.gateway.ports import DiscussionsApi, UpstreamApi
 from p2phub.node.committing import CommitRequest, RefRequest, changed
 from p2phub.node.headers import Described
 from p2phub.node.hub import Past
@@ -37,6 +37,7 @@ from p2phub.node.services import DiskThreads
 from p2phub.node.values import Published
 from p2phub.store.sent_parts import InParts
 from p2phub.store.uploads import Kept
+from p2phub.testing.discussions import FakeDiscussions
 from p2phub.testing.publishers import FakePublisher, fake_file
 from p2phub.trust.verdict import Judgement, Verdict
 
@@ -68,6 +69,7 @@ class FakeHub:
         """What was uploaded of files in parts."""
         self.xorbs: dict[tuple[str, str], bytes] = {}
         self.shards: list[tuple[str, bytes]] = []
+        self.discussions: DiscussionsApi = FakeDiscussions()
         self.upstream: UpstreamApi | None = None
         self.read: list[tuple[int, int]] = []
         """The ranges of files that were read."""
@@ -153,7 +155,8 @@ class FakeHub:
         if (commit_id(now.release) if now else None) != request.expected:
             raise ParentMovedError("somebody was faster")
         (digest,) = [past.digest for past in self.past if past.commit == request.commit]
-        self.refs[request.ref] = Ref(release=digest, seq=9, tag=request.tag)
+        seq = 1 + max(ref.seq for ref in self.refs.values())
+        self.refs[request.ref] = Ref(release=digest, seq=seq, tag=request.tag)
 
     async def upload(self, size: int, sha256: bytes | None, body: AsyncIterable[bytes]) -> Kept:
         data = b"".join([each async for each in body])

@@ -1,4 +1,4 @@
-"""Branches, tags and pull requests over a real socket, in front of a hub in memory."""
+"""Branches and tags over a real socket, in front of a hub in memory."""
 
 import pytest
 
@@ -6,7 +6,6 @@ from p2phub.testing.hubs import FakeHub
 from p2phub.testing.nodes import FakeNode
 from p2phub.testing.publishers import FakePublisher
 from tests.gateway.conftest import serving
-from tests.gateway.test_hub_writes import file, lines
 
 REPO = "/api/models/lab/minilm"
 
@@ -72,40 +71,3 @@ async def test_of_a_revision_that_is_not_there(hub):
 async def test_only_who_shows_our_token_changes_anything(hub, method, path):
     answer = await hub.stranger.request(method, f"{REPO}/{path}", content="{}")
     assert answer.status_code == 401
-
-
-class TestAPullRequest:
-    async def begin(self, hub):
-        body = {"title": "better", "description": "", "pullRequest": True}
-        answer = await hub.client.post(f"{REPO}/discussions", json=body)
-        assert answer.json()["num"] == 1
-        path = f"{REPO}/commit/refs%2Fpr%2F1"
-        answer = await hub.client.post(path, content=lines(file("b")))
-        assert answer.status_code == 200, answer.text
-        return answer.json()["commitOid"]
-
-    async def test_is_told_and_merged(self, hub):
-        commit = await self.begin(hub)
-        told = (await hub.stranger.get(f"{REPO}/discussions?p=0")).json()
-        assert [(each["num"], each["status"]) for each in told["discussions"]] == [(1, "open")]
-        answer = await hub.client.post(f"{REPO}/discussions/1/merge")
-        assert answer.status_code == 200
-        assert (await refs(hub))["branches"]["main"] == commit
-        told = (await hub.stranger.get(f"{REPO}/discussions/1?diff=1")).json()
-        assert (told["title"], told["status"], told["events"]) == ("said", "merged", [])
-
-    async def test_keeps_no_comments(self, hub):
-        await self.begin(hub)
-        for what in ("comment", "status", "title"):
-            answer = await hub.client.post(f"{REPO}/discussions/1/{what}", json={"comment": "x"})
-            assert answer.status_code == 400
-
-    async def test_that_is_none(self, hub):
-        for number in ("7", "x", "9" * 30):
-            assert (await hub.stranger.get(f"{REPO}/discussions/{number}")).status_code == 404
-            answer = await hub.client.post(f"{REPO}/discussions/{number}/merge")
-            assert answer.status_code == 404
-
-    async def test_without_a_change_is_no_discussion(self, hub):
-        body = {"title": "hello", "description": ""}
-        assert (await hub.client.post(f"{REPO}/discussions", json=body)).status_code == 400

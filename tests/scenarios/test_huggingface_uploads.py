@@ -250,6 +250,47 @@ say([before, files("dev"), files(pr.pr_revision), files("v0"), found, files("mai
     assert "by-hand.py" in pulled(scene, f"{repo}@dev")
 
 
+def test_discussions_and_pull_requests_are_talked_about(client, scene, tmp_path):
+    repo = name(client, tmp_path)
+    told = client.told(
+        """
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+(repo,) = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+talk = api.create_discussion(repo, title="A question", description="Why?")
+number = talk.num
+comment = api.comment_discussion(repo, number, comment="Becuase.")
+api.edit_discussion_comment(repo, number, comment.id, new_content="Because.")
+secret = api.comment_discussion(repo, number, comment="oops")
+api.hide_discussion_comment(repo, number, secret.id)
+api.rename_discussion(repo, number, new_title="An answer")
+api.change_discussion_status(repo, number, new_status="closed", comment="Done.")
+pr = api.create_pull_request(repo, title="A change").num
+api.upload_file(path_or_fileobj=b"x", path_in_repo="new", repo_id=repo, revision=f"refs/pr/{pr}")
+open_ones = [each.num for each in api.get_repo_discussions(repo, discussion_status="open")]
+talks = [each.title for each in api.get_repo_discussions(repo, discussion_type="discussion")]
+api.merge_pull_request(repo, pr, comment="Thanks.")
+found, change = (api.get_discussion_details(repo, each) for each in (number, pr))
+try:
+    api.comment_discussion(repo, 99, comment="x")
+except HfHubHTTPError as error:
+    missing = error.response.status_code
+say([found.title, found.status, [getattr(each, "content", each.type) for each in found.events],
+     open_ones == [pr], talks, change.status, change.title, change.merge_commit_oid,
+     api.model_info(repo).sha, api.file_exists(repo, "new"), missing])
+""",
+        repo,
+    )
+    said = ["Why?", "Because.", "", "title-change", "Done.", "status-change"]
+    assert told[:3] == ["An answer", "closed", said]
+    assert told[3:7] == [True, ["An answer"], "merged", "A change"]
+    assert told[7] == told[8]
+    assert told[9:] == [True, 404]
+    assert "new" in pulled(scene, repo)
+
+
 def test_what_cannot_be_taken_away_says_what_to_do(client, scene, tmp_path):
     repo = name(client, tmp_path)
     told = client.told(

@@ -1,3 +1,3 @@
 -- The version of this schema: the number of the last migration.
 
-PRAGMA user_version = 8;
+PRAGMA user_version = 9;
