@@ -130,17 +130,28 @@ def test_a_dataset_and_a_space(client, scene, tmp_path):
 def test_transformers_pushes(client, scene, tmp_path):
     pytest.importorskip("transformers", reason="needs the extra inference")
     repo = name(client, tmp_path)
-    client.told(
+    told = client.told(
         """
 from transformers import BertConfig, BertModel
 small = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, vocab_size=99,
                    intermediate_size=16)
-BertModel(small).push_to_hub(sys.argv[1])
-say("pushed")
+model = BertModel(small)
+model.push_to_hub(sys.argv[1])
+from huggingface_hub import HfApi
+api = HfApi()
+totals = [each.safetensors.total
+          for each in api.list_models(search=sys.argv[1].split("/")[1], expand=["safetensors"])]
+api.upload_file(path_or_fileobj=b"# Other words", path_in_repo="README.md", repo_id=sys.argv[1])
+totals += [each.safetensors.total
+           for each in api.list_models(author="lab", num_parameters="max:1M", expand=["safetensors"])
+           if each.id == sys.argv[1]]
+say([totals, model.num_parameters()])
 """,
         repo,
     )
     assert {"config.json", "model.safetensors"} < set(pulled(scene, repo))
+    totals, count = told
+    assert totals == [count, count]
 
 
 def test_sentence_transformers_pushes_what_embeds_as_before(client, scene, tmp_path):
