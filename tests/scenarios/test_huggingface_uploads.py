@@ -143,7 +143,8 @@ totals = [each.safetensors.total
           for each in api.list_models(search=sys.argv[1].split("/")[1], expand=["safetensors"])]
 api.upload_file(path_or_fileobj=b"# Other words", path_in_repo="README.md", repo_id=sys.argv[1])
 totals += [each.safetensors.total
-           for each in api.list_models(author="lab", num_parameters="max:1M", expand=["safetensors"])
+           for each in api.list_models(
+               author="lab", num_parameters="max:1M", expand=["safetensors"])
            if each.id == sys.argv[1]]
 say([totals, model.num_parameters()])
 """,
