@@ -57,6 +57,10 @@ class UpstreamDesk:
         """See `Upstream.file`."""
         return await self._upstream.file(kind, repo, revision, path, token)
 
+    async def is_here(self, file: ForeignFile) -> bool:
+        """See `UpstreamFiles.is_here`."""
+        return await self._files.is_here(file)
+
     def reading(
         self, file: ForeignFile, start: int, stop: int
     ) -> AbstractAsyncContextManager[Reading]:

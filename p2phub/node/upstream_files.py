@@ -67,6 +67,10 @@ class UpstreamFiles:
             task_status.started()
             await trio.sleep_forever()
 
+    async def is_here(self, file: ForeignFile) -> bool:
+        """Whether nobody need be asked for it."""
+        return await self._services.on_disk(self._here, file.wanted) is not None
+
     @asynccontextmanager
     async def reading(self, file: ForeignFile, start: int, stop: int) -> AsyncIterator[Reading]:
         """The checked bytes [start, stop) of a file, once all of it is here.

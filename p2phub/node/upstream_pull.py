@@ -214,7 +214,8 @@ async def _bring(
 ) -> None:
     """All of these files, a few at once."""
     total = sum(file.wanted.size for file in files)
-    report(Planned(len(files), total, 0, total))
+    here = sum([file.wanted.size for file in files if await desk.is_here(file)])
+    report(Planned(len(files), total, here, total - here))
     todo, active = iter(files), list[ForeignFile]()
 
     async def work() -> None:

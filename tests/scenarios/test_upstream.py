@@ -17,7 +17,7 @@ from p2phub.errors import (
 from p2phub.formats.ids import ContentId, commit_id
 from p2phub.network.hub_client import Question
 from p2phub.node import upstream, upstream_records, upstream_transfer
-from p2phub.node.events import FileDone, Progress, Warned
+from p2phub.node.events import FileDone, Planned, Progress, Warned
 from p2phub.node.library import Library
 from p2phub.node.upstream import ForeignFile, Said
 from p2phub.node.values import PullRequest
@@ -407,8 +407,14 @@ class TestPulls:
             again = await pull(running, "org/Model")
             assert contents(again.path) == FILES
             assert again.commit != pulled.commit
+            seen = list(events)
             same = await pull(running, f"org/Model@{hub.commit}")
             assert same.commit == again.commit
+            events.clear()
+            await running.pull(PullRequest("org/Model"), events.append)
+            plans = [event for event in events if isinstance(event, Planned)]
+            assert [plan.bytes_to_fetch for plan in plans] == [0, 0]
+        events = seen
         assert [e.bytes_done for e in events if isinstance(e, Progress)][-1] > 0
         assert sum(isinstance(e, FileDone) for e in events) >= 3
 
