@@ -30,6 +30,7 @@ JOIN_EVERY = 600  # seconds between two looks at what other nodes of our publish
 JOIN_AGAIN = (1, 5, 30)  # seconds until an index that was told of is asked for again
 TRY_AGAIN = 30  # seconds until the next look, where that one did not succeed
 SWEEP_EVERY = 6 * 3600  # seconds between two looks at parts of files
+SWEPT = 10_000  # files that one look removes
 DAY = 24 * 3600  # seconds
 MEASURE_EVERY = 1  # seconds
 
@@ -120,10 +121,14 @@ async def follow_other_writers(services: Services) -> None:
 
 
 async def drop_old_parts(services: Services) -> None:
-    """Remove parts of files that nobody wants any more, now and then, for ever."""
+    """Remove parts of files that nobody wants any more, and files that are in no repo here, now
+    and then, for ever.
+    """
     while True:
         with _said():
             await services.on_disk(_drop_old_parts, services)
+            for sha256 in await services.on_disk(_drop_unneeded, services):
+                services.announcer.forget(sha256)
         await trio.sleep(SWEEP_EVERY)
 
 
@@ -146,6 +151,20 @@ async def drop_old_proposals(services: Services) -> None:
                 await services.on_disk(drop, services, proposal.digest)
                 log.info("nobody signed %s in time", commit_id(proposal.digest))
         await trio.sleep(SWEEP_EVERY)
+
+
+def _drop_unneeded(services: Services) -> list[bytes]:
+    """Files that were read through the gateway, or uploaded and never committed: those that went,
+    by their SHA-256.
+    """
+    store, days, gone = services.store, services.config.store.keep_parts, list[bytes]()
+    before = services.now() - DAY * days
+    for content in store.repos.unneeded(before, SWEPT) if days else ():
+        sha256 = store.blobs.sha256(content)
+        if store.blobs.remove(content):
+            gone += [sha256] if sha256 is not None else []
+            log.info("removed %s, which is in no repo here, after %d days", content, days)
+    return gone
 
 
 def _drop_old_parts(services: Services) -> None:

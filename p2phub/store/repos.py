@@ -224,6 +224,14 @@ class Repos:
         with self._index.read() as statements:
             return statements.one("repos.awaited", content.digest, content.size) is not None
 
+    def unneeded(self, before: int, most: int) -> list[ContentId]:
+        """Files that came before a moment (unix seconds), lie in the store, and that no held
+        release and no proposal needs: at most so many.
+        """
+        with self._index.read() as statements:
+            rows = statements.all("repos.unneeded", before * 1_000_000_000, most)
+        return [ContentId(*row) for row in rows]
+
     def unreferenced(self, contents: Iterable[ContentId]) -> list[ContentId]:
         """Those of `contents` that no held release needs."""
         with self._index.read() as statements:

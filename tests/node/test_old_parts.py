@@ -7,9 +7,15 @@ import pytest
 import trio
 
 from p2phub.config import load
+from p2phub.formats.digest import sha256
+from p2phub.formats.ids import commit_id
+from p2phub.formats.manifest import Release
 from p2phub.node.housekeeping import DAY, SWEEP_EVERY, drop_old_parts
+from p2phub.store.adoption import Placed
+from p2phub.store.ingest import ingest
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
+from p2phub.testing.publishers import FakePublisher
 from p2phub.testing.samples import make_sample
 
 PART = make_sample(3_000_000, piece=1_000_000)
@@ -42,9 +48,17 @@ async def sweep(store, days=30, now=NOW, until=SWEEP_EVERY / 2):
         return work(*given)
 
     config = load(f"store.keep_parts = {days}", {})
-    services = SimpleNamespace(store=store, config=config, now=lambda: now, on_disk=on_disk)
+    forgotten = []
+    services = SimpleNamespace(
+        store=store,
+        config=config,
+        now=lambda: now,
+        on_disk=on_disk,
+        announcer=SimpleNamespace(forget=forgotten.append),
+    )
     with trio.move_on_after(until):
         await drop_old_parts(services)
+    return forgotten
 
 
 async def test_a_part_that_nobody_wants_goes_after_its_days(store, autojump_clock):
@@ -86,3 +100,65 @@ async def test_it_is_looked_for_again_and_again(store, autojump_clock):
         await trio.sleep(SWEEP_EVERY / 2)
         begin(store, 1)
     assert store.partials.list() == ()
+
+
+DATA = b"read by somebody" * 99
+
+
+def keep(store, days_ago, now=NOW):
+    """A file that came so long ago."""
+    with store.uploads.begin(len(DATA)) as upload:
+        upload.write(DATA)
+        kept = upload.keep(None)
+    age(store, days_ago, now)
+    return kept.content
+
+
+def age(store, days_ago, now=NOW):
+    """What is here came so long ago."""
+    with store.index.write() as statements:
+        statements._connection.execute(
+            "UPDATE blobs SET ctime_ns = ?", ((now - days_ago * DAY) * 10**9,)
+        )
+
+
+async def test_a_file_that_is_in_no_repo_goes_after_its_days_and_is_announced_no_more(
+    store, autojump_clock
+):
+    content = keep(store, 31)
+    assert await sweep(store) == [sha256(DATA)]
+    assert not store.blobs.known(content)
+    assert store.blobs.total_bytes() == 0
+
+
+@pytest.mark.parametrize(("days_ago", "days"), [(29, 30), (400, 0)])
+async def test_one_that_came_within_the_days_stays(store, autojump_clock, days_ago, days):
+    content = keep(store, days_ago)
+    assert await sweep(store, days) == []
+    assert store.blobs.known(content)
+
+
+async def test_one_that_a_repo_needs_stays(store, autojump_clock, tmp_path):
+    content = keep(store, 99)
+    publisher = FakePublisher(1)
+    envelope = publisher.release("x", {"a.bin": DATA})
+    release = Release.from_payload(envelope.payload)
+    assert release.files[0].content == content
+    store.documents.put(envelope.digest, "release", envelope.pack())
+    store.repos.record_release(envelope.digest, release)
+    digest, who = envelope.digest, publisher.publisher
+    store.repos.pulled(who, "x", commit_id(digest), digest=digest, ref="main", now=1)
+    assert await sweep(store) == []
+    assert store.blobs.has(content)
+
+
+async def test_a_file_of_a_person_stays_where_it_lies(store, autojump_clock, tmp_path):
+    mine = tmp_path / "mine.bin"
+    mine.write_bytes(DATA)
+    found = ingest(mine, None, store.disk)
+    placed = Placed(mine, found.stamp, found.content, found.table, found.sha256)
+    (content,) = store.blobs.adopt_in_place([placed])
+    age(store, 99)
+    assert await sweep(store) == []
+    assert store.blobs.known(content)
+    assert mine.read_bytes() == DATA

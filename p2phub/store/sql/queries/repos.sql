@@ -154,3 +154,18 @@ WHERE done = 1 AND NOT EXISTS (
     )
 )
 ORDER BY release;
+
+-- Files of ours that came before a moment (nanoseconds) and that nothing needs.
+--
+-- name: unneeded
+SELECT size, digest FROM blobs
+WHERE ctime_ns < ?
+AND NOT EXISTS (SELECT 1 FROM in_place WHERE in_place.blob = blobs.id)
+AND NOT EXISTS (
+    SELECT 1 FROM release_contents JOIN held ON held.release = release_contents.release
+    WHERE release_contents.digest = blobs.digest AND release_contents.size = blobs.size
+) AND NOT EXISTS (
+    SELECT 1 FROM proposal_contents
+    WHERE proposal_contents.digest = blobs.digest AND proposal_contents.size = blobs.size
+)
+ORDER BY id LIMIT ?;
