@@ -26,7 +26,7 @@ from huggingface_hub import hf_hub_download, snapshot_download
 repo, *files = sys.argv[1:]
 say(hf_hub_download(repo, *files) if files else snapshot_download(repo))
 """
-ASLEEP = 25.0
+ASLEEP = 14.0
 """Seconds: clients wait ten for a byte."""
 
 
