@@ -67,6 +67,7 @@ class Tokens:
         self._path, self._disk = path, Disk()
         self._known: tuple[MadeToken, ...] = ()
         self._stamp: tuple[int, ...] | None = None
+        self._sound = True
 
     def find(self, shown: bytes) -> MadeToken | None:
         """The token that somebody shows; None for one that was not made, or was removed."""
@@ -79,13 +80,14 @@ class Tokens:
     def _look(self) -> None:
         """Read the file if it is another one than the last time."""
         stamp = _stamp(self._path)
-        if stamp == self._stamp:
+        if stamp == self._stamp and self._sound:
             return
         try:
-            self._known = self.every()
-        except P2PHubError as error:
-            log.warning("no token that was made holds: %s", error)
-            self._known = ()
+            self._known, self._sound = self.every(), True
+        except P2PHubError as error:  # looked at again each time: perhaps it was a moment's fault
+            if stamp != self._stamp or self._sound:
+                log.warning("no token that was made holds: %s", error)
+            self._known, self._sound = (), False
         self._stamp = stamp
 
     def every(self) -> tuple[MadeToken, ...]:

@@ -58,6 +58,17 @@ class TestTheFile:
         assert tokens.find(token.encode()) == made
         assert tokens.every() == (made,)
 
+    def test_that_could_not_be_read_for_a_moment_holds_its_tokens_after(self, tokens, monkeypatch):
+        made, token = tokens.make("read", None, 0)
+
+        def fails(*_, **__):
+            raise RefusedError("too many open files")
+
+        with monkeypatch.context() as context:
+            context.setattr(tokens_module, "read_private", fails)
+            assert tokens.find(token.encode()) is None
+        assert tokens.find(token.encode()) == made
+
     def test_that_others_can_read_holds_no_token(self, tokens, tmp_path):
         _, token = tokens.make("admin", None, 0)
         (tmp_path / "run" / "tokens").chmod(0o644)
