@@ -18,6 +18,7 @@ from p2phub.gateway.guard import Gate
 from p2phub.gateway.openapi import BYTES, document
 from p2phub.gateway.operation import Operation, scope_for
 from p2phub.gateway.operations import OPERATIONS
+from p2phub.gateway.plain_json import parsed
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.shapes import from_json, from_query
 from p2phub.node.values import Event, Json, Report, as_json
@@ -121,7 +122,6 @@ def _parse(body: bytes) -> object:
     if not body.strip():
         return {}
     try:
-        data: object = json.loads(body)
+        return parsed(body)
     except (ValueError, RecursionError):
         raise UsageError("the body of this call is not JSON") from None
-    return data

@@ -9,7 +9,6 @@ b'hi'
 
 import base64
 import binascii
-import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, Final
@@ -19,6 +18,7 @@ from starlette.requests import Request
 
 from p2phub.errors import TooSlowError, UsageError
 from p2phub.gateway.guard import HttpError
+from p2phub.gateway.plain_json import parsed
 
 PATIENCE: Final = 30.0
 """Seconds that a client may send nothing of a body."""
@@ -133,7 +133,7 @@ def objects(value: dict[str, Any], key: str, most: int) -> list[dict[str, Any]]:
 
 def _parsed(data: bytes | bytearray) -> dict[str, Any]:
     try:
-        found = json.loads(data)
+        found = parsed(data)
     except (ValueError, RecursionError):
         raise UsageError("the body of this call is not JSON") from None
     if not isinstance(found, dict):

@@ -99,3 +99,46 @@ async def test_any_request_is_answered_without_a_bug(tmp_path, seed):
             url = httpx.URL(served.gateway.url, raw_path=f"{path}?{told}".encode())
             answer = await client.request(method, url, headers=said, content=body)
             assert answer.status_code < 500, (method, path, query, said, body, answer.text)
+
+
+HALF = '"\\ud800x"'
+"""Half a character, as JSON can spell it and UTF-8 cannot."""
+REPO = "/api/models/lab/minilm"
+COMMIT = ("POST", f"{REPO}/commit/main")
+NAMED = [
+    ("POST", f"{REPO}/discussions", '{"title": %s}'),
+    ("POST", f"{REPO}/discussions", '{"title": "x", "description": %s}'),
+    ("PUT", f"{REPO}/settings", "{%s: 1}"),
+    ("DELETE", "/api/repos/delete", '{"name": %s}'),
+    ("DELETE", "/api/repos/delete", '{"name": "x", "organization": %s}'),
+    ("POST", "/api/repos/move", '{"fromRepo": "lab/minilm", "toRepo": %s}'),
+    ("POST", "/api/repos/create", '{"name": %s}'),
+    ("POST", "/api/repos/create", '{"name": "x", "organization": %s}'),
+    ("POST", f"{REPO}/branch/x", '{"startingPoint": %s}'),
+    ("POST", f"{REPO}/tag/main", '{"tag": %s}'),
+    (*COMMIT, '{"key": "header", "value": {"summary": %s}}'),
+    (*COMMIT, '{"key": %s, "value": {"path": "x"}}'),
+    (*COMMIT, '{"key": "file", "value": {"path": %s, "content": ""}}'),
+    ("POST", "/lab/minilm.git/info/lfs/objects/batch", '{"operation": %s}'),
+    ("POST", "/control/v1/resolve", '{"reference": %s}'),
+    ("POST", "/control/v1/trust/add", '{"alias": %s, "publisher_id": "x"}'),
+    ("POST", "/control/v1/connect", "{%s: 1}"),
+]
+
+
+@pytest.fixture
+async def hub(tmp_path):
+    node = FakeNode()
+    node.hub = FakeHub(FakePublisher(1), {"a": b"1"})
+    async with serving(tmp_path, node) as served:
+        yield served
+
+
+@pytest.mark.parametrize(("method", "path", "body"), NAMED)
+async def test_half_a_character_is_no_json(hub, method, path, body):
+    """Else no answer could name it, and no row keep it."""
+    answer = await hub.client.request(method, path, content=body % HALF)
+    assert answer.status_code == 400, answer.text
+    raw = (body % HALF).encode().replace(b"\\ud800", b"\xed\xa0\x80")
+    assert (await hub.client.request(method, path, content=raw)).status_code == 400
+    assert hub.node.hub.commits == []
