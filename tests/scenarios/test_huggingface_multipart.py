@@ -27,11 +27,11 @@ say(api.upload_folder(repo_id=repo, folder_path=folder, commit_message="sent").o
 
 
 @asynccontextmanager
-async def publishing(tmp_path):
+async def publishing(tmp_path, **settings_of_a):
     """A node that publishes, a client at its gateway, and a node that pulls."""
     publisher = new_publisher(tmp_path / "a")
     async with (
-        node(tmp_path / "a") as a,
+        node(tmp_path / "a", **settings_of_a) as a,
         consumer(tmp_path / "b", a, publisher) as b,
         open_gateway(a, settings(GATEWAY_LISTEN="127.0.0.1:0"), tmp_path / "a") as gateway,
     ):
@@ -111,3 +111,25 @@ async def test_one_that_is_killed_midway_goes_on_in_its_place(tmp_path, folder, 
         pulled = await b.pull(PullRequest("lab/x", None, ("*",)), quiet)
         assert contents(folder).items() <= contents(pulled.path).items()
         assert left(tmp_path / "a") == []
+
+
+REFUSED = """
+from huggingface_hub import HfApi
+repo, folder = sys.argv[1:]
+api = HfApi()
+api.create_repo(repo)
+try:
+    api.upload_folder(repo_id=repo, folder_path=folder)
+except Exception as error:
+    say([error.__cause__.response.status_code, str(error.__cause__)])
+"""
+
+
+async def test_one_that_there_is_no_room_for_is_refused_with_a_reason(tmp_path, folder):
+    async with publishing(tmp_path, STORE_QUOTA="10MB") as (a, _, client):
+        process = client.start(REFUSED, "lab/x", folder, HF_HUB_DISABLE_XET="1")
+        status, message = await trio.to_thread.run_sync(heard, process)
+        assert status == 507
+        assert "quota" in message
+        assert left(tmp_path / "a") == []
+        assert [file.path for file in await a.ls("lab/x")] == [".gitattributes"]
