@@ -7,7 +7,9 @@
 Each scope includes those before it. The file `run/tokens` (0600) keeps the name, the scope and the
 SHA-256 of each, so that who reads it has no token: they are 32 random bytes, which nobody guesses
 from a hash. It is renamed into place, and looked at again whenever another one lies there: what is
-made or removed holds from the next request on. A file that cannot be used holds no token.
+made or removed holds from the next request on. A file that cannot be used holds no token. What a
+token was told while it held, the addresses of an upload, takes bytes until they end (a day at
+most); the commit that would make something of them takes a token that holds.
 
 >>> covers("write", "read"), covers("read", "write")
 (True, False)
