@@ -322,7 +322,7 @@ class TestManyThreads:
 
 class TestFullDisks:
     def test_a_piece_that_finds_no_room_does_not_count_and_can_come_later(self, reopen):
-        for at in range(10, 40):
+        for at in range(12, 42):
             disk = FullDisk(at)
             store = reopen(disk=disk)
             partial = begin(store)
@@ -341,7 +341,7 @@ class TestPowerCuts:
     def test_at_any_point_lose_at_most_the_piece_in_flight(self, reopen, layout):
         at = 0
         while True:
-            disk = PowerCut(at + 12)
+            disk = PowerCut(at + 13)
             given = []
             try:
                 store = reopen(disk=disk)
