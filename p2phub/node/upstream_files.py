@@ -39,6 +39,8 @@ Key = tuple[WholeDigest, bool]
 class _Fetch:
     """What goes on for everybody who wants the same file."""
 
+    file: ForeignFile
+    """As who asked first named it."""
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     ended: trio.Event = field(default_factory=trio.Event)
     error: P2PHubError | None = None
@@ -82,6 +84,8 @@ class UpstreamFiles:
             await fetch.ended.wait()
             if fetch.error is not None:
                 raise fetch.error
+            if fetch.content is not None and not _is_same(file, fetch.file):
+                await self._note(file, fetch.content)
             fd = await self._services.on_disk(self._open, fetch)
             try:
                 async with aclosing(self._read(fd, start, stop)) as chunks:
@@ -111,8 +115,8 @@ class UpstreamFiles:
         key = (file.wanted, file.private)
         fetch = self._fetches.get(key)
         if fetch is None:
-            fetch = self._fetches[key] = _Fetch()
-            self._nursery.start_soon(self._run, key, file, fetch)
+            fetch = self._fetches[key] = _Fetch(file)
+            self._nursery.start_soon(self._run, key, fetch)
         fetch.readers += 1
         fetch.scope.deadline = math.inf
         try:
@@ -123,7 +127,8 @@ class UpstreamFiles:
                 grace = PRIVATE_GRACE if fetch.private is not None else GRACE
                 fetch.scope.deadline = trio.current_time() + grace
 
-    async def _run(self, key: Key, file: ForeignFile, fetch: _Fetch) -> None:
+    async def _run(self, key: Key, fetch: _Fetch) -> None:
+        file = fetch.file
         with fetch.scope:
             try:
                 if file.private:
@@ -171,3 +176,8 @@ class UpstreamFiles:
         git_sha1 = None if file.wanted.is_sha256 else file.wanted.digest
         seen = SeenFile(file.path, content, sha256, git_sha1)
         return self._services.store.upstream.put_file(file.origin, seen)
+
+
+def _is_same(one: ForeignFile, other: ForeignFile) -> bool:
+    """Whether two files are one, and not two with the same bytes."""
+    return (one.origin, one.path) == (other.origin, other.path)

@@ -91,7 +91,12 @@ async def pull_by_name(
         return await pull_resolved(services, copy, request, report, started)
     await _bring(services, desk, await _wanted(desk, origin, request, report), report)
     release = await record(services, origin)
-    assert release is not None
+    if release is None:
+        raise RefusedError(
+            f"what comes of {repo} is recorded in a release, and those of this publisher take"
+            " several signatures",
+            remedy="pull it on a machine with a publisher of its own, or with `hf download`",
+        )
     name = copy_name(origin.kind, origin.repo)
     resolved = await hub.find(name, release.commit, origin.kind)
     return await pull_resolved(services, resolved, request, report, started)

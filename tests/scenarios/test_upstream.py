@@ -1,6 +1,8 @@
 """A hub of other people behind a node: fetched from it once, checked, and shared with peers."""
 
 import hashlib
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import trio
@@ -355,6 +357,33 @@ class TestRecords:
             release = await recorded(running, 1)
             assert release.upstream.commit == newer
             assert len(release.parents) == 1
+
+    async def test_a_file_of_two_repos_that_came_once_is_in_the_records_of_both(
+        self, tmp_path, hub
+    ):
+        new_publisher(tmp_path)
+        hub.put("org/Twin", FILES)
+        async with node(tmp_path, **there(hub)) as running:
+            async with trio.open_nursery() as nursery:
+                for repo in ("org/Model", "org/Twin"):
+                    nursery.start_soon(partial(read, running, repo=repo))
+            files = running._services.store.upstream.files
+            for repo in ("org/Model", "org/Twin"):
+                (seen,) = files((await file_of(running, repo=repo)).origin)
+                assert seen.path == "model.safetensors"
+
+    async def test_where_releases_take_several_signatures_none_is_made_behind_their_backs(
+        self, tmp_path, hub, monkeypatch
+    ):
+        new_publisher(tmp_path)
+        two = SimpleNamespace(threshold=2)
+        monkeypatch.setattr(upstream_records, "own_delegation", lambda services: two)
+        async with node(tmp_path, **there(hub)) as running:
+            await read(running, "README.md")
+            await trio.sleep(1)
+            assert await running.ls(None) == ()
+            with pytest.raises(RefusedError, match="several signatures"):
+                await pull(running, "org/Model")
 
     async def test_without_a_publisher_nothing_is_signed(self, tmp_path, hub):
         async with node(tmp_path, **there(hub)) as running:
