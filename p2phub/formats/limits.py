@@ -97,6 +97,18 @@ MAX_PARCEL: Final = 64 * MIB
 """The largest release and everything it takes to judge it."""
 MAX_PARCEL_DOCUMENTS: Final = 256
 
+# Bundles: what crosses an air gap on a stick
+MAX_PACK: Final = 1 * GIB
+"""Bytes of one pack, a quarter of what FAT32 takes."""
+MAX_PACK_ROWS: Final = 1 << 20
+"""Pieces or documents in one pack."""
+MAX_PACKS: Final = 9999
+"""Packs of one kind on a medium."""
+MAX_CONTENTS: Final = 64 * MIB
+MAX_BUNDLE_HEADS: Final = 10_000
+MAX_BUNDLE_NOTICES: Final = 100_000
+MAX_BUNDLE_RELEASES: Final = 100_000
+
 # Lists in documents: entries
 MAX_ROLE_KEYS: Final = 5
 MAX_ROOTS: Final = 8

@@ -1,18 +1,24 @@
 """What every source must do: a fake, a peer's data port, a libp2p stream, a static web export."""
 
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import trio
 import trio.testing
 
+from p2phub.airgap.bundle_source import BundleSource
+from p2phub.airgap.medium import look
+from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import (
     GarbageError,
     NoSpaceError,
     NotFoundError,
     WrongBytesError,
 )
+from p2phub.formats.bundle import Contents
 from p2phub.formats.digest import sha256
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MIB
@@ -23,6 +29,7 @@ from p2phub.network.web_guard import Guard
 from p2phub.network.web_source import WebSource
 from p2phub.protocol.batch import MAX_BATCH_FILES
 from p2phub.protocol.ports import Holding, Source
+from p2phub.store.disk import Disk
 from p2phub.testing.libraries import MemoryLibrary
 from p2phub.testing.peers import ServedPeer
 from p2phub.testing.samples import FullSink, MemorySink, make_sample
@@ -112,10 +119,34 @@ async def web_export():
     await trio.to_thread.run_sync(server.__exit__)
 
 
+@asynccontextmanager
+async def bundle():
+    """A stick; what has rotted there is found by who checks it."""
+    with TemporaryDirectory() as folder:
+        with BundleWriter(Path(folder), Disk()) as writer:
+            for sample in (LARGE, SMALL, EMPTY, *MANY):
+                put(writer, sample)
+            put(writer, PARTIAL, [0, 2, 3])
+            writer.put("pieces", ROTTEN.content.digest, bytes(ROTTEN.content.size))
+            writer.put("documents", sha256(PAGE), PAGE)
+            writer.finish(Contents(0))
+        with closing(look(Path(folder))) as medium:
+            source = BundleSource(medium)
+            yield source
+            await source.close()
+
+
+def put(writer, sample, pieces=None):
+    if sample.content.has_table:
+        writer.put("documents", sample.content.digest, sample.table.pack())
+    for index in range(sample.table.count) if pieces is None else pieces:
+        writer.put("pieces", sample.table.digest(index), sample.piece(index))
+
+
 P2PHUB = [fake, over_tls, over_stream]
 
 
-@pytest.fixture(params=[*P2PHUB, web_export], ids=lambda make: make.__name__)
+@pytest.fixture(params=[*P2PHUB, web_export, bundle], ids=lambda make: make.__name__)
 async def source(request):
     async with request.param() as source:
         yield source
