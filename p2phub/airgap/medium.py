@@ -17,6 +17,7 @@ Rules it keeps:
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class Medium:
     contents: dict[int, Contents] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     """What is wrong with files, by their names."""
+    _closing: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def find(self, kind: Kind, digest: bytes) -> Place | None:
         """Where something lies; the newest pack that has it."""
@@ -98,7 +100,8 @@ class Medium:
     def opened(self, name: str) -> Iterator[int]:
         """A plain file of the stick, open for reading. Raises `NoSourceError`."""
         try:
-            fd = os.open(name, _PLAIN, dir_fd=self.folder)
+            with self._closing:
+                fd = os.open(name, _PLAIN, dir_fd=self.folder)
         except OSError as error:
             raise self._gone(error) from None
         try:
@@ -109,8 +112,11 @@ class Medium:
             os.close(fd)
 
     def close(self) -> None:
-        """Let the stick go, so that it can be taken out."""
-        os.close(self.folder)
+        """Let the stick go, so that it can be taken out; who still reads it is told it is gone."""
+        with self._closing:
+            folder, self.folder = self.folder, -1
+        if folder >= 0:
+            os.close(folder)
 
     def _gone(self, error: OSError) -> NoSourceError:
         return NoSourceError(

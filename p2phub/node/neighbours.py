@@ -6,7 +6,8 @@ top. Sources are kept while their ticket lives, so that a pull of many files gre
 peer that does not answer is left alone for a while, and once another one has answered, nobody
 waits long for it."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import trio
@@ -46,6 +47,20 @@ class Neighbours:
         self._found: dict[bytes, tuple[float, tuple[PeerAddress, ...]]] = {}
         self._greeting: dict[str, trio.Lock] = {}
         self._looking: dict[bytes, trio.Lock] = {}
+        self._lent: list[Source] = []
+
+    @contextmanager
+    def lent(self, source: Source) -> Iterator[None]:
+        """Ask `source`, which is no peer, as well, for as long as the block lasts: a bundle."""
+        self._lent.append(source)
+        try:
+            yield
+        finally:
+            self._lent.remove(source)
+
+    def is_lent(self, name: str) -> bool:
+        """Whether this is the name of a source that is no peer."""
+        return any(source.name == name for source in self._lent)
 
     async def holders(
         self,
@@ -63,8 +78,12 @@ class Neighbours:
         are not connected any more (they may have come back elsewhere). `without` names peers that
         are not wanted: a crowd of liars must not hide who is honest. Where nobody is found at all,
         perhaps because our own host is down, the sources of before have to do: their data ports
-        need no host of ours. At most `ENOUGH`; possibly none.
+        need no host of ours. At most `ENOUGH`, and what is `lent`, first; possibly none.
         """
+        lent = [source for source in self._lent if source.name not in without]
+        if few and lent:
+            await trio.lowlevel.checkpoint()
+            return lent
         self._note_who_left()
         if again:
             self._doubted |= self._sources.keys() - {peer.peer_id for peer in self._network.peers()}
@@ -76,7 +95,7 @@ class Neighbours:
         others = [peer for peer in self._network.peers() if peer.peer_id not in known]
         found = [*providers, *others] or list(self._met.values())
         wanted = [peer for peer in found if peer.peer_id not in without]
-        return await self._greet_all(self._some_of(wanted))
+        return [*lent, *await self._greet_all(self._some_of(wanted))]
 
     async def greet(self, peers: Sequence[PeerAddress]) -> list[Source]:
         """Those of `peers` that answer, as sources; who was told of by others, for instance."""

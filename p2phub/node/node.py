@@ -36,6 +36,7 @@ from p2phub.node import housekeeping
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.adopting import adopt
 from p2phub.node.announce import Announcer
+from p2phub.node.bundles import Bundles
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
 from p2phub.node.hub import HubDesk
@@ -288,10 +289,10 @@ class Node:
         self, services: Services, network: Libp2pNetwork, inference: Inference, hub: HubDesk
     ) -> None:
         self._services, self._network = services, network
-        self._inspector = Inspector(
-            services.store, services.knowledge, services.pressure.shared(no_progress)
-        )
+        shared = services.pressure.shared(no_progress)
+        self._inspector = Inspector(services.store, services.knowledge, shared)
         self.trust = Trust(services)
+        self.bundles = Bundles(services)
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
         self.inference = inference

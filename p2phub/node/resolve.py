@@ -299,7 +299,9 @@ class _Finder:
         """
         with trio.move_on_after(HEAD_TIME), plain_errors():
             async with trio.open_nursery() as nursery:
-                for source in await self._neighbours(again=True):
+                sources = await self._neighbours(again=True)
+                is_lent = self._services.neighbours.is_lent
+                for source in (each for each in sources if not is_lent(each.name)):
                     nursery.start_soon(self._heads_from_peer, source.name)
         return await self._state()
 

@@ -58,6 +58,8 @@ from p2phub.results import (
 
 __all__ = [
     "AdoptRequest",
+    "BundleExportRequest",
+    "BundleImportRequest",
     "Event",
     "FileDone",
     "FileRow",
@@ -185,6 +187,24 @@ class AdoptRequest:
     """Only look: read and compare everything, use nothing."""
     forget: bool = False
     """The other way round: use these files no more, but those that a release here needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleExportRequest:
+    """Put releases into a bundle, to be carried to where no network reaches."""
+
+    references: tuple[str, ...]
+    """`[publisher/]name[@revision]` or `p2p://…`; each must be here with all its files."""
+    to: Path
+    """The folder on the medium; absolute when it comes over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class BundleImportRequest:
+    """Take what is in a bundle."""
+
+    path: Path
+    """The folder that the export was told; absolute when it comes over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
