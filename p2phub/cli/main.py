@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "publish": "sign a folder as a release and announce it",
     "pull": "fetch and verify a release",
     "adopt": "use and give out what lies in a Hugging Face cache",
+    "bundle": "carry releases to where no network reaches, and take them in there",
     "search": "search the local catalog",
     "info": "what is known about a release",
     "ls": "the repos on this disk, or the files of one",

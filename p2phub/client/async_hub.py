@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from p2phub.client import calls
+from p2phub.client.bundle_methods import AsyncBundleMethods
 from p2phub.client.calls import Call
 from p2phub.client.connection import AsyncConnection
 from p2phub.client.hub import OnProgress, heard
@@ -35,7 +36,7 @@ from p2phub.client.trust_methods import AsyncTrustMethods
 T = TypeVar("T")
 
 
-class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncModelMethods):
+class AsyncHub(AsyncTrustMethods, AsyncPublishMethods, AsyncBundleMethods, AsyncModelMethods):
     """Like `Hub`, whose methods tell arguments, results and errors; every one is awaited here.
 
     `async with AsyncHub() as hub:` closes it, and stops a node that was started for it. Cancelling

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from p2phub.bundle_results import BundleExported, BundleImported
 from p2phub.cache_results import CacheAdopted
 from p2phub.client import huggingface, ollama
 from p2phub.client.results import (
@@ -188,6 +189,15 @@ def adopt(
         include=include, exclude=exclude, dry_run=dry_run or None, forget=forget or None
     )
     return Call("adopt", _one(CacheAdopted), body=body, streams=True)
+
+
+def bundle_export(references: Sequence[str], to: Path) -> Call[BundleExported]:
+    body = {"references": list(references), "to": _path(to)}
+    return Call("bundle/export", _one(BundleExported), body=body, streams=True)
+
+
+def bundle_import(path: Path) -> Call[BundleImported]:
+    return Call("bundle/import", _one(BundleImported), body={"path": _path(path)}, streams=True)
 
 
 def resolve(reference: str) -> Call[Named]:

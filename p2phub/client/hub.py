@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from p2phub.client import calls
+from p2phub.client.bundle_methods import BundleMethods
 from p2phub.client.calls import Call
 from p2phub.client.connection import Connection
 from p2phub.client.lease import Lease
@@ -37,7 +38,7 @@ OnProgress = Callable[[Progress], None]
 log = logging.getLogger("p2phub")
 
 
-class Hub(TrustMethods, PublishMethods, ModelMethods):
+class Hub(TrustMethods, PublishMethods, BundleMethods, ModelMethods):
     """A hub for models: the node that runs on this machine, or one of its own.
 
     The first call looks for the node that runs for `home`. If none does, a node is started as a

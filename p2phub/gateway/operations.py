@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from p2phub.cache_results import CacheAdopted
+from p2phub.gateway.bundle_operations import BUNDLES
 from p2phub.gateway.identity_operations import IDENTITY
 from p2phub.gateway.model_operations import MODELS
 from p2phub.gateway.operation import Nothing, Operation
@@ -131,6 +132,7 @@ OPERATIONS: Final = (
         example={"address": "/ip4/192.0.2.1/tcp/4042/p2p/12D3KooWExample"},
     ),
     *PUBLISHING,
+    *BUNDLES,
     Operation(
         "pull",
         "Fetch and verify a release. A client that goes away cancels it; what was verified so far"

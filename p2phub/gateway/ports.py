@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
+from p2phub.bundle_results import BundleExported, BundleImported
 from p2phub.cache_results import CacheAdopted
 from p2phub.formats.ids import Kind, RepoId
 from p2phub.formats.manifest import FileEntry
@@ -25,6 +26,8 @@ from p2phub.node.served import Served
 from p2phub.node.upstream import ForeignFile, Said
 from p2phub.node.values import (
     AdoptRequest,
+    BundleExportRequest,
+    BundleImportRequest,
     FileRow,
     FinishRequest,
     Hit,
@@ -105,6 +108,14 @@ class ProposalsApi(Protocol):
     async def drop(self, commit: str) -> Proposal: ...
 
     async def finish(self, request: FinishRequest, report: Report) -> Published: ...
+
+
+class BundlesApi(Protocol):
+    """Media that carry releases to where no network reaches."""
+
+    async def export_to(self, request: BundleExportRequest, report: Report) -> BundleExported: ...
+
+    async def import_from(self, request: BundleImportRequest, report: Report) -> BundleImported: ...
 
 
 class InferenceApi(Protocol):
@@ -319,6 +330,9 @@ class NodeApi(Protocol):
 
     @property
     def proposals(self) -> ProposalsApi: ...
+
+    @property
+    def bundles(self) -> BundlesApi: ...
 
     @property
     def own_identity(self) -> OwnIdentityApi: ...

@@ -6,16 +6,20 @@ to work until it is let go (`hold`), or to report given events. It keeps what it
 
 import threading
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import trio
 
+from p2phub.bundle_results import BundleExported, BundleImported, BundleRelease
 from p2phub.cache_results import CacheAdopted
 from p2phub.errors import NotFoundError, P2PHubError
 from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
     AdoptRequest,
+    BundleExportRequest,
+    BundleImportRequest,
     Event,
     FileDone,
     FileRow,
@@ -87,6 +91,7 @@ class FakeNode:
         self.verdict = "verified"
         self.trust = FakeTrust(self._ask, self.pins)
         self.proposals = FakeProposals(self._ask, self._work)
+        self.bundles = FakeBundles(self._work)
         self.own_identity = FakeOwnIdentity(self._ask)
         self.inference = FakeInference()
         self.hub = FakeHub(FakePublisher(1), {"README.md": b"# MiniLM", "model.safetensors": FILE})
@@ -226,6 +231,30 @@ class FakeNode:
         await self._ask(reference)
         self._known(reference)
         return Removed(reference, SIZE)
+
+
+class FakeBundles:
+    """Bundles in which all is that is asked for; `refuses`: what its release is refused with."""
+
+    def __init__(self, work: Callable[[object, Report], Awaitable[None]]) -> None:
+        self._work = work
+        self.refuses: P2PHubError | None = None
+
+    async def export_to(self, request: BundleExportRequest, report: Report) -> BundleExported:
+        await self._work(request, report)
+        return BundleExported(request.to, (self._row("exported"),), SIZE, SIZE, 0.5)
+
+    async def import_from(self, request: BundleImportRequest, report: Report) -> BundleImported:
+        await self._work(request, report)
+        row, error = self._row("came"), self.refuses
+        if error is None:
+            return BundleImported(request.path, (row,), 1, 0, SIZE, 0.5)
+        row = replace(row, outcome="refused", reason=error.message, exit=error.exit)
+        return BundleImported(request.path, (row,), 1, 0, 0, 0.5, error.exit)
+
+    def _row(self, outcome: str) -> BundleRelease:
+        ref = f"{PUBLISHER}/minilm@{COMMIT}"
+        return BundleRelease(ref, COMMIT, PUBLISHER, "minilm", "model", SIZE, outcome, "verified")
 
 
 class FakeProposals:

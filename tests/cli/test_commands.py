@@ -4,7 +4,7 @@ import pytest
 
 from p2phub import errors
 from p2phub.errors import P2PHubError, WrongBytesError
-from p2phub.node.values import PublishRequest, PullRequest, SearchQuery, Warned
+from p2phub.node.values import BundleExportRequest, PublishRequest, PullRequest, SearchQuery, Warned
 from p2phub.testing.nodes import COMMIT, PEER, PUBLISHER
 
 
@@ -248,3 +248,23 @@ def test_control_c_ends_with_130(cli, node, monkeypatch):
     monkeypatch.setattr("p2phub.cli.commands.pull.follow", interrupted)
     assert cli("pull", "lab/minilm").code == 130
     assert cli("--json", "pull", "lab/minilm").objects[0]["error"]["exit"] == 130
+
+
+def test_bundle_import_names_every_release_and_ends_as_the_first_refusal_does(cli, node):
+    result = cli("bundle", "import", "/media/stick")
+    assert (result.code, result.out) == (0, f"{PUBLISHER}/minilm@{COMMIT} came: verified\n")
+    node.bundles.refuses = errors.RevokedError("it was taken back")
+    result = cli("bundle", "import", "/media/stick")
+    assert (result.code, result.out.split(" ", 1)[1]) == (4, "refused: it was taken back\n")
+    assert cli("--json", "bundle", "import", "/media/stick").objects[-1]["exit"] == 4
+
+
+def test_bundle_export_hands_on_every_reference_and_a_full_path(cli, node, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli("bundle", "export", "lab/a", "lab/b@v1", "--to", "stick").code == 0
+    assert node.asked == [BundleExportRequest(("lab/a", "lab/b@v1"), tmp_path / "stick")]
+    assert cli("bundle", "export", "lab/a").code == 2
+
+
+def test_bundle_inspect_of_a_folder_that_holds_none_is_not_found(cli, tmp_path):
+    assert cli("bundle", "inspect", str(tmp_path)).code == 3
