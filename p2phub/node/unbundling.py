@@ -6,7 +6,8 @@ bundle as one more source: the same verdict, the same resuming, and nothing half
 bundle pins no alias.
 
 Heads that are older than what is known are not kept and are no fault: a stick may travel for long.
-What they named and the publisher still has in its history is pulled all the same.
+What they named and the publisher still has in its history is pulled all the same; where the newer
+index is not to be had, it is refused as rolled back.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from p2phub.airgap.medium import Medium, look
 from p2phub.bundle_results import BundleImported, BundleLook, BundleProblem, BundleRelease
 from p2phub.errors import (
     MalformedError,
+    NoSourceError,
     NotFoundError,
     P2PHubError,
     RolledBackError,
@@ -36,6 +38,7 @@ from p2phub.node.pull import pull
 from p2phub.node.services import Services
 from p2phub.node.values import BundleImportRequest, PullRequest
 from p2phub.trust.envelope import claimed_type, is_envelope, unpack
+from p2phub.trust.refusals import verdict_of
 
 
 @dataclass(slots=True)
@@ -44,7 +47,7 @@ class _Learnt:
 
     heads: set[PublisherId] = field(default_factory=set)
     notices: int = 0
-    older: set[PublisherId] = field(default_factory=set)
+    older: dict[PublisherId, RolledBackError] = field(default_factory=dict)
     refused: dict[PublisherId, UntrustedError] = field(default_factory=dict)
     """Why a head was refused; the last of each publisher."""
     complaints: list[str] = field(default_factory=list)
@@ -72,7 +75,7 @@ async def import_bundle(
         rows, fetched = [], 0
         with services.neighbours.lent(BundleSource(medium)):
             for meant in _releases(contents):
-                row, came = await _take(services, meant, learnt.refused, report)
+                row, came = await _take(services, meant, learnt, report)
                 rows.append(row)
                 fetched += came
     finally:
@@ -143,8 +146,8 @@ def _learn_all(services: Services, contents: Sequence[Contents]) -> _Learnt:
         try:
             knowledge.learn_head(publisher, data)
             learnt.heads.add(publisher)
-        except RolledBackError:
-            learnt.older.add(publisher)
+        except RolledBackError as error:
+            learnt.older[publisher] = error
         except UntrustedError as error:
             learnt.refused[publisher] = error
             raise
@@ -179,27 +182,29 @@ def _publisher_of(data: bytes, kinds: Mapping[str, type]) -> PublisherId:
 def _tell_of(learnt: _Learnt, report: Report) -> None:
     for complaint in dict.fromkeys(learnt.complaints):
         report(Warned(f"a head or notice in the bundle is not believed: {complaint}"))
-    for publisher in learnt.older - learnt.heads:
+    for publisher in learnt.older.keys() - learnt.heads:
         report(Warned(f"what the bundle says of {publisher} is older than what is known here"))
 
 
 async def _take(
-    services: Services,
-    meant: Meant,
-    refused: Mapping[PublisherId, UntrustedError],
-    report: Report,
+    services: Services, meant: Meant, learnt: _Learnt, report: Report
 ) -> tuple[BundleRelease, int]:
     """Pull one release; what came of it, and how many bytes were fetched."""
     row = _listed(meant)
     publisher = PublisherId(meant.publisher)
     try:
-        if publisher in refused and not await services.on_disk(_is_known, services, publisher):
-            raise refused[publisher]
+        refused = learnt.refused.get(publisher)
+        if refused is not None and not await services.on_disk(_is_known, services, publisher):
+            raise refused
         was_here = meant.digest in await services.on_disk(services.store.repos.held_releases)
         pulled = await pull(services, PullRequest(row.ref), report)
-    except P2PHubError as error:
+    except P2PHubError as failed:
+        is_old = isinstance(failed, NoSourceError) and publisher not in learnt.heads
+        error = learnt.older.get(publisher, failed) if is_old else failed
         report(Warned(f"{row.name} {row.commit[:12]} did not come: {error.message}", error.remedy))
-        return replace(row, outcome="refused", reason=error.message, exit=error.exit), 0
+        verdict = verdict_of(error).value if isinstance(error, UntrustedError) else ""
+        row = replace(row, outcome="refused", verdict=verdict)
+        return replace(row, reason=error.message, exit=error.exit), 0
     outcome = "here" if was_here and not pulled.bytes_fetched else "came"
     done = replace(row, outcome=outcome, verdict=pulled.verdict, bytes=pulled.bytes_total)
     return done, pulled.bytes_fetched

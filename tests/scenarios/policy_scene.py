@@ -2,10 +2,13 @@
 
 from contextlib import asynccontextmanager
 
+from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import UntrustedError
+from p2phub.formats.bundle import Contents, Meant
 from p2phub.formats.ids import commit_id
 from p2phub.formats.manifest import Release
 from p2phub.node.knowledge import Knowledge
+from p2phub.store.disk import Disk as RealDisk
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.testing.publishers import CREATED
@@ -43,6 +46,23 @@ class Disk:
 
     def close(self) -> None:
         self.store.close()
+
+
+def write_bundle(stick, case: Case) -> None:
+    """A stick with all that a publisher has said, by somebody who checked nothing."""
+    lab = case.lab
+    stick.mkdir()
+    release = Meant(lab.publisher.digest, "x", "model", case.made.release.digest, 1)
+    notices = tuple(notice.pack() for notice in case.notices)
+    with BundleWriter(stick, RealDisk()) as into:
+        for digest, data in {**lab.documents, **(case.hidden or {})}.items():
+            into.put("documents", digest, data)
+        for content, table in lab.tables.items():
+            into.put("documents", content.digest, table)
+        for content, data in lab.contents.items():
+            assert not content.has_table
+            into.put("pieces", content.digest, data)
+        into.finish(Contents(NOW, (lab.head.pack(),), notices, (release,)))
 
 
 @asynccontextmanager

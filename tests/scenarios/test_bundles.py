@@ -1,15 +1,18 @@
 """Bundles between two nodes that never meet: what was signed arrives, and nothing else does."""
 
 import os
+from dataclasses import replace
 
 import pytest
 import trio
 
-from p2phub.errors import NotFoundError, P2PHubError, WrongBytesError
+from p2phub.errors import NoSpaceError, NotFoundError, P2PHubError, WrongBytesError
 from p2phub.node.values import BundleExportRequest, BundleImportRequest
+from p2phub.testing.disks import FullDisk
 from p2phub.testing.files import tiny_model_folder
 from tests.scenarios.nodes import (
     MIB,
+    consumer,
     contents,
     flip,
     model,
@@ -20,6 +23,8 @@ from tests.scenarios.nodes import (
     running_home,
     snapshots,
 )
+from tests.scenarios.policy_scene import write_bundle
+from tests.scenarios.policy_table import make
 
 pytestmark = pytest.mark.slow
 
@@ -163,6 +168,48 @@ async def test_a_replayed_bundle_rolls_nothing_back(tmp_path, stick):
         assert any("older" in getattr(each, "message", "") for each in told)
         assert (await far.info(f"{who}/x")).commit == new.commit
         assert done.releases[0].commit == old.commit
+
+
+@pytest.mark.parametrize("wrong", ["revoked", "withdrawn"])
+async def test_what_was_taken_back_is_carried_inwards(tmp_path, stick, wrong):
+    """The far side has the release already, and hears of it from the stick alone."""
+    case = make(wrong)
+    write_bundle(tmp_path / "before", replace(case, notices=()))
+    write_bundle(stick, case)
+    async with consumer(tmp_path / "b", None, case.lab.publisher) as far:
+        (row,) = (await bring(far, tmp_path / "before")).releases
+        assert (row.outcome, row.verdict) == ("came", "verified")
+        done = await bring(far, stick)
+        assert (done.notices, done.exit, done.releases[0].verdict) == (1, 4, wrong)
+        (checked,) = await far.verify("lab/x", quiet)
+        assert (checked.ok, checked.verdict) == (False, wrong)
+
+
+async def test_a_far_side_without_room_keeps_nothing_half_and_goes_on_later(tmp_path, stick):
+    await publish_and_export(tmp_path, stick)
+    async with node(tmp_path / "b", STORE_QUOTA="1MB") as far:
+        done = await bring(far, stick)
+        assert (done.exit, done.releases[0].outcome) == (5, "refused")
+        assert not snapshots(running_home(far))
+    async with node(tmp_path / "b") as far:
+        assert (await bring(far, stick)).exit == 0
+
+
+@pytest.mark.parametrize("at", [1, 2, 4, 6, 9, 12])
+async def test_a_stick_that_is_full_midway_claims_nothing_and_the_next_export_goes_on(
+    tmp_path, stick, at
+):
+    new_publisher(tmp_path / "a")
+    async with node(tmp_path / "a") as lab, node(tmp_path / "b") as far:
+        await publish(lab, model(tmp_path / "model"))
+        disk, lab._services.store.disk = lab._services.store.disk, FullDisk(at)
+        with pytest.raises(NoSpaceError):
+            await export(lab, stick, "x")
+        with pytest.raises(NotFoundError):
+            await bring(far, stick)
+        lab._services.store.disk = disk
+        await export(lab, stick, "x")
+        assert (await bring(far, stick)).releases[0].outcome == "came"
 
 
 async def test_a_release_that_is_not_whole_here_is_not_exported(tmp_path, stick):

@@ -15,12 +15,12 @@ from p2phub.gateway.server import open_gateway
 from p2phub.node.inspect import Inspector
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.parts import PartRequest
-from p2phub.node.values import PullRequest
+from p2phub.node.values import BundleImportRequest, PullRequest
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.refusals import Refusal, verdict_of
-from tests.scenarios.nodes import pull, quiet, settings, snapshots
+from tests.scenarios.nodes import consumer, pull, quiet, settings, snapshots
 from tests.scenarios.policy_paths import (
     asked_of_a_model,
     offered_by_sha256,
@@ -40,6 +40,7 @@ from tests.scenarios.policy_scene import (
     named_in,
     outcome,
     pulling,
+    write_bundle,
 )
 from tests.scenarios.policy_table import (
     EXPECTED,
@@ -239,6 +240,23 @@ async def pulled_through_the_gateway(tmp_path, case: Case, rule) -> Outcome:
         return Outcome(named_in(last["error"]["message"]), refused=True)
 
 
+async def imported_from_a_bundle(tmp_path, case: Case, rule) -> Outcome:
+    """A node without a network, which has seen newer heads if there are any."""
+    write_bundle(tmp_path / "stick", case)
+    async with consumer(tmp_path / "here", None, case.lab.publisher) as running:
+        await running.trust.set_policy("lab", rule.policy, rule.stale)
+        if case.newer is not None:
+            knowledge = running._services.knowledge
+            knowledge.learn_head(case.lab.publisher, case.newer.head.pack())
+        done = await running.bundles.import_from(BundleImportRequest(tmp_path / "stick"), quiet)
+        (row,) = done.releases
+        if row.exit:
+            assert (row.exit, row.outcome) == (4, "refused"), row
+            assert not list(snapshots(tmp_path / "here"))
+            return Outcome(row.verdict, refused=True, decision="refuse")
+        return Outcome(row.verdict, refused=False)
+
+
 TWO_RULES = ("warn", "enforce, stale refused")
 """Of every decision one: the fast paths and one slow one are tried with all."""
 BY_ITS_HEAD = "under enforce it cannot come here, and search goes by the publisher's head"
@@ -309,6 +327,13 @@ PATHS = (
             "rolled back": "a commit id names one release, and no head is asked",
             "poisoned": ONLY_HASHING,
         },
+        slow=True,
+        rules=TWO_RULES,
+    ),
+    Path(
+        "import from a bundle",
+        imported_from_a_bundle,
+        {"poisoned": ONLY_HASHING},
         slow=True,
         rules=TWO_RULES,
     ),
