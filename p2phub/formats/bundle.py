@@ -151,7 +151,7 @@ class Contents:
         contents = cls(
             fields.time("made"),
             _packed(fields, "heads", limits.MAX_BUNDLE_HEADS, limits.MAX_HEAD),
-            _packed(fields, "notices", limits.MAX_BUNDLE_NOTICES, limits.MAX_FORK),
+            _packed(fields, "notices", limits.MAX_BUNDLE_NOTICES, limits.MAX_TOLD_DOCUMENT),
             tuple(
                 map(
                     Meant.read,

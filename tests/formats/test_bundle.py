@@ -133,3 +133,8 @@ class TestContents:
     def test_a_key_of_a_later_version_is_refused_as_such(self):
         with pytest.raises(NewerVersionError):
             Contents.from_bytes(sealed(CONTENTS, encode({"made": 1, "sealed_for": b"x"})))
+
+
+def test_the_largest_proof_of_a_fork_may_be_carried():
+    proof = bytes(limits.MAX_FORK + limits.MAX_ENVELOPE_OVERHEAD)
+    assert Contents.from_bytes(Contents(1, notices=(proof,)).to_bytes()).notices == (proof,)
