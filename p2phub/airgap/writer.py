@@ -48,7 +48,7 @@ class _Pack:
         self._sha256 = hashlib.sha256()
         self._waiting = bytearray()
         disk.remove(self.path)
-        self._fd = disk.create(self.path)
+        self._fd = disk.create(self.path, 0o644)
 
     @property
     def full(self) -> bool:

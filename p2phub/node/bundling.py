@@ -57,7 +57,7 @@ async def export_bundle(
         picked[resolved.digest] = resolved
         files |= {file.content: file for file in wanted}
     total = sum(content.size for content in files)
-    report(Planned(len(files), total, 0, total))
+    report(Planned(len(files), total, bytes_linked=0, bytes_to_fetch=0))
     async with reporting(total, report) as progress:
         add = services.pressure.shared(progress.add)
         written = await services.on_disk(

@@ -73,6 +73,11 @@ async def test_what_crosses_is_what_was_published_and_the_verdict_is_that_of_onl
         assert (again.releases[0].outcome, again.bytes_fetched, again.exit) == ("here", 0, 0)
 
 
+async def test_another_user_on_the_far_side_may_read_every_file(tmp_path, stick):
+    await publish_and_export(tmp_path, stick)
+    assert {path.stat().st_mode & 0o444 for path in (stick / "p2phub").iterdir()} == {0o444}
+
+
 async def test_pieces_that_two_repos_share_are_on_the_stick_once(tmp_path, stick):
     new_publisher(tmp_path / "a")
     async with node(tmp_path / "a") as lab:
