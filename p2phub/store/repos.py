@@ -21,6 +21,7 @@ from p2phub.formats.publisher import RepoEntry
 from p2phub.store.index import Index, Statements
 from p2phub.store.search import EVERYTHING, Filters, Hit, Order, search
 
+_LAST_MOMENT = 2**63 - 1  # nanoseconds; what a database holds
 MAX_SUMMARY = 4096
 """Characters of a README that search looks through."""
 
@@ -229,7 +230,8 @@ class Repos:
         release and no proposal needs: at most so many.
         """
         with self._index.read() as statements:
-            rows = statements.all("repos.unneeded", before * 1_000_000_000, most)
+            moment = max(0, min(before * 1_000_000_000, _LAST_MOMENT))  # whatever the clock says
+            rows = statements.all("repos.unneeded", moment, most)
         return [ContentId(*row) for row in rows]
 
     def unreferenced(self, contents: Iterable[ContentId]) -> list[ContentId]:

@@ -162,3 +162,9 @@ async def test_a_file_of_a_person_stays_where_it_lies(store, autojump_clock, tmp
     assert await sweep(store) == []
     assert store.blobs.known(content)
     assert mine.read_bytes() == DATA
+
+
+@pytest.mark.parametrize("now", [0, 250_000_000_000, 2**53 - 1])
+async def test_a_clock_that_is_far_off_ends_no_node(store, autojump_clock, now):
+    keep(store, 0)
+    await sweep(store, now=now)
