@@ -92,7 +92,8 @@ def workers(pid):
     """The processes that a daemon has started."""
     found = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
-        found += (thread / "children").read_text().split()
+        with suppress(OSError):  # a thread that has ended meanwhile
+            found += (thread / "children").read_text().split()
     return [int(each) for each in found]
 
 
