@@ -26,6 +26,8 @@ from tests.scenarios.nodes import (
 )
 from tests.scenarios.processes import Home, machines
 
+pytestmark = pytest.mark.budget(90)
+
 
 @dataclass
 class Pair:
