@@ -19,7 +19,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -140,12 +140,11 @@ def look(path: Path) -> Medium:
             remedy="name the folder in which `p2phub bundle export` was told to write",
         ) from None
     medium = Medium(path, folder)
-    try:
+    with ExitStack() as undo:
+        undo.callback(medium.close)
         for name in sorted(_names(medium)):
             _take(medium, name)
-    except BaseException:
-        medium.close()
-        raise
+        undo.pop_all()
     return medium
 
 
