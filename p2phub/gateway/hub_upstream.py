@@ -5,6 +5,7 @@ not be asked just now, why. There are no Xet addresses in it, and links to next 
 that everything else comes from here too. A file is offered as the upstream names it.
 
 Rules it keeps:
+ * a question that comes back to us is not passed on again;
  * a token of this node goes nowhere; another one goes to the upstream, with the call it came with;
  * nothing that a browser would run is passed on: JSON, or plain text;
  * what took a token is not to be kept by anybody on the way (`Cache-Control`).
@@ -115,17 +116,24 @@ class HubUpstream:
 
     async def _asked(self, request: Request, call: Call) -> Said | ForeignFile:
         assert isinstance(call, ApiCall | FileCall)
-        token = self._token(request)
+        token, via = self._token(request), request.headers.get("cdn-loop", "")
+        if self._upstream.hop in via:
+            raise NotFoundError(
+                f"{call.repo} is asked of us by our own upstream",
+                remedy="two nodes are each other's [gateway] upstream: take one of them away",
+            )
         if isinstance(call, FileCall):
             _path(call.path)
-            return await self._upstream.file(call.kind, call.repo, call.revision, call.path, token)
+            return await self._upstream.file(
+                call.kind, call.repo, call.revision, call.path, token, via
+            )
         question = Question(
             _target(request),
             request.method,
             await _body(request),
             request.headers.get("content-type", "") if request.method == "POST" else "",
         )
-        return await self._upstream.ask(call.kind, call.repo, question, token)
+        return await self._upstream.ask(call.kind, call.repo, question, token, via)
 
     def _token(self, request: Request) -> str | None:
         """The token that may be shown to the upstream."""

@@ -172,12 +172,17 @@ class UpstreamApi(Protocol):
 
     async def means(self, repo: str) -> bool: ...
 
-    async def ask(self, kind: Kind, repo: str, question: Question, token: str | None) -> Said:
+    @property
+    def hop(self) -> str: ...
+
+    async def ask(
+        self, kind: Kind, repo: str, question: Question, token: str | None, via: str = ...
+    ) -> Said:
         """Raises `RefusedError`, `RemoteError`, `BusyError`."""
         ...
 
     async def file(
-        self, kind: Kind, repo: str, revision: str, path: str, token: str | None
+        self, kind: Kind, repo: str, revision: str, path: str, token: str | None, via: str = ...
     ) -> ForeignFile | Said:
         """A file, or what the upstream says instead. Raises as `ask`."""
         ...

@@ -15,6 +15,7 @@ What an answer means, and whether it is remembered, is the caller's business.
 'https://hub.example'
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -67,18 +68,22 @@ class HubClient:
 
     def __init__(self, endpoint: str, *, patience: float = PATIENCE) -> None:
         self.endpoint = endpoint.rstrip("/")
+        self.hop = f"p2phub; id={secrets.token_hex(8)}"
+        """What a question says of who passed it on; another one in every process."""
         self._shown = host_of(endpoint)
         self._patience = patience
         self._places = trio.CapacityLimiter(AT_ONCE)
         self._http: httpx.AsyncClient | None = None
 
-    async def ask(self, question: Question, token: str | None = None) -> Reply:
+    async def ask(self, question: Question, token: str | None = None, via: str = "") -> Reply:
         """The answer to a question; that of the end, if it is redirected on the same server, and
-        that of the redirect, if it leads to another.
+        that of the redirect, if it leads to another. `via`: who passed the question on before us,
+        as `CDN-Loop` said (RFC 8586).
 
         Raises `RemoteError`, `TooSlowError`, `GarbageError`.
         """
         url, headers = self.endpoint + question.target, dict(_HEADERS)
+        headers["cdn-loop"] = ", ".join(filter(None, (via, self.hop)))
         if question.content_type:
             headers["content-type"] = question.content_type
         if token:

@@ -114,8 +114,11 @@ class Upstream:
         """Whether a name is one of the upstream's. Raises `NotFoundError` for what is no name."""
         return await self._services.on_disk(is_upstreams, self._services, repo)
 
-    async def ask(self, kind: Kind, repo: str, question: Question, token: str | None) -> Said:
-        """What the upstream says to a question about a repo, whatever its status.
+    async def ask(
+        self, kind: Kind, repo: str, question: Question, token: str | None, via: str = ""
+    ) -> Said:
+        """What the upstream says to a question about a repo, whatever its status. `via`: see
+        `HubClient.ask`.
 
         Raises `RefusedError` for a repo that must not be asked for, `NoSourceError` or `BusyError`
         if it cannot be asked, and never was.
@@ -130,7 +133,7 @@ class Upstream:
             if (error := self._not_now()) is not None:
                 return self._old(kept, error)
             try:
-                reply = await self._asked(question, None)
+                reply = await self._asked(question, None, via)
             except (RemoteError, BusyError) as failure:
                 return self._old(kept, failure)
             if not _wants_token(reply):
@@ -141,19 +144,19 @@ class Upstream:
                 return Said(_reply(answer))
         if not token:
             return Said(reply)
-        shown = await self._asked(question, token)
+        shown = await self._asked(question, token, via)
         better = shown.status < 400 or shown.headers.get("x-error-code") == "GatedRepo"
         return Said(shown, private=True) if better else Said(reply)
 
     async def file(
-        self, kind: Kind, repo: str, revision: str, path: str, token: str | None
+        self, kind: Kind, repo: str, revision: str, path: str, token: str | None, via: str = ""
     ) -> ForeignFile | Said:
         """A file as the upstream knows it, or what it says instead.
 
         Raises as `ask`, and `NoSourceError` if it names no digest that could be checked.
         """
         target = f"/{_PREFIXES[kind]}{repo}/resolve/{quote(revision, safe='')}/{quote(path)}"
-        said = await self.ask(kind, repo, Question(target, "HEAD"), token)
+        said = await self.ask(kind, repo, Question(target, "HEAD"), token, via)
         headers = said.reply.headers
         if said.reply.status >= 400:
             return said
@@ -181,10 +184,10 @@ class Upstream:
             token if said.private else None,
         )
 
-    async def _asked(self, question: Question, token: str | None) -> Reply:
+    async def _asked(self, question: Question, token: str | None, via: str) -> Reply:
         """Its answer, unless it fails or is asked too often: then it is left alone for a while."""
         try:
-            reply = await self.client.ask(question, token)
+            reply = await self.client.ask(question, token, via)
         except RemoteError as error:
             raise self._left_alone(LEFT_ALONE, error) from None
         shown = host_of(self.endpoint)

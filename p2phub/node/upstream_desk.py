@@ -47,15 +47,22 @@ class UpstreamDesk:
         """Whether a name is one of the upstream's. Raises `NotFoundError` for what is no name."""
         return await self._upstream.means(repo)
 
-    async def ask(self, kind: Kind, repo: str, question: Question, token: str | None) -> Said:
+    @property
+    def hop(self) -> str:
+        """How a question that comes back to us can be told: see `HubClient.hop`."""
+        return self._upstream.client.hop
+
+    async def ask(
+        self, kind: Kind, repo: str, question: Question, token: str | None, via: str = ""
+    ) -> Said:
         """See `Upstream.ask`."""
-        return await self._upstream.ask(kind, repo, question, token)
+        return await self._upstream.ask(kind, repo, question, token, via)
 
     async def file(
-        self, kind: Kind, repo: str, revision: str, path: str, token: str | None
+        self, kind: Kind, repo: str, revision: str, path: str, token: str | None, via: str = ""
     ) -> ForeignFile | Said:
         """See `Upstream.file`."""
-        return await self._upstream.file(kind, repo, revision, path, token)
+        return await self._upstream.file(kind, repo, revision, path, token, via)
 
     async def is_here(self, file: ForeignFile) -> bool:
         """See `UpstreamFiles.is_here`."""

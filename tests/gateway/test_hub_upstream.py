@@ -24,27 +24,30 @@ class FakeUpstream:
     """Says `said` to every question, or raises it; has one file."""
 
     endpoint = "https://hub.example"
+    hop = "p2phub; id=ours"
 
     def __init__(self):
         self.said = Said(Reply(200, {"content-type": "application/json"}, b"{}"))
-        self.asked, self.tokens = [], []
+        self.asked, self.tokens, self.vias = [], [], []
         self.broken = None
         self.digest = sha256(DATA)
 
     async def means(self, repo):
         return repo.startswith("org/")
 
-    async def ask(self, kind, repo, question, token):
+    async def ask(self, kind, repo, question, token, via=""):
         await trio.lowlevel.checkpoint()
         self.asked.append((kind, repo, question))
         self.tokens.append(token)
+        self.vias.append(via)
         if isinstance(self.said, Exception):
             raise self.said
         return self.said
 
-    async def file(self, kind, repo, revision, path, token):
+    async def file(self, kind, repo, revision, path, token, via=""):
         self.asked.append((kind, repo, revision, path))
         self.tokens.append(token)
+        self.vias.append(via)
         if isinstance(self.said, Exception):
             raise self.said
         if self.said.reply.status >= 400:
@@ -152,6 +155,16 @@ class TestQuestions:
         answer = await hub.stranger.get("/api/models/org/x")
         assert answer.headers["content-type"] in ("application/json", "text/plain; charset=utf-8")
         assert answer.headers["x-content-type-options"] == "nosniff"
+
+    @pytest.mark.parametrize("path", ["/api/models/org/x", "/org/x/resolve/main/a"])
+    async def test_that_come_back_are_not_passed_on_again(self, hub, path):
+        said = {"cdn-loop": "other, p2phub; id=ours, p2phub; id=theirs"}
+        answer = await hub.stranger.get(path, headers=said)
+        assert (answer.status_code, answer.headers["x-error-code"]) == (404, "RepoNotFound")
+        assert hub.upstream.asked == []
+        passed = "p2phub; id=theirs"
+        await hub.stranger.get(path, headers={"cdn-loop": passed})
+        assert hub.upstream.vias == [passed]
 
     async def test_a_deep_answer_is_passed_on(self, hub):
         body = b"[" * 100_000 + b'"xetHash"' + b"]" * 100_000

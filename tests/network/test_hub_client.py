@@ -70,6 +70,17 @@ async def test_an_answer_comes_as_it_is(status):
     assert (method, path, headers["authorization"]) == ("GET", "/api/models/x?blobs=true", None)
 
 
+async def test_who_passed_a_question_on_is_said():
+    with server(say(200)) as hub:
+        client = HubClient(hub.url)
+        await client.ask(Question("/api/x"))
+        await client.ask(Question("/api/x"), via="cache.example")
+        await client.close()
+    told = [headers["cdn-loop"] for _, _, headers, _ in hub.asked]
+    assert told == [client.hop, f"cache.example, {client.hop}"]
+    assert HubClient(hub.url).hop != client.hop
+
+
 async def test_a_question_with_a_body_is_asked_with_it():
     with server(say(200)) as hub:
         await ask(hub.url, Question("/api/x", "POST", b"a=1", "application/x-www-form-urlencoded"))

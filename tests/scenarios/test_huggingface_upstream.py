@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import socket
 import threading
 import time
 from pathlib import Path
@@ -218,6 +219,12 @@ class TestWaiting:
             assert file.read() == data
 
 
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
 class TestAway:
     def test_what_was_seen_is_read_from_a_peer_when_the_upstream_is_gone(self, tmp_path):
         with Foreign() as hub, machines(tmp_path) as made:
@@ -240,6 +247,21 @@ class TestAway:
                     path = Client(scene, tmp_path / "hf2").told(DOWNLOAD, MINILM)
                     assert path.endswith(hub.commit)
                     assert contents(tmp_path / path) == contents(hub.folder)
+
+    def test_two_nodes_that_are_each_other_s_upstream_answer_at_once(self, tmp_path):
+        one, other = free_port(), free_port()
+        urls = {port: f"http://127.0.0.1:{port}" for port in (one, other)}
+        with machines(tmp_path) as made:
+            homes = [
+                made.home(name, GATEWAY_LISTEN=f"127.0.0.1:{own}", GATEWAY_UPSTREAM=urls[upstream])
+                for name, own, upstream in (("one", one, other), ("other", other, one))
+            ]
+            with homes[0].running(), homes[1].running():
+                for path in ("/api/models/org/x", "/org/x/resolve/main/a.bin"):
+                    started = time.monotonic()
+                    answer = httpx.get(urls[one] + path, timeout=30)
+                    assert answer.headers["x-error-code"] == "RepoNotFound"
+                    assert time.monotonic() - started < 10
 
     def test_an_answer_of_before_says_how_old_it_is(self, tmp_path):
         with Foreign() as hub, machines(tmp_path) as made:
