@@ -30,6 +30,8 @@ from p2phub.trust.verdict import Judgement, Verdict
 
 LOOK: Final = 3.0
 """Seconds in which peers must say that they have the file."""
+LEFT_OUT: Final = 60.0
+"""Seconds for which who was silent is not asked: a repo has many files."""
 STALL: Final = 10.0
 """Seconds in which `SHORT_OF` bytes must come, else the swarm is given up."""
 SHORT_OF: Final = 256 << 10
@@ -44,6 +46,8 @@ class Swarm:
     def __init__(self, services: Services) -> None:
         self._services = services
         self._lies: set[tuple[WholeDigest, ContentId]] = set()
+        self._late: dict[str, float] = {}
+        """Who did not say anything, and until when nobody waits for them."""
 
     async def bring(self, wanted: WholeDigest) -> ContentId | None:
         """The file as a blob that was hashed whole; None if no peer has it."""
@@ -57,9 +61,15 @@ class Swarm:
     async def _named(self, wanted: WholeDigest) -> list[ContentId]:
         """The content ids that peers name, those that most of them name first."""
         named: dict[ContentId, int] = {}
+        silent: set[str] = set()
 
         async def ask(source: Source) -> None:
-            content = await source.content_of(wanted.digest)
+            silent.add(source.name)
+            try:
+                content = await source.content_of(wanted.digest)
+            except P2PHubError:
+                content = None
+            silent.remove(source.name)
             if content is not None and self._may_be(wanted, content):
                 named[content] = named.get(content, 0) + 1
 
@@ -69,7 +79,9 @@ class Swarm:
                 sources = await neighbours.holders(wanted.digest)
             else:
                 sources = await neighbours.near()
-            await all_quick(sources, ask)
+            now = trio.current_time()
+            await all_quick([each for each in sources if self._late.get(each.name, 0) < now], ask)
+        self._late |= dict.fromkeys(silent, trio.current_time() + LEFT_OUT)
         return sorted(named, key=lambda content: -named[content])
 
     def _may_be(self, wanted: WholeDigest, content: ContentId) -> bool:

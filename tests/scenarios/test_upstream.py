@@ -18,7 +18,8 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import ContentId, commit_id
 from p2phub.network.hub_client import Question
-from p2phub.node import upstream, upstream_records, upstream_transfer
+from p2phub.network.peer_source import PeerSource
+from p2phub.node import upstream, upstream_records, upstream_swarm, upstream_transfer
 from p2phub.node.events import FileDone, Planned, Progress, Warned
 from p2phub.node.library import Library
 from p2phub.node.upstream import ForeignFile, Said
@@ -181,6 +182,24 @@ class TestPeers:
                 assert await read(running) == WEIGHTS
                 assert not running._services.store.blobs.has(wrong)
         assert hub.cdn.asked
+
+    async def test_a_peer_that_never_says_anything_is_waited_for_once(
+        self, tmp_path, hub, monkeypatch
+    ):
+        async def silence(*_):
+            await trio.sleep_forever()
+
+        monkeypatch.setattr(PeerSource, "content_of", silence)
+        hub.put("org/Many", {f"{number}.bin": bytes([number]) for number in range(9)})
+        async with (
+            node(tmp_path / "silent") as silent,
+            node(tmp_path / "home", silent, **there(hub)) as running,
+        ):
+            await until(lambda: len(running._network.peers()) > 0)
+            started = trio.current_time()
+            for number in range(9):
+                assert await read(running, f"{number}.bin", repo="org/Many") == bytes([number])
+            assert trio.current_time() - started < 2 * upstream_swarm.LOOK
 
     async def test_what_one_fetched_the_next_gets_from_it(self, tmp_path, hub):
         async with node(tmp_path / "a", **there(hub)) as first:
