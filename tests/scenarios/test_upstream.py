@@ -11,7 +11,9 @@ from p2phub.errors import (
     BusyError,
     NoRevisionError,
     NoSourceError,
+    NoSpaceError,
     NotFoundError,
+    QuotaError,
     RefusedError,
     UntrustedError,
     UsageError,
@@ -139,6 +141,34 @@ class TestFetching:
         async with node(tmp_path, **there(hub)) as running:
             assert await read(running) == WEIGHTS
         assert sum(span(each) for each in hub.cdn.asked[before:]) < len(WEIGHTS) - 3 * MIB
+
+    async def test_what_there_is_no_room_for_is_said_before_it_is_fetched(self, tmp_path, hub):
+        async with node(tmp_path, **there(hub, STORE_QUOTA="10M")) as running:
+            with pytest.raises(QuotaError):
+                await read(running)
+            assert await read(running, "config.json") == b"{}"
+        assert not hub.cdn.asked
+
+    async def test_a_disk_that_fills_up_meanwhile_is_said_and_gone_on_with(
+        self, tmp_path, hub, monkeypatch
+    ):
+        async with node(tmp_path, **there(hub)) as running:
+            disk = running._services.store.disk
+            honest, written = disk.write, []
+
+            def full(fd, data, offset, path):
+                written.append(len(data))
+                if sum(written) > 8 * MIB:
+                    raise NoSpaceError("the disk is full")
+                honest(fd, data, offset, path)
+
+            monkeypatch.setattr(disk, "write", full)
+            with pytest.raises(NoSpaceError):
+                await read(running)
+            monkeypatch.undo()
+            before = len(hub.cdn.asked)
+            assert await read(running) == WEIGHTS
+            assert sum(map(span, hub.cdn.asked[before:])) < len(WEIGHTS)
 
     async def test_wrong_bytes_are_never_read(self, tmp_path, hub):
         digest = hashlib.sha256(WEIGHTS).hexdigest()
