@@ -26,7 +26,8 @@
     │   └── NoSourceError            6   503     3  no_source      nobody we can reach has it
     ├── RefusedError                 7   403     5  refused        no permission, or a full queue
     │   ├── StoreLockedError         7   423     -  store_locked   another process holds this store
-    │   └── BusyError                7   429     -  busy           the queue is full; come again
+    │   ├── BusyError                7   429     -  busy           the queue is full; come again
+    │   └── QuarantinedError         7   403     -  quarantined    it came, and nobody let it in yet
     ├── EngineError                  1   503     -  engine         what ran the model broke
     │   └── NoMemoryError            1   507     -  no_memory      it does not fit into memory
     ├── FileChangedError             1   409     -  file_changed   a file changed while it was read
@@ -166,6 +167,10 @@ class BusyError(RefusedError):
     def __init__(self, message: str, *, remedy: str = "", retry_after: float = 1.0) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
+
+
+class QuarantinedError(RefusedError):
+    wire, code = 0, "quarantined"
 
 
 class EngineError(P2PHubError):

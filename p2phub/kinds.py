@@ -122,6 +122,13 @@ def _command(value: object) -> str:
     return text
 
 
+def _program(value: object) -> str:
+    """A command, as one text or as a list of words; the text that `shlex` splits into them."""
+    if isinstance(value, list):
+        value = shlex.join(text_of(each, r"[^\0\n]+") for each in value)
+    return _command(value)
+
+
 def _devices(value: object) -> str:
     text = text_of(value, r"[a-z]+(?::[0-9]{1,3})?|cuda:[0-9]{1,3}(?:, ?cuda:[0-9]{1,3})+")
     numbers = [int(each) for each in re.findall("[0-9]+", text)] if "," in text else []
@@ -171,6 +178,9 @@ COMMAND = Kind(
     'a program and its options, as for a shell, written out (no "~"): "/opt/vllm/bin/vllm"',
     _command,
 )
+SCANNER = Kind(
+    'a program and its options, as one text or as a list of words: ["clamscan", "-r"]', _program
+)
 ENDPOINT = Kind('"host:port"', lambda value: Endpoint.parse(text_of(value)))
 NAME = _pattern("1 to 32 lower-case letters, digits or hyphens", "[a-z0-9][a-z0-9-]{0,31}")
 TOKEN = _pattern('"" or 16 to 256 letters, digits, "-" or "_"', "|[A-Za-z0-9_-]{16,256}")
@@ -183,6 +193,11 @@ UPSTREAM = _pattern(
     '"" or a web address such as "https://hub.example"', r"|https?://[^/@\s?#]+(?:/[^\s?#]*)?"
 )
 REPOS = _addresses("org/*", r"(?:(?:models|datasets|spaces)/)?[\w.*?-]+(?:/[\w.*?-]+)?", "repos")
+LICENSES = _addresses("apache-2.0", r"[\w.+-]+", "licences")
+APPROVERS = _addresses(
+    "ann=…", r"[a-z0-9][a-z0-9._-]{0,38}=(?:[a-z2-7]{52}|[0-9a-f]{64})", "names and keys"
+)
+SITES = _addresses("12D3KooW…", r"12D3KooW[1-9A-HJ-NP-Za-km-z]{44}", "ids of sites")
 SEEDS = _addresses(
     "https://mirror.example/{name}/{path}", r"https?://[^/@\s]+(?:/\S*)?", "web addresses"
 )

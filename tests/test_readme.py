@@ -12,7 +12,7 @@ import p2phub
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-COMMAND = re.compile(r"p2phub ((?:trust |key |bundle )?[a-z][a-z-]*)")
+COMMAND = re.compile(r"p2phub ((?:trust |key |bundle |audit |quarantine )?[a-z][a-z-]*)")
 CODE = re.compile(r"^```sh\n(.*?)^```|`(p2phub [^`\n]+)`", re.MULTILINE | re.DOTALL)
 PLACE = re.compile(r"\]\(([^)#]+)\)|`((?:\./)?(?:p2phub|scripts|tests|\.ci)/[\w./-]*)[^`]*`")
 

@@ -6,20 +6,22 @@ sink, which checks each of them. What lies on a stick is as little trusted as wh
 Rules it keeps:
  * one or two reads at once: a stick has one head, if it has any;
  * it says that it has a file only if every piece of it is in a whole pack, or which ranges are;
- * a stick that is gone is a `NoSourceError`; what came is kept by who fetches.
+ * a stick that is gone is a `NoSourceError`, and who lent it is told at once: nobody needs to look
+   for the rest of it again and again; what came is kept by who fetches.
 
 >>> NAMED.format("/media/stick")
 'bundle:/media/stick'
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
 import trio
 
 from p2phub.airgap.medium import Medium, Place
-from p2phub.errors import GarbageError, NotFoundError, UntrustedError
+from p2phub.airgap.volume import StoredFile
+from p2phub.errors import GarbageError, NoSourceError, NotFoundError, UntrustedError
 from p2phub.formats.ids import ContentId
 from p2phub.formats.pieces import PieceTable, Run, max_table_bytes
 from p2phub.protocol.batch import one_by_one
@@ -27,21 +29,30 @@ from p2phub.protocol.ports import AcceptFile, Holding, Sink
 
 NAMED: Final = "bundle:{}"
 CONNECTIONS: Final = 2
+Answer = TypeVar("Answer")
+Words = TypeVarTuple("Words")
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""
 
 
 class BundleSource:
-    """What is on a `medium`, as a `Source`. Whoever opened the medium closes it."""
+    """What is on a `medium`, as a `Source`. Whoever opened the medium closes it.
 
-    def __init__(self, medium: Medium) -> None:
+    `gone` is called, from trio's thread, when a read fails and nothing can be read there any more.
+    """
+
+    def __init__(self, medium: Medium, gone: Callable[[], None] = _nobody) -> None:
         self.name = NAMED.format(medium.path)
         self.connections = CONNECTIONS
-        self._medium = medium
+        self._medium, self._gone = medium, gone
         self._places = trio.Semaphore(CONNECTIONS)
         self._threads = trio.CapacityLimiter(CONNECTIONS)
 
     async def holds(self, content: ContentId) -> Holding | None:
         """What is on the stick of this file; None if nothing."""
-        return await trio.to_thread.run_sync(self._holding, content, limiter=self._threads)
+        return await self._reading(self._holding, content)
 
     def _holding(self, content: ContentId) -> Holding | None:
         if not content.has_table:
@@ -65,9 +76,7 @@ class BundleSource:
 
     async def document(self, digest: bytes, limit: int) -> bytes:
         """The bytes under this digest, at most `limit`. Not yet checked by anyone."""
-        return await trio.to_thread.run_sync(
-            self._medium.read, "documents", digest, limit, limiter=self._threads
-        )
+        return await self._reading(self._medium.read, "documents", digest, limit)
 
     def place(self) -> AbstractAsyncContextManager[None]:
         """One of its `connections`, whoever else wants one."""
@@ -75,10 +84,19 @@ class BundleSource:
 
     async def fetch(self, content: ContentId, table: PieceTable, run: Run, sink: Sink) -> None:
         """Hand every piece of `run` to `sink`, in order; returns when the last was accepted."""
-        await trio.to_thread.run_sync(self._fetch, table, run, sink, limiter=self._threads)
+        await self._reading(self._fetch, table, run, sink)
+
+    async def _reading(self, read: Callable[[*Words], Answer], *words: *Words) -> Answer:
+        """In a thread."""
+        try:
+            return await trio.to_thread.run_sync(read, *words, limiter=self._threads)
+        except NoSourceError:
+            if await trio.to_thread.run_sync(self._medium.is_gone, limiter=self._threads):
+                self._gone()
+            raise
 
     def _fetch(self, table: PieceTable, run: Run, sink: Sink) -> None:
-        packs: dict[str, int] = {}
+        packs: dict[str, StoredFile] = {}
         wanted = range(run.first, run.first + run.count)
         places = [self._place(table, index) for index in wanted]
         with ExitStack() as stack:
@@ -86,7 +104,7 @@ class BundleSource:
                 trio.from_thread.check_cancelled()
                 if place.pack not in packs:
                     packs[place.pack] = stack.enter_context(self._medium.opened(place.pack))
-                data = self._medium.pread(packs[place.pack], place.row.length, place.row.offset)
+                data = packs[place.pack].pread(place.row.length, place.row.offset)
                 sink.accept(index, memoryview(data))
 
     def _place(self, table: PieceTable, index: int) -> Place:

@@ -5,8 +5,7 @@ Below the folder that a person names is a folder `p2phub` with `pieces-0001.pack
 what a stick that was pulled out leaves, and is not looked at.
 
 Rules it keeps:
- * only plain files are opened, of those names, in that folder: no link is followed, no device or
-   pipe is read;
+ * only files of those names are opened, and as `volume` opens them;
  * at most `MOST_NAMES` names are looked at; an index is read within the limits of `formats.bundle`;
  * what is wrong with a file is noted in `problems`, and the file counts for nothing.
 
@@ -14,28 +13,31 @@ Rules it keeps:
 (True, True)
 """
 
-import os
 import re
-import stat
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from p2phub.airgap.folder import open_folder
+from p2phub.airgap.volume import FOLDER as FOLDER
+from p2phub.airgap.volume import StoredFile, Volume
 from p2phub.errors import GarbageError, NoSourceError, NotFoundError, P2PHubError
 from p2phub.formats import limits
 from p2phub.formats.bundle import INDEX, LONGEST_DOCUMENT, Contents, PackIndex, Row
 
 Kind = Literal["pieces", "documents"]
-FOLDER: Final = "p2phub"
 NAME: Final = re.compile(r"(pieces|documents|contents)-([0-9]{4})\.(pack|index|list)")
 MOST_NAMES: Final = 50_000
+GONE: Final = (
+    "was taken out or has failed",
+    "put it back in, and run the command again: what came is kept",
+)
+"""What is said of a stick that cannot be read any more, and what to do."""
 _LONGEST: Final[dict[Kind, int]] = {"pieces": limits.MAX_PIECE, "documents": LONGEST_DOCUMENT}
 _MOST_INDEX: Final = len(INDEX) + 40 * limits.MAX_PACK_ROWS + limits.DIGEST
 _MOST_PACK: Final = (1 << 32) - 1
-_PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,7 @@ class Place:
 class Medium:
     """What is on a stick. Made by `look`; `close` when done."""
 
-    path: Path
-    """The folder that a person named."""
-    folder: int
-    """The folder `p2phub` in it, open."""
+    volume: Volume
     packs: dict[Kind, dict[int, PackIndex]] = field(
         default_factory=lambda: {"pieces": {}, "documents": {}}
     )
@@ -61,7 +60,11 @@ class Medium:
     contents: dict[int, Contents] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     """What is wrong with files, by their names."""
-    _closing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def path(self) -> Path:
+        """What a person named."""
+        return self.volume.path
 
     def find(self, kind: Kind, digest: bytes) -> Place | None:
         """Where something lies; the newest pack that has it."""
@@ -84,45 +87,37 @@ class Medium:
         if place.row.length > limit:
             raise GarbageError(f"{self.path} has {place.row.length} bytes; at most {limit} can be")
         with self.opened(place.pack) as pack:
-            data = self.pread(pack, place.row.length, place.row.offset)
+            data = pack.pread(place.row.length, place.row.offset)
         if len(data) != place.row.length:
             raise NoSourceError(f"{self.path}: {place.pack} was cut short")
         return data
 
-    def pread(self, pack: int, length: int, offset: int) -> bytes:
-        """Raises `NoSourceError` for a stick that is gone or broken."""
-        try:
-            return os.pread(pack, length, offset)
-        except OSError as error:
-            raise self._gone(error) from None
-
     @contextmanager
-    def opened(self, name: str) -> Iterator[int]:
-        """A plain file of the stick, open for reading. Raises `NoSourceError`."""
+    def opened(self, name: str) -> Iterator[StoredFile]:
+        """A file of the stick, open for reading. Raises `NoSourceError`."""
+        file = self.volume.open(name)
         try:
-            with self._closing:
-                fd = os.open(name, _PLAIN, dir_fd=self.folder)
-        except OSError as error:
-            raise self._gone(error) from None
-        try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise NoSourceError(f"{self.path}: {name} is no plain file")
-            yield fd
+            yield file
         finally:
-            os.close(fd)
+            file.close()
+
+    def is_gone(self, names: Sequence[str] = ()) -> bool:
+        """Whether nothing can be read any more: none of these files, or of the lists of contents
+        that were read before; one bad place is something else.
+        """
+        lists = (name_of("contents", number, "list") for number in self.contents)
+        return not any(self._is_there(name) for name in names or lists)
+
+    def _is_there(self, name: str) -> bool:
+        try:
+            with self.opened(name) as file:
+                return file.is_there()
+        except NoSourceError:
+            return False
 
     def close(self) -> None:
         """Let the stick go, so that it can be taken out; who still reads it is told it is gone."""
-        with self._closing:
-            folder, self.folder = self.folder, -1
-        if folder >= 0:
-            os.close(folder)
-
-    def _gone(self, error: OSError) -> NoSourceError:
-        return NoSourceError(
-            f"{self.path} cannot be read: {error.strerror or error}",
-            remedy="put it back in, and run the command again: what came is kept",
-        )
+        self.volume.close()
 
 
 def look(path: Path) -> Medium:
@@ -131,19 +126,19 @@ def look(path: Path) -> Medium:
     Raises `NotFoundError` if there is no bundle, `NoSourceError` if it cannot be read or has more
     names than any bundle.
     """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        folder = os.open(path / FOLDER, flags)
-    except OSError as error:
-        raise NotFoundError(
-            f"there is no bundle in {path}: {error.strerror}",
-            remedy="name the folder in which `p2phub bundle export` was told to write",
-        ) from None
-    medium = Medium(path, folder)
+    return take_stock(open_folder(path))
+
+
+def take_stock(volume: Volume) -> Medium:
+    """The same of a volume, which is closed with it. Raises `NoSourceError`."""
+    medium = Medium(volume)
     with ExitStack() as undo:
         undo.callback(medium.close)
-        for name in sorted(_names(medium)):
+        names = sorted(_names(medium))
+        for name in names:
             _take(medium, name)
+        if medium.problems and medium.is_gone(names):
+            raise NoSourceError(f"{volume.path} {GONE[0]}", remedy=GONE[1])
         undo.pop_all()
     return medium
 
@@ -159,14 +154,10 @@ def name_of(kind: str, number: int, what: str) -> str:
 
 def _names(medium: Medium) -> list[str]:
     found: list[str] = []
-    try:
-        with os.scandir(medium.folder) as entries:
-            for count, entry in enumerate(entries):
-                if count >= MOST_NAMES:
-                    raise NoSourceError(f"{medium.path} has more names than any bundle")
-                found += [entry.name] if NAME.fullmatch(entry.name) else []
-    except OSError as error:
-        raise medium._gone(error) from None
+    for count, name in enumerate(medium.volume.names()):
+        if count >= MOST_NAMES:
+            raise NoSourceError(f"{medium.path} has more names than any bundle")
+        found += [name] if NAME.fullmatch(name) else []
     return found
 
 
@@ -187,25 +178,24 @@ def _take(medium: Medium, name: str) -> None:
 
 
 def _size(medium: Medium, name: str) -> int:
-    with medium.opened(name) as fd:
-        size = os.fstat(fd).st_size
+    with medium.opened(name) as file:
+        size = file.size
     if size > _MOST_PACK:
         raise NoSourceError(f"{name} is larger than any pack")
     return size
 
 
 def _whole(medium: Medium, name: str, most: int) -> bytes:
-    with medium.opened(name) as fd:
-        size = os.fstat(fd).st_size
-        if size > most:
-            raise NoSourceError(f"{name} has {size} bytes; {most} is the most")
-        return b"".join(_parts(medium, fd, size))
+    with medium.opened(name) as file:
+        if file.size > most:
+            raise NoSourceError(f"{name} has {file.size} bytes; {most} is the most")
+        return b"".join(_parts(file))
 
 
-def _parts(medium: Medium, fd: int, size: int) -> Iterator[bytes]:
+def _parts(file: StoredFile) -> Iterator[bytes]:
     at = 0
-    while at < size:
-        data = medium.pread(fd, min(1 << 24, size - at), at)
+    while at < file.size:
+        data = file.pread(1 << 24, at)
         if not data:
             return
         at += len(data)

@@ -10,21 +10,21 @@ used.
 True
 """
 
-import hashlib
-import os
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from p2phub.airgap.medium import FOLDER, Kind, look, name_of
-from p2phub.errors import NotFoundError, WrongBytesError
+from p2phub.airgap.folder import NewFolder
+from p2phub.airgap.medium import Kind, name_of, take_stock
+from p2phub.airgap.volume import NewVolume
+from p2phub.errors import NotFoundError
 from p2phub.formats import limits
 from p2phub.formats.bundle import Contents, Row, write_index
-from p2phub.store.disk import Disk, Progress, disk_errors, no_progress
+from p2phub.store.disk import Disk, Progress, no_progress
 
 ROLL_AT: Final = limits.MAX_PACK - limits.MAX_TABLE
 """Bytes of a pack after which the next one begins: the longest thing still fits into this one."""
-_BLOCK: Final = 1 << 20
 README: Final = """\
 This folder holds models or datasets for p2phub, a hub that nobody owns.
 
@@ -39,16 +39,12 @@ copied to another disk, all together; none may be renamed.
 class _Pack:
     """A pack that is being written."""
 
-    def __init__(self, folder: Path, kind: Kind, number: int, disk: Disk) -> None:
+    def __init__(self, into: NewVolume, kind: Kind, number: int) -> None:
         self.kind, self.number = kind, number
-        self.path = folder / name_of(kind, number, "pack")
         self.rows: dict[bytes, Row] = {}
         self.size = 0
-        self._disk, self._folder = disk, folder
-        self._sha256 = hashlib.sha256()
-        self._waiting = bytearray()
-        disk.remove(self.path)
-        self._fd = disk.create(self.path, 0o644)
+        self._into = into
+        self._file = into.create(name_of(kind, number, "pack"))
 
     @property
     def full(self) -> bool:
@@ -56,45 +52,17 @@ class _Pack:
 
     def put(self, digest: bytes, data: bytes | memoryview) -> None:
         self.rows[digest] = Row(digest, self.size, len(data))
-        self._sha256.update(data)
-        self._waiting += data
+        self._file.append(data)
         self.size += len(data)
-        if len(self._waiting) >= _BLOCK:
-            self._flush()
-
-    def _flush(self) -> None:
-        at = self.size - len(self._waiting)
-        self._disk.write(self._fd, bytes(self._waiting), at, self.path)
-        self._waiting = bytearray()
 
     def finish(self, progress: Progress) -> None:
         """Make it whole and say so. Raises `WrongBytesError` if other bytes are read back."""
-        self._flush()
-        self._disk.sync(self._fd, self.path)
-        self._read_back(progress)
-        index = self._folder / name_of(self.kind, self.number, "index")
-        write_file(self._disk, index, write_index(self.rows.values()))
-
-    def _read_back(self, progress: Progress) -> None:
-        """From the medium: what the page cache has of it is thrown away."""
-        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
-        found, at = hashlib.sha256(), 0
-        while at < self.size:
-            with disk_errors(self.path):
-                data = os.pread(self._fd, _BLOCK, at)
-            if not data:
-                break
-            found.update(data)
-            at += len(data)
-            progress(len(data))
-        if found.digest() != self._sha256.digest():
-            raise WrongBytesError(
-                f"{self.path} does not hold what was written to it",
-                remedy="the medium is broken: use another one",
-            )
+        self._file.finish(progress)
+        index = name_of(self.kind, self.number, "index")
+        self._into.write(index, write_index(self.rows.values()))
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._file.close()
 
 
 class BundleWriter:
@@ -104,10 +72,9 @@ class BundleWriter:
     """
 
     def __init__(self, path: Path, disk: Disk, progress: Progress = no_progress) -> None:
-        self._disk, self._progress = disk, progress
-        self._folder = path / FOLDER
-        disk.make_folder(self._folder)
-        self._medium = look(path)
+        self._progress = progress
+        self._into: NewVolume = NewFolder(path, disk)
+        self._medium = take_stock(self._into.look())
         self._open: dict[Kind, _Pack] = {}
         self.written = 0
         """Bytes that were not on the medium before."""
@@ -126,7 +93,7 @@ class BundleWriter:
             self._finish(kind)
             pack = None
         if pack is None:
-            pack = self._open[kind] = _Pack(self._folder, kind, self._next(kind), self._disk)
+            pack = self._open[kind] = _Pack(self._into, kind, self._next(kind))
         pack.put(digest, data)
         self.written += len(data)
         return True
@@ -135,11 +102,12 @@ class BundleWriter:
         """Say what was put there, after all of it is there. Raises `WrongBytesError`."""
         for kind in tuple(self._open):
             self._finish(kind)
-        write_file(self._disk, self._folder / "README.txt", README.encode())
-        if contents not in self._medium.contents.values():
-            number = max(self._medium.contents, default=0) + 1
-            name = name_of("contents", number, "list")
-            write_file(self._disk, self._folder / name, contents.to_bytes())
+        self._into.write("README.txt", README.encode())
+        lists = self._medium.contents
+        if contents not in lists.values():
+            same = (key for key in lists if replace(lists[key], made=contents.made) == contents)
+            number = next(same, max(lists, default=0) + 1)
+            self._into.write(name_of("contents", number, "list"), contents.to_bytes())
 
     def _finish(self, kind: Kind) -> None:
         pack = self._open.pop(kind)
@@ -148,12 +116,12 @@ class BundleWriter:
         finally:
             pack.close()
         self._medium.close()
-        self._medium = look(self._folder.parent)
+        self._medium = take_stock(self._into.look())
 
     def _next(self, kind: Kind) -> int:
         number = max(self._medium.packs[kind], default=0) + 1
         if number > limits.MAX_PACKS:
-            raise NotFoundError(f"{self._folder} has no room for another pack")
+            raise NotFoundError(f"{self._into.path} has no room for another pack")
         return number
 
     def __enter__(self) -> Self:
@@ -169,17 +137,3 @@ class BundleWriter:
         for pack in self._open.values():
             pack.close()
         self._medium.close()
-
-
-def write_file(disk: Disk, path: Path, data: bytes) -> None:
-    """A small file, whole or not at all."""
-    made = path.with_name(path.name + ".new")
-    disk.remove(made)
-    fd = disk.create(made, 0o644)
-    try:
-        disk.write(fd, data, 0, made)
-        disk.sync(fd, made)
-    finally:
-        os.close(fd)
-    disk.rename(made, path)
-    disk.sync_path(path.parent)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from p2phub.bundle_results import BundleExported, BundleImported
+from p2phub.bundle_results import BundleExported, BundleImported, InventoryMade, Sites, Swapped
 from p2phub.cache_results import CacheAdopted
 from p2phub.client import huggingface, ollama
 from p2phub.client.results import (
@@ -191,13 +191,49 @@ def adopt(
     return Call("adopt", _one(CacheAdopted), body=body, streams=True)
 
 
-def bundle_export(references: Sequence[str], to: Path) -> Call[BundleExported]:
-    body = {"references": list(references), "to": _path(to)}
+def bundle_export(
+    references: Sequence[str],
+    to: Path,
+    *,
+    since: Path | None = None,
+    size_limit: int | None = None,
+    part: int | None = None,
+) -> Call[BundleExported]:
+    body = {"references": list(references), "to": _path(to)} | _given(
+        since=_path(since) if since else None, size_limit=size_limit, part=part
+    )
     return Call("bundle/export", _one(BundleExported), body=body, streams=True)
 
 
 def bundle_import(path: Path) -> Call[BundleImported]:
     return Call("bundle/import", _one(BundleImported), body={"path": _path(path)}, streams=True)
+
+
+def swap(
+    path: Path,
+    *,
+    wants: Sequence[str] = (),
+    name: str | None = None,
+    inventories: Sequence[Path] = (),
+    size_limit: int | None = None,
+    to_anybody: bool = False,
+) -> Call[Swapped]:
+    body = {"path": _path(path)} | _given(
+        wants=wants,
+        name=name,
+        inventories=[_path(each) for each in inventories],
+        size_limit=size_limit,
+        to_anybody=to_anybody or None,
+    )
+    return Call("bundle/swap", _one(Swapped), body=body, streams=True)
+
+
+def inventory(wants: Sequence[str] = (), name: str | None = None) -> Call[InventoryMade]:
+    return Call("bundle/inventory", _one(InventoryMade), body=_given(wants=wants, name=name))
+
+
+def sites() -> Call[Sites]:
+    return Call("bundle/sites", _one(Sites))
 
 
 def resolve(reference: str) -> Call[Named]:

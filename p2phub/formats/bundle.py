@@ -36,6 +36,8 @@ from p2phub.formats.manifest import read_kind
 INDEX: Final = b"p2phub bundle index 1\n"
 CONTENTS: Final = b"p2phub bundle contents 1\n"
 _ROW: Final = struct.Struct("<32sII")
+ROW: Final = _ROW.size
+"""Bytes of a row of an index."""
 LONGEST_DOCUMENT: Final = limits.MAX_TABLE
 """Bytes of the longest thing in a pack of documents."""
 
@@ -130,7 +132,11 @@ class Meant:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What one export put on a stick. `made`: when, in unix seconds."""
+    """What one export put on a stick. `made`: when, in unix seconds.
+
+    A `part` of several holds every document, and some of the pieces. Made for sites that have
+    something already, it holds what any of them lacks. Neither is whole by itself.
+    """
 
     made: int
     heads: tuple[bytes, ...] = ()
@@ -138,6 +144,14 @@ class Contents:
     notices: tuple[bytes, ...] = ()
     """What publishers took back: revocations, withdrawals and fork proofs, packed."""
     releases: tuple[Meant, ...] = ()
+    site: bytes = b""
+    """Who made it: the public key of a node, 32 bytes; empty where it is not told."""
+    sites: tuple[bytes, ...] = ()
+    """Whom it is for, by their keys, sorted: what all of them have is left out. None: anybody."""
+    part: int = 1
+    """Which of the media this is, from 1."""
+    parts: int = 1
+    """How many media one export was split over."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
@@ -158,7 +172,13 @@ class Contents:
                     fields.parts("releases", limits.MAX_BUNDLE_RELEASES, optional=True),
                 )
             ),
+            fields.data("site", limits.KEY, limits.KEY, default=b""),
+            fields.keys("sites", limits.MAX_SITES) if fields.has("sites") else (),
+            fields.number("part", 1, limits.MAX_PARTS, default=1),
+            fields.number("parts", 1, limits.MAX_PARTS, default=1),
         )
+        if contents.part > contents.parts:
+            raise MalformedError("this bundle says it is a later part than there are")
         _refuse_more(fields)
         return contents
 
@@ -169,6 +189,10 @@ class Contents:
             "heads": self.heads or None,
             "notices": self.notices or None,
             "releases": [_written(each) for each in self.releases] or None,
+            "site": self.site or None,
+            "sites": self.sites or None,
+            "part": self.part if self.part > 1 else None,
+            "parts": self.parts if self.parts > 1 else None,
         }
         data = CONTENTS + encode({name: value for name, value in told.items() if value is not None})
         data += sha256(data)

@@ -42,6 +42,9 @@ TYPES: Final[Mapping[str, int]] = {
     "revocation": limits.MAX_REVOCATION,
     "withdrawal": limits.MAX_WITHDRAWAL,
     "fork": limits.MAX_FORK,
+    "inventory": limits.MAX_INVENTORY,
+    "receipt": limits.MAX_RECEIPT,
+    "approval": limits.MAX_APPROVAL,
 }
 """The types of documents and the largest payload of each, in bytes."""
 

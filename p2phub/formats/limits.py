@@ -83,6 +83,7 @@ MAX_PAGE: Final = 64 * KIB
 MAX_RELEASE: Final = 32 * MIB
 MAX_REVOCATION: Final = 2 * KIB
 MAX_WITHDRAWAL: Final = 2 * KIB
+MAX_APPROVAL: Final = 4 * KIB
 MAX_FORK: Final = 72 * KIB
 """Two indexes with their signatures, and what holds them together."""
 
@@ -108,6 +109,18 @@ MAX_CONTENTS: Final = 64 * MIB
 MAX_BUNDLE_HEADS: Final = 10_000
 MAX_BUNDLE_NOTICES: Final = 100_000
 MAX_BUNDLE_RELEASES: Final = 100_000
+MAX_PARTS: Final = 9999
+"""Media that one export is split over."""
+MAX_SITES: Final = 64
+"""Sites that one bundle is for, or that leave notes on one medium."""
+MAX_INVENTORY: Final = 640 * KIB
+MAX_INVENTORY_RELEASES: Final = 65_536
+"""Releases that a site can say it has."""
+MAX_INVENTORY_WANTS: Final = 1024
+MAX_RECEIPT: Final = 640 * KIB
+MAX_RECEIPT_RELEASES: Final = 16_384
+MAX_INVENTORY_CODES: Final = 64
+"""QR codes that one inventory is printed as."""
 
 # Lists in documents: entries
 MAX_ROLE_KEYS: Final = 5

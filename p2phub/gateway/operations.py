@@ -19,6 +19,7 @@ from p2phub.gateway.model_operations import MODELS
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
 from p2phub.gateway.publish_operations import PUBLISHING, require_absolute
+from p2phub.gateway.quarantine_operations import QUARANTINE
 from p2phub.gateway.trust_operations import TRUST
 from p2phub.node.events import Loading
 from p2phub.node.parts import Named, PartHere, PartRequest
@@ -133,6 +134,7 @@ OPERATIONS: Final = (
     ),
     *PUBLISHING,
     *BUNDLES,
+    *QUARANTINE,
     Operation(
         "pull",
         "Fetch and verify a release. A client that goes away cancels it; what was verified so far"

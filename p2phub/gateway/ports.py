@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Protocol
 
-from p2phub.bundle_results import BundleExported, BundleImported
+from p2phub.airgap_results import Quarantined
+from p2phub.bundle_results import BundleExported, BundleImported, InventoryMade, Sites, Swapped
 from p2phub.cache_results import CacheAdopted
 from p2phub.formats.ids import Kind, RepoId
 from p2phub.formats.manifest import FileEntry
@@ -32,6 +33,7 @@ from p2phub.node.values import (
     FinishRequest,
     Hit,
     Identity,
+    InventoryRequest,
     PeerInfo,
     Pin,
     Proposal,
@@ -45,6 +47,7 @@ from p2phub.node.values import (
     Report,
     SearchQuery,
     Status,
+    SwapRequest,
     Verification,
 )
 from p2phub.store.discussions import Discussion, Note, NoteKind
@@ -116,6 +119,28 @@ class BundlesApi(Protocol):
     async def export_to(self, request: BundleExportRequest, report: Report) -> BundleExported: ...
 
     async def import_from(self, request: BundleImportRequest, report: Report) -> BundleImported: ...
+
+    async def swap(self, request: SwapRequest, report: Report) -> Swapped: ...
+
+    async def inventory(self, request: InventoryRequest) -> InventoryMade: ...
+
+    async def sites(self) -> Sites: ...
+
+
+class QuarantineApi(Protocol):
+    """What waits at the gate of a node."""
+
+    async def waiting(self) -> Sequence[Quarantined]: ...
+
+    async def look(self, reference: str) -> Quarantined: ...
+
+    async def check(self, reference: str, report: Report) -> Quarantined: ...
+
+    async def decide(self, approval: bytes) -> Quarantined: ...
+
+    async def reject(self, reference: str, reason: str) -> Quarantined: ...
+
+    async def allow(self, reference: str) -> Quarantined: ...
 
 
 class InferenceApi(Protocol):
@@ -338,6 +363,9 @@ class NodeApi(Protocol):
 
     @property
     def bundles(self) -> BundlesApi: ...
+
+    @property
+    def quarantine(self) -> QuarantineApi: ...
 
     @property
     def own_identity(self) -> OwnIdentityApi: ...

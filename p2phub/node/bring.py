@@ -56,8 +56,11 @@ async def bring_all(
     report: Report,
     *,
     head: int = 0,
+    quiet: bool = False,
 ) -> Bringing:
-    """Bring all of these files. `head`: bytes at the start of each that come before its others."""
+    """Bring all of these files. `head`: bytes at the start of each that come before its others;
+    `quiet`: tell nobody that they are here.
+    """
     missing = await services.on_disk(_missing, services.store.shelf, files)
     total = sum(file.size for file in files)
     to_fetch = sum(file.size for file in missing)
@@ -66,6 +69,7 @@ async def bring_all(
         holdings = Holdings((file.content for file in missing), services.control)
         here = total - to_fetch
         bringing = Bringing(services, resolved, report, progress, holdings, linked=here, head=head)
+        bringing.quiet = quiet
         if missing:
             async with _gathered(bringing, missing):
                 await _bring_missing(bringing, missing)

@@ -42,6 +42,8 @@ class Bringing:
     """Bytes at the start of each file that come before the rest of it."""
     turn: object = None
     """What this pull waits for its turn at; None: each file."""
+    quiet: bool = False
+    """Whether nobody is to hear of it."""
     lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
     """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
 
@@ -50,9 +52,9 @@ class Bringing:
 
     def announce(self) -> None:
         """Tell that the release is being fetched here, so that others find us; not of what nobody
-        signed.
+        signed, or may see yet.
         """
-        if self.resolved.judgement.verdict is not Verdict.UNSIGNED:
+        if not self.quiet and self.resolved.judgement.verdict is not Verdict.UNSIGNED:
             self.services.announcer.release(self.resolved.digest)
 
     def count(self, source: str, size: int) -> None:

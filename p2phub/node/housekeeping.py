@@ -59,7 +59,8 @@ async def _hash(services: Services, content: ContentId) -> None:
     with _said():
         yields = services.pressure.wait_a_moment
         sha256 = await services.on_disk(services.store.blobs.hash_whole, content, yields)
-        if content.size > limits.MIN_BIG_FILE:
+        hides = services.store.quarantine.hides
+        if content.size > limits.MIN_BIG_FILE and not await services.on_disk(hides, content):
             services.announcer.file(sha256)
 
 

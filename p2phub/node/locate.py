@@ -10,7 +10,7 @@ Everything here blocks; a node calls it from the store's threads, once for each 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from p2phub.errors import NoRevisionError, NotFoundError, UsageError
+from p2phub.errors import NoRevisionError, NotFoundError, QuarantinedError, UsageError
 from p2phub.formats.ids import PublisherId, Reference, RepoId, commit_id, is_commit_prefix
 from p2phub.formats.manifest import Release
 from p2phub.formats.publisher import Ref, RepoEntry
@@ -47,13 +47,19 @@ class ResolvedRelease:
         return self.shown or commit_id(self.digest)
 
 
-def locate(store: Store, knowledge: Knowledge, reference: Reference) -> ResolvedRelease:
-    """The release that `reference` names, as far as this disk knows.
+def locate(
+    store: Store, knowledge: Knowledge, reference: Reference, *, waiting: bool = False
+) -> ResolvedRelease:
+    """The release that `reference` names, as far as this disk knows; one that waits in quarantine
+    only if `waiting`.
 
     Raises `NotFoundError` for what is not known here, `UsageError` for digits that several commits
-    begin with, `UntrustedError` for documents that the gate refused or that have rotted.
+    begin with, `UntrustedError` for documents that the gate refused or that have rotted,
+    `QuarantinedError`.
     """
     publisher, entry, revision, digest = _named(store, knowledge, reference)
+    if not waiting:
+        require_let_in(store, digest, str(reference))
     knowledge.expect(digest, publisher)
     accepted = knowledge.document(digest, Release)
     if accepted is None:
@@ -73,6 +79,24 @@ def locate(store: Store, knowledge: Knowledge, reference: Reference) -> Resolved
         accepted.judgement,
         entry.refs,
         name_of(store, repo, revision),
+    )
+
+
+def require_let_in(store: Store, digest: bytes, called: str) -> None:
+    """Raise `QuarantinedError` for a release that came in a bundle and that nobody let in: for
+    everybody but who decides about it, it is not here.
+    """
+    case = store.quarantine.get(digest)
+    if case is None:
+        return
+    if case.state == "rejected":
+        raise QuarantinedError(
+            f"{called} came to the gate of this node and was rejected: {case.reason}",
+            remedy=f"`p2phub quarantine allow {commit_id(digest)[:16]}` lets it come again",
+        )
+    raise QuarantinedError(
+        f"{called} is commit {commit_id(digest)[:16]}, which waits in quarantine",
+        remedy="`p2phub quarantine ls` tells for what; an older commit that is here can be named",
     )
 
 
@@ -112,6 +136,7 @@ def digest_of(store: Store, knowledge: Knowledge, reference: Reference) -> tuple
     Raises what `locate` raises before it has the release.
     """
     publisher, entry, _, digest = _named(store, knowledge, reference)
+    require_let_in(store, digest, str(reference))
     return RepoId(publisher, entry.name), digest
 
 

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from p2phub.errors import NotFoundError, P2PHubError, UntrustedError
+from p2phub.errors import NotFoundError, P2PHubError, QuarantinedError, UntrustedError
 from p2phub.formats.ids import ContentId, Reference, RepoId
 from p2phub.formats.manifest import FileEntry
 from p2phub.formats.paths import FilePath
@@ -21,7 +21,7 @@ from p2phub.inference.variants import LLAMACPP, with_variant
 from p2phub.inference_results import ModelRow
 from p2phub.node.adapters import AdapterRelease
 from p2phub.node.choosing import Capacity, candidates_of, pick, ways_of
-from p2phub.node.locate import DEFAULT_REVISION, ResolvedRelease, called, locate
+from p2phub.node.locate import DEFAULT_REVISION, ResolvedRelease, called, locate, publisher_of
 from p2phub.node.rules import rule_of
 from p2phub.node.services import Services
 from p2phub.node.serving import MAX_CONFIG, Chosen, options_of, read_config, task_of
@@ -123,16 +123,36 @@ def find_model(services: Services, reference: Reference, read: Read) -> Model:
     whole before a newer one of which files are missing. Raises `NotFoundError`, `UntrustedError`,
     `UnsupportedError`.
     """
-    newest = read(services, locate(services.store, services.knowledge, reference))
+    try:
+        newest = read(services, locate(services.store, services.knowledge, reference))
+    except QuarantinedError:
+        if reference.revision is not None:
+            raise
+        return _before_quarantine(services, reference, read)
     if not newest.lacking or reference.revision is not None:
         return newest
-    for row in _held(services, newest.asked.repo):
+    return _whole(services, reference, newest.asked.repo, read) or newest
+
+
+def _before_quarantine(services: Services, reference: Reference, read: Read) -> Model:
+    """What answers while a newer release waits to be let in: the newest that is here whole."""
+    repo = RepoId(publisher_of(services.store, reference), reference.name)
+    found = _whole(services, reference, repo, read)
+    if found is None:
+        locate(services.store, services.knowledge, reference)
+        raise NotFoundError(f"there is no model {reference} here", remedy="ask for it again")
+    return found
+
+
+def _whole(services: Services, reference: Reference, repo: RepoId, read: Read) -> Model | None:
+    """The newest release of a repo that is here with all that a model needs."""
+    for row in _held(services, repo):
         older = replace(reference, revision=row.commit)
         with contextlib.suppress(P2PHubError):
             found = read(services, locate(services.store, services.knowledge, older))
             if not found.lacking:
                 return found
-    return newest
+    return None
 
 
 def reader(variant: str, capacity: Capacity) -> Read:

@@ -27,7 +27,6 @@ from p2phub.inference.starting import Starter
 from p2phub.network.control import ControlServer
 from p2phub.network.control_client import ControlClient
 from p2phub.network.data_server import DataServer
-from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.libp2p_host import Libp2pNetwork
 from p2phub.network.stream_http import StreamServer
 from p2phub.network.throttle import Throttle
@@ -36,6 +35,7 @@ from p2phub.node import housekeeping
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.adopting import adopt
 from p2phub.node.announce import Announcer
+from p2phub.node.auditing import audit_of, begin_audit
 from p2phub.node.bundles import Bundles
 from p2phub.node.cosigners import Cosigners
 from p2phub.node.domains import Domains
@@ -48,9 +48,10 @@ from p2phub.node.neighbours import Neighbours
 from p2phub.node.offline import knowledge_of, layout_of
 from p2phub.node.own_identity import OwnIdentity
 from p2phub.node.parts import Named, PartHere, PartRequest
-from p2phub.node.planes import AGENT, Greeter, network_settings
+from p2phub.node.planes import AGENT, Greeter, data_server, network_settings
 from p2phub.node.proposing import ProposalDesk
 from p2phub.node.publish import publish
+from p2phub.node.quarantine_desk import QuarantineDesk
 from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
 from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
@@ -105,13 +106,14 @@ async def open_node(config: Config, home: Path) -> AsyncIterator["Node"]:
         seed = node_seed(keyring)
         library, tickets = Library(store), Tickets()
         paces = Paces(config.swarm)
-        server = _data_server(config, seed, library, tickets, paces.up)
+        server = data_server(config, seed, library, tickets, paces.up)
         server.start()
         try:
             network = Libp2pNetwork(
                 seed, network_settings(config, home), validate=check_record, select=best
             )
-            services = _services(config, store, keyring, network, server, paces)
+            services = _services(config, store, seed, keyring, network, server, paces)
+            await begin_audit(services.audit, config.airgap)
             _answer_peers(services, library, tickets, server)
             cosigners = Cosigners(services, network.peer_id)
             cosigners.register()
@@ -168,6 +170,7 @@ def _gateway(layout: Layout) -> str:
 def _services(
     config: Config,
     store: Store,
+    seed: bytes,
     keyring: Keyring,
     network: Libp2pNetwork,
     server: DataServer,
@@ -205,6 +208,7 @@ def _services(
         uploads=lambda: server.connections,
         hashing_waits=Bell(),
         bringing=Turns(),
+        audit=audit_of(store, seed, unix_time, on_disk),
         signing=trio.Lock(),
     )
 
@@ -212,23 +216,6 @@ def _services(
 def _web_seeds(config: Config, down: Throttle) -> WebSeeds:
     swarm = config.swarm
     return WebSeeds(swarm.web_seeds, connections=swarm.connections, down=down)
-
-
-def _data_server(
-    config: Config, seed: bytes, library: Library, tickets: Tickets, up: Throttle
-) -> DataServer:
-    where = config.network.data_listen
-    return DataServer(
-        where.host,
-        where.port,
-        make_certificate(seed),
-        library,
-        tickets,
-        connections=config.swarm.accepted,
-        per_peer=config.swarm.accepted_per_peer,
-        uploads=config.swarm.uploads,
-        up=up,
-    )
 
 
 def _answer_peers(
@@ -293,6 +280,7 @@ class Node:
         self._inspector = Inspector(services.store, services.knowledge, shared)
         self.trust = Trust(services)
         self.bundles = Bundles(services)
+        self.quarantine = QuarantineDesk(services)
         self.proposals = ProposalDesk(services)
         self.own_identity = OwnIdentity(services)
         self.inference = inference

@@ -14,9 +14,13 @@ from p2phub.config import Config
 from p2phub.errors import ConfigError
 from p2phub.network.addresses import data_addresses
 from p2phub.network.control_client import ControlClient
+from p2phub.network.data_server import DataServer
+from p2phub.network.libp2p_certificate import make_certificate
 from p2phub.network.libp2p_settings import NetworkSettings
 from p2phub.network.peer_source import PeerSource
 from p2phub.network.throttle import UNLIMITED, Throttle
+from p2phub.network.tickets import Tickets
+from p2phub.node.library import Library
 from p2phub.protocol.ports import ControlNetwork, PeerAddress
 
 log = logging.getLogger(__name__)
@@ -35,6 +39,24 @@ def network_settings(config: Config, home: Path) -> NetworkSettings:
         psk=_private_key(home / wanted.psk_file) if wanted.psk_file else None,
         mdns=wanted.mdns,
         agent=AGENT,
+    )
+
+
+def data_server(
+    config: Config, seed: bytes, library: Library, tickets: Tickets, up: Throttle
+) -> DataServer:
+    """The data plane, which listens once it is started."""
+    where = config.network.data_listen
+    return DataServer(
+        where.host,
+        where.port,
+        make_certificate(seed),
+        library,
+        tickets,
+        connections=config.swarm.accepted,
+        per_peer=config.swarm.accepted_per_peer,
+        uploads=config.swarm.uploads,
+        up=up,
     )
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import trio
 
-from p2phub.errors import DamagedBlobError, UntrustedError, UsageError
+from p2phub.errors import DamagedBlobError, QuarantinedError, UntrustedError, UsageError
 from p2phub.formats.ids import Reference
 from p2phub.formats.manifest import FileEntry
 from p2phub.node.bring import bring_all
 from p2phub.node.caching import check_cacheable, put_into_cache
 from p2phub.node.events import Report, Resolved, Warned
-from p2phub.node.locate import ResolvedRelease
+from p2phub.node.locate import ResolvedRelease, require_let_in
 from p2phub.node.resolve import resolve
 from p2phub.node.rules import rule_of
 from p2phub.node.selection import select
@@ -54,7 +54,7 @@ async def pull_resolved(
     report(told_of(resolved))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
-    files = _wanted(resolved, request, report)
+    files = wanted_files(resolved, request, report)
     await services.on_disk(
         services.store.repos.pulling, resolved.digest, resolved.revision, services.now()
     )
@@ -108,7 +108,15 @@ def _let_go_if_empty(services: Services, resolved: ResolvedRelease) -> None:
 
 
 async def obey_policy(services: Services, resolved: ResolvedRelease, report: Report) -> None:
-    """Go on, warn, or raise `UntrustedError`, as the rule for the publisher says."""
+    """Go on, warn, or raise `UntrustedError`, as the rule for the publisher says. Raises
+    `QuarantinedError` for what nobody let in yet.
+    """
+    await services.on_disk(require_let_in, services.store, resolved.digest, resolved.called)
+    await obey_rule(services, resolved, report)
+
+
+async def obey_rule(services: Services, resolved: ResolvedRelease, report: Report) -> None:
+    """The same, whether the release waits in quarantine or not."""
     publisher = resolved.repo.publisher
     rule = await services.on_disk(rule_of(services.store, services.config), publisher)
     match rule.decide(resolved.judgement.verdict):
@@ -122,9 +130,10 @@ async def obey_policy(services: Services, resolved: ResolvedRelease, report: Rep
             report(Warned(f"{resolved.repo.name}: {resolved.judgement.text}"))
 
 
-def _wanted(
+def wanted_files(
     resolved: ResolvedRelease, request: PullRequest, report: Report
 ) -> tuple[FileEntry, ...]:
+    """The files that a request asks for. Raises `UsageError` if it is none."""
     paths = [file.path for file in resolved.release.files]
     wanted, pickles = select(paths, request.include, request.exclude)
     if pickles:
@@ -144,15 +153,20 @@ def _present(
     """The folder people get: the read-only snapshot, or writable copies in a folder of theirs."""
     store = services.store
     links = [(file.path, file.content) for file in files]
+    require_let_in(store, resolved.digest, resolved.called)
     path = store.snapshots.present(resolved.repo, resolved.commit, links)
-    store.repos.pulled(
-        resolved.repo.publisher,
-        resolved.repo.name,
-        resolved.commit,
-        digest=resolved.digest,
-        ref=resolved.revision,
-        now=services.now(),
-    )
+    try:
+        store.repos.pulled(
+            resolved.repo.publisher,
+            resolved.repo.name,
+            resolved.commit,
+            digest=resolved.digest,
+            ref=resolved.revision,
+            now=services.now(),
+        )
+    except QuarantinedError:
+        store.snapshots.remove(resolved.repo, resolved.commit)
+        raise
     if to is None:
         return path
     sweep(store.disk, [path for path, _ in links], to)

@@ -6,6 +6,8 @@ that another release on this disk uses stays too, and one that was published in 
 owner's: it is not touched.
 """
 
+from collections.abc import Sequence
+
 from p2phub.errors import NotFoundError
 from p2phub.formats.ids import ContentId, Reference
 from p2phub.node.locate import ResolvedRelease, locate
@@ -33,6 +35,11 @@ def _remove(services: Services, resolved: ResolvedRelease) -> int:
             remedy="`p2phub ls` lists what is",
         )
     store.snapshots.remove(repo, resolved.commit)
+    return remove_contents(store, contents)
+
+
+def remove_contents(store: Store, contents: Sequence[ContentId]) -> int:
+    """Drop files that nothing needs any more, and what has come of them: the bytes freed."""
     freed = sum(_remove_blob(store, content) for content in contents)
     for content in contents:
         begun = store.partials.written(content)

@@ -47,6 +47,7 @@ from p2phub.node.locate import (
     locate,
     name_of,
     publisher_of,
+    require_let_in,
 )
 from p2phub.node.services import Services
 from p2phub.protocol.ports import Source
@@ -60,15 +61,17 @@ PEER_TIME = 0.5  # seconds that peers may still take once the DHT has answered a
 HISTORY = 256  # releases walked back to find a commit
 
 
-async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
-    """The release that `reference` names now.
+async def resolve(
+    services: Services, reference: Reference, *, waiting: bool = False
+) -> ResolvedRelease:
+    """The release that `reference` names now; one that waits in quarantine only if `waiting`.
 
     Of our own publisher nobody knows more than this disk, and a commit never changes: for those
     nobody is asked, unless something is missing or has rotted here.
 
     Raises `NotFoundError` for an unknown alias, repo or revision, `UntrustedError` for documents
-    the gate refused, `NoSourceError` if nobody has the documents."""
-    begun = await services.on_disk(_begin, services, reference)
+    the gate refused, `NoSourceError` if nobody has the documents, `QuarantinedError`."""
+    begun = await services.on_disk(_begin, services, reference, waiting=waiting)
     if begun.here is not None:
         return begun.here
     finder = _Finder(services, begun.publisher, own=begun.own)
@@ -77,6 +80,8 @@ async def resolve(services: Services, reference: Reference) -> ResolvedRelease:
     entry = await finder.entry(repo.name)
     revision = reference.revision or DEFAULT_REVISION
     digest = await finder.release_named(entry, revision)
+    if not waiting:
+        await services.on_disk(require_let_in, services.store, digest, str(reference))
     accepted = await finder.release(digest)
     assert isinstance(accepted.document, Release)
     _require_of(repo, digest, accepted.document)
@@ -115,14 +120,15 @@ class _Begun:
     """The release, where nobody has to be asked for it."""
 
 
-def _begin(services: Services, reference: Reference) -> _Begun:
+def _begin(services: Services, reference: Reference, *, waiting: bool) -> _Begun:
     """All that needs no network, in one thread and one go."""
     store = services.store
     publisher = publisher_of(store, reference)
     own = publisher == store.documents.own_publisher()
     if own or is_commit_id(reference.revision or ""):
         with contextlib.suppress(NotFoundError, UntrustedError):
-            return _Begun(publisher, own, locate(store, services.knowledge, reference))
+            here = locate(store, services.knowledge, reference, waiting=waiting)
+            return _Begun(publisher, own, here)
     return _Begun(publisher, own)
 
 

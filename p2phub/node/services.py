@@ -16,6 +16,7 @@ from p2phub.config import Config
 from p2phub.network.control_client import ControlClient
 from p2phub.node.acquaintances import Acquaintances
 from p2phub.node.announce import Announcer
+from p2phub.node.auditing import Audit
 from p2phub.node.domains import Domains
 from p2phub.node.knowledge import Knowledge
 from p2phub.node.neighbours import Neighbours
@@ -144,6 +145,8 @@ class Services:
     """Rung when there are new blobs to hash whole."""
     bringing: "Turns"
     """Whose turn it is to bring a file: who waited for it finds it here."""
+    audit: Audit
+    """Notes what came and left by bundles, and who let it in."""
     signing: trio.Lock
     """Held while our own index is read, changed and signed."""
     pressure: Pressure = field(default_factory=lambda: Pressure(time.monotonic))

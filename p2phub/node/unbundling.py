@@ -11,46 +11,43 @@ index is not to be had, it is refused as rolled back.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import trio
 
 from p2phub.airgap.bundle_source import BundleSource
-from p2phub.airgap.medium import Medium, look
+from p2phub.airgap.medium import GONE, Medium, look
 from p2phub.bundle_results import BundleImported, BundleLook, BundleProblem, BundleRelease
 from p2phub.errors import (
-    MalformedError,
     NoSourceError,
     NotFoundError,
     P2PHubError,
-    RolledBackError,
     UntrustedError,
     WrongBytesError,
 )
 from p2phub.formats.bundle import Contents, Meant
 from p2phub.formats.ids import PublisherId, RepoId
-from p2phub.formats.notices import NOTICES
-from p2phub.formats.publisher import Head
 from p2phub.node.bundling import row_of
 from p2phub.node.events import Report, Warned
 from p2phub.node.pull import pull
+from p2phub.node.quarantining import is_held_back, take_into_quarantine
 from p2phub.node.services import Services
+from p2phub.node.tidings import Learnt, heads_of, learn_all, tell_of
 from p2phub.node.values import BundleImportRequest, PullRequest
-from p2phub.trust.envelope import claimed_type, is_envelope, unpack
 from p2phub.trust.refusals import verdict_of
 
 
-@dataclass(slots=True)
-class _Learnt:
-    """What came of the heads and notices of a bundle."""
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What came of everything on a medium."""
 
-    heads: set[PublisherId] = field(default_factory=set)
-    notices: int = 0
-    older: dict[PublisherId, RolledBackError] = field(default_factory=dict)
-    refused: dict[PublisherId, UntrustedError] = field(default_factory=dict)
-    """Why a head was refused; the last of each publisher."""
-    complaints: list[str] = field(default_factory=list)
+    rows: tuple[BundleRelease, ...]
+    senders: Mapping[str, bytes]
+    """Who had put a release there, as the medium says: its commit to the key of a site."""
+    learnt: Learnt
+    fetched: int
+    """Bytes that were not here before."""
 
 
 async def import_bundle(
@@ -64,31 +61,51 @@ async def import_bundle(
     started = trio.current_time()
     medium = await services.on_disk(look, request.path)
     try:
-        for name, problem in medium.problems.items():
-            report(Warned(f"{name} is left alone: {problem}"))
-        contents = _newest_first(medium)
-        learnt = await services.on_disk(_learn_all, services, contents)
-        _tell_of(learnt, report)
-        for publisher in learnt.heads:
-            services.spreading.changed(publisher)
-            await services.withdrawals.check(publisher)
-        rows, fetched = [], 0
-        with services.neighbours.lent(BundleSource(medium)):
-            for meant in _releases(contents):
-                row, came = await _take(services, meant, learnt, report)
-                rows.append(row)
-                fetched += came
+        taken = await take_all(services, medium, report)
     finally:
         medium.close()
     return BundleImported(
         path=request.path,
-        releases=tuple(rows),
-        heads=len(learnt.heads),
-        notices=learnt.notices,
-        bytes_fetched=fetched,
+        releases=taken.rows,
+        heads=len(taken.learnt.heads),
+        notices=taken.learnt.notices,
+        bytes_fetched=taken.fetched,
         seconds=trio.current_time() - started,
-        exit=next((row.exit for row in rows if row.exit), 0),
+        publishers=tuple(heads_of(taken.learnt)),
+        exit=next((row.exit for row in taken.rows if row.exit), 0),
     )
+
+
+async def take_all(
+    services: Services,
+    medium: Medium,
+    report: Report,
+    wanted: Callable[[Meant], bool] = lambda meant: True,
+) -> Taken:
+    """Take what is on a medium and `wanted`. Raises as `import_bundle`."""
+    for name, problem in medium.problems.items():
+        report(Warned(f"{name} is left alone: {problem}"))
+    contents = newest_first(medium)
+    learnt = await services.on_disk(learn_all, services, medium, contents)
+    tell_of(learnt, report)
+    for publisher in learnt.heads:
+        services.spreading.changed(publisher)
+        await services.withdrawals.check(publisher)
+    rows, senders, fetched = [], {}, 0
+    there = [each for each in releases_in(contents).values() if wanted(each[0])]
+    scope = trio.CancelScope()
+    with services.neighbours.lent(BundleSource(medium, scope.cancel)), scope:
+        for meant, of in there:
+            row, came = await _take(services, meant, of, learnt, medium.path, report)
+            rows.append(row)
+            senders[row.commit] = of.site
+            fetched += came
+    if scope.cancelled_caught:
+        whole = sum(row.outcome in ("came", "here") for row in rows)
+        raise NoSourceError(
+            f"{medium.path} {GONE[0]}: {whole} of its {len(there)} releases came", remedy=GONE[1]
+        )
+    return Taken(tuple(rows), senders, learnt, fetched)
 
 
 def inspect_bundle(path: Path) -> BundleLook:
@@ -100,16 +117,19 @@ def inspect_bundle(path: Path) -> BundleLook:
         return BundleLook(
             path=path,
             made=contents[0].made if contents else None,
-            releases=tuple(_listed(meant) for meant in _releases(contents)),
+            releases=tuple(_listed(meant) for meant, _ in releases_in(contents).values()),
             pieces=sum(len(index) for index in medium.packs["pieces"].values()),
             bytes=sum(row.length for index in packs for row in index),
             problems=tuple(BundleProblem(*each) for each in medium.problems.items()),
+            part=contents[0].part if contents else 1,
+            parts=contents[0].parts if contents else 1,
         )
     finally:
         medium.close()
 
 
-def _newest_first(medium: Medium) -> Sequence[Contents]:
+def newest_first(medium: Medium) -> Sequence[Contents]:
+    """What exports said that they put there. Raises `NotFoundError`, `WrongBytesError`."""
     found = [medium.contents[number] for number in sorted(medium.contents, reverse=True)]
     if not found and any(name.endswith(".list") for name in medium.problems):
         raise WrongBytesError(
@@ -124,9 +144,13 @@ def _newest_first(medium: Medium) -> Sequence[Contents]:
     return found
 
 
-def _releases(contents: Iterable[Contents]) -> Sequence[Meant]:
-    """Each release once, those of the newest export first."""
-    return tuple({meant.digest: meant for each in contents for meant in each.releases}.values())
+def releases_in(contents: Iterable[Contents]) -> Mapping[bytes, tuple[Meant, Contents]]:
+    """Each release once, by its digest, and the newest export that has it."""
+    found: dict[bytes, tuple[Meant, Contents]] = {}
+    for each in contents:
+        for meant in each.releases:
+            found.setdefault(meant.digest, (meant, each))
+    return found
 
 
 def _listed(meant: Meant) -> BundleRelease:
@@ -134,60 +158,8 @@ def _listed(meant: Meant) -> BundleRelease:
     return row_of(repo, meant.digest, meant.kind, meant.size)
 
 
-def _learn_all(services: Services, contents: Sequence[Contents]) -> _Learnt:
-    """Offer every head to the gate, then every notice."""
-    learnt, knowledge = _Learnt(), services.knowledge
-    meant = {PublisherId(each.publisher) for each in _releases(contents)}
-
-    def head(data: bytes) -> None:
-        publisher = _publisher_of(data, {Head.TYPE: Head})
-        if publisher not in meant:
-            return
-        try:
-            knowledge.learn_head(publisher, data)
-            learnt.heads.add(publisher)
-        except RolledBackError as error:
-            learnt.older[publisher] = error
-        except UntrustedError as error:
-            learnt.refused[publisher] = error
-            raise
-
-    def notice(data: bytes) -> None:
-        if _publisher_of(data, NOTICES) in meant:
-            knowledge.learn_notice(data)
-            learnt.notices += 1
-
-    for each in dict.fromkeys(data for one in contents for data in one.heads):
-        _offer(head, each, learnt.complaints)
-    for each in dict.fromkeys(data for one in contents for data in one.notices):
-        _offer(notice, each, learnt.complaints)
-    return learnt
-
-
-def _offer(learn: Callable[[bytes], None], data: bytes, complaints: list[str]) -> None:
-    try:
-        learn(data)
-    except UntrustedError as error:
-        complaints.append(error.message)
-
-
-def _publisher_of(data: bytes, kinds: Mapping[str, type]) -> PublisherId:
-    """Whose head or notice it says it is. Raises `MalformedError`."""
-    kind = kinds.get(claimed_type(data)) if is_envelope(data) else None
-    if kind is None:
-        raise MalformedError("something else than heads and notices is among them")
-    return PublisherId(kind.from_payload(unpack(data).payload).publisher)  # type: ignore[attr-defined]
-
-
-def _tell_of(learnt: _Learnt, report: Report) -> None:
-    for complaint in dict.fromkeys(learnt.complaints):
-        report(Warned(f"a head or notice in the bundle is not believed: {complaint}"))
-    for publisher in learnt.older.keys() - learnt.heads:
-        report(Warned(f"what the bundle says of {publisher} is older than what is known here"))
-
-
 async def _take(
-    services: Services, meant: Meant, learnt: _Learnt, report: Report
+    services: Services, meant: Meant, of: Contents, learnt: Learnt, path: Path, report: Report
 ) -> tuple[BundleRelease, int]:
     """Pull one release; what came of it, and how many bytes were fetched."""
     row = _listed(meant)
@@ -196,11 +168,19 @@ async def _take(
         refused = learnt.refused.get(publisher)
         if refused is not None and not await services.on_disk(_is_known, services, publisher):
             raise refused
+        if await is_held_back(services, meant.digest):
+            return await take_into_quarantine(services, row, meant.digest, str(path), report)
         was_here = meant.digest in await services.on_disk(services.store.repos.held_releases)
         pulled = await pull(services, PullRequest(row.ref), report)
     except P2PHubError as failed:
+        if isinstance(failed, NoSourceError) and of.parts > 1:
+            rest = f"the rest is on other media: this is part {of.part} of {of.parts}"
+            report(Warned(f"{row.name} {row.commit[:12]} is not whole yet: {rest}"))
+            return replace(row, outcome="part", reason=rest), 0
         is_old = isinstance(failed, NoSourceError) and publisher not in learnt.heads
         error = learnt.older.get(publisher, failed) if is_old else failed
+        if isinstance(error, NoSourceError) and of.sites:
+            error.remedy = "the bundle was made for another site, which had the rest already"
         report(Warned(f"{row.name} {row.commit[:12]} did not come: {error.message}", error.remedy))
         verdict = verdict_of(error).value if isinstance(error, UntrustedError) else ""
         row = replace(row, outcome="refused", verdict=verdict)

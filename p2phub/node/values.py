@@ -81,6 +81,9 @@ __all__ = [
     "Published",
     "PullRequest",
     "Pulled",
+    "QuarantineDecision",
+    "QuarantineQuery",
+    "QuarantineRejection",
     "RefInfo",
     "ReleaseWithdrawn",
     "Removed",
@@ -194,9 +197,16 @@ class BundleExportRequest:
     """Put releases into a bundle, to be carried to where no network reaches."""
 
     references: tuple[str, ...]
-    """`[publisher/]name[@revision]` or `p2p://…`; each must be here with all its files."""
+    """`[publisher/]name[@revision]` or `p2p://…`; each must be here with all its files. None with
+    `since`: whatever that site lacks."""
     to: Path
     """The folder on the medium; absolute when it comes over HTTP."""
+    since: Path | None = None
+    """The inventory of the site that it is for, which has something already; absolute over HTTP."""
+    size_limit: int | None = None
+    """Bytes that one medium may take; None: what is free there."""
+    part: int = 1
+    """Which of the media this is, where it takes several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +215,58 @@ class BundleImportRequest:
 
     path: Path
     """The folder that the export was told; absolute when it comes over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapRequest:
+    """Take what is on a medium, and give what the other sites that it visits lack."""
+
+    path: Path
+    """The folder on the medium; absolute when it comes over HTTP."""
+    wants: tuple[str, ...] = ()
+    """`[publisher/]name` of the only repos to take and to ask for; empty: whatever there is."""
+    name: str = ""
+    """What this site calls itself to the others."""
+    inventories: tuple[Path, ...] = ()
+    """Of other sites, which came another way; absolute over HTTP."""
+    size_limit: int | None = None
+    """Bytes that may be added; None: what is free there."""
+    to_anybody: bool = False
+    """Give everything, for a site that has left no inventory."""
+
+
+@dataclass(frozen=True, slots=True)
+class InventoryRequest:
+    """Say what this site has and wants."""
+
+    wants: tuple[str, ...] = ()
+    """`[publisher/]name` of the only repos to ask for; empty: whatever there is."""
+    name: str = ""
+    """What this site calls itself to the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineQuery:
+    """One release that waits at the gate."""
+
+    reference: str
+    """`[publisher/]name[@revision]`, or the beginning of its commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineDecision:
+    """What an approver signed."""
+
+    approval: str
+    """The packed envelope, in base64."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantineRejection:
+    """Keep a release out."""
+
+    reference: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,12 @@ class Withdrawals:
                 self._tell(digest, withdrawn)
         return tuple(news)
 
+    def hold_back(self, withdrawn: ReleaseWithdrawn) -> None:
+        """End what goes on with a release that came in a bundle and has to wait, or was rejected
+        while it came.
+        """
+        self._tell(bytes.fromhex(withdrawn.digest), withdrawn)
+
     @contextmanager
     def listen(self) -> Iterator[trio.MemoryReceiveChannel[ReleaseWithdrawn]]:
         """Everything that is told from now on."""

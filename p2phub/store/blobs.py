@@ -168,7 +168,7 @@ class Blobs:
         return row[5] if row else None
 
     def by_sha256(self, digest: bytes) -> list[ContentId]:
-        """The blobs that this node hashed whole and found to have this SHA-256."""
+        """The blobs that this node hashed whole and found to have this SHA-256, and may be seen."""
         with self._index.read() as statements:
             rows = statements.all("blobs.by_sha256", digest)
         return [ContentId(size, name) for size, name in rows]

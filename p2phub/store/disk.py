@@ -46,6 +46,8 @@ PRIVATE = 0o600
 READ_ONLY = 0o444
 READ_BLOCK = 8 << 20
 """Bytes read at a time where a whole file is gone through."""
+UNTOLD = 1 << 62
+"""Free bytes where nobody knows them: the writes will tell."""
 
 _FULL = {errno.ENOSPC, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
@@ -289,10 +291,12 @@ class Disk:
             shutil.rmtree(path)
 
     def free_bytes(self, folder: Path) -> int:
-        """What an ordinary user may still write there."""
+        """What an ordinary user may still write there; `UNTOLD` where a file system does not say,
+        as some of those in user space do not.
+        """
         with disk_errors(folder):
             found = os.statvfs(folder)
-        return found.f_bavail * found.f_frsize
+        return found.f_bavail * found.f_frsize if found.f_blocks else UNTOLD
 
 
 def read_into(fd: int, buffer: memoryview, offset: int, path: PathText) -> int:

@@ -54,6 +54,11 @@ class Documents:
         with self._index.read() as statements:
             return [digest for (digest,) in statements.all("documents.of_type", type)]
 
+    def drop(self, digests: Iterable[bytes]) -> None:
+        """Forget these documents."""
+        with self._index.write() as statements:
+            statements.many("documents.drop", [(digest,) for digest in digests])
+
     def set_head(self, publisher: PublisherId, head: bytes, index: bytes, now: int) -> None:
         """Remember a publisher's newest head, which was `put` before, and the index it names."""
         with self._index.write() as statements:

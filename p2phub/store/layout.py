@@ -4,6 +4,7 @@
       node.toml
       keys/                   0700   <name>.key, one seed each (`keyring`)
       run/                    0700   token, gateway: how a second command finds the running node
+      audit.log                      what crossed the gate (`audit_log`)
       store/                         or the folder that node.toml names
         blobs/<xx>/<size>-<hex>      whole files, written once, 0444; <xx> = first digits of <hex>
         partial/<size>-<hex>/        a file that is being fetched: data, bitmap
@@ -57,6 +58,10 @@ class Layout:
     @property
     def run(self) -> Path:
         return self.home / "run"
+
+    @property
+    def audit(self) -> Path:
+        return self.home / "audit.log"
 
     @property
     def gateway(self) -> Path:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from p2phub.errors import NotFoundError
+from p2phub.errors import NotFoundError, QuarantinedError
 from p2phub.formats.ids import ContentId, Kind, PublisherId, RepoId, commit_id
 from p2phub.formats.manifest import Card, Release
 from p2phub.formats.publisher import RepoEntry
@@ -254,6 +254,11 @@ def _row(
 def _hold(statements: Statements, digest: bytes, ref: str, done: int, now: int) -> None:
     if statements.one("repos.release", digest) is None:
         raise NotFoundError(f"no release {commit_id(digest)} was recorded")
+    if statements.one("quarantine.find", digest) is not None:
+        raise QuarantinedError(
+            f"release {commit_id(digest)} came in a bundle meanwhile, and waits in quarantine",
+            remedy="`p2phub quarantine ls` tells for what",
+        )
     statements.run("repos.hold", digest, ref, done, now)
 
 

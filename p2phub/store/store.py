@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from p2phub.errors import NoSpaceError
+from p2phub.formats.ids import commit_id
 from p2phub.formats.pieces import Run
 from p2phub.store import reserve
 from p2phub.store.blobs import Blobs
@@ -33,6 +34,7 @@ from p2phub.store.partial import Partial
 from p2phub.store.partials import Partials
 from p2phub.store.peers import Peers
 from p2phub.store.proposals import Proposals
+from p2phub.store.quarantine import Quarantine
 from p2phub.store.recovery import recover
 from p2phub.store.repos import Repos
 from p2phub.store.rules import Rules
@@ -59,6 +61,7 @@ class Store:
         self._lock = lock
         self.documents = Documents(index)
         self.repos = Repos(index)
+        self.quarantine = Quarantine(index)
         self.peers = Peers(index)
         self.rules = Rules(index)
         self.seen = Seen(index)
@@ -105,9 +108,19 @@ class Store:
             undo.callback(store.index.close)
             recover(layout, disk, store.blobs, store.partials)
             store.incoming.recover()
+            store.hide_what_waits()
             reserve.keep(layout, disk)
             undo.pop_all()
         return store
+
+    def hide_what_waits(self) -> None:
+        """Take away folders of releases in quarantine: of one that was just being let in when the
+        last process ended.
+        """
+        for case in self.quarantine.all():
+            repo = self.repos.repo_of(case.digest)
+            if repo is not None:
+                self.snapshots.remove(repo, commit_id(case.digest))
 
     def link_pieces(
         self,

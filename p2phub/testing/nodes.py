@@ -11,9 +11,19 @@ from pathlib import Path
 
 import trio
 
-from p2phub.bundle_results import BundleExported, BundleImported, BundleRelease
+from p2phub.bundle_results import (
+    BundleExported,
+    BundleImported,
+    BundleRelease,
+    InventoryMade,
+    ReceiptRow,
+    SiteRow,
+    Sites,
+    Swapped,
+)
 from p2phub.cache_results import CacheAdopted
 from p2phub.errors import NotFoundError, P2PHubError
+from p2phub.formats.armor import as_lines
 from p2phub.key_results import Adopted
 from p2phub.node.parts import Named, PartHere, PartRequest
 from p2phub.node.values import (
@@ -26,6 +36,7 @@ from p2phub.node.values import (
     FinishRequest,
     Hit,
     Identity,
+    InventoryRequest,
     PeerInfo,
     Planned,
     Progress,
@@ -44,12 +55,14 @@ from p2phub.node.values import (
     SourceShare,
     Status,
     StepTaken,
+    SwapRequest,
     Verification,
     Verifying,
 )
 from p2phub.testing.hubs import FakeHub
 from p2phub.testing.inference import FakeInference
 from p2phub.testing.publishers import FakePublisher
+from p2phub.testing.quarantines import FakeQuarantine
 from p2phub.testing.trusting import FakeTrust
 
 PUBLISHER = "b" * 52
@@ -92,6 +105,7 @@ class FakeNode:
         self.trust = FakeTrust(self._ask, self.pins)
         self.proposals = FakeProposals(self._ask, self._work)
         self.bundles = FakeBundles(self._work)
+        self.quarantine = FakeQuarantine(self._ask)
         self.own_identity = FakeOwnIdentity(self._ask)
         self.inference = FakeInference()
         self.hub = FakeHub(FakePublisher(1), {"README.md": b"# MiniLM", "model.safetensors": FILE})
@@ -239,10 +253,13 @@ class FakeBundles:
     def __init__(self, work: Callable[[object, Report], Awaitable[None]]) -> None:
         self._work = work
         self.refuses: P2PHubError | None = None
+        self.parts = 1
 
     async def export_to(self, request: BundleExportRequest, report: Report) -> BundleExported:
         await self._work(request, report)
-        return BundleExported(request.to, (self._row("exported"),), SIZE, SIZE, 0.5)
+        limit = request.size_limit
+        row = self._row("exported")
+        return BundleExported(request.to, (row,), SIZE, SIZE, 0.5, request.part, self.parts, limit)
 
     async def import_from(self, request: BundleImportRequest, report: Report) -> BundleImported:
         await self._work(request, report)
@@ -250,7 +267,23 @@ class FakeBundles:
         if error is None:
             return BundleImported(request.path, (row,), 1, 0, SIZE, 0.5)
         row = replace(row, outcome="refused", reason=error.message, exit=error.exit)
-        return BundleImported(request.path, (row,), 1, 0, 0, 0.5, error.exit)
+        return BundleImported(request.path, (row,), 1, 0, 0, 0.5, exit=error.exit)
+
+    async def swap(self, request: SwapRequest, report: Report) -> Swapped:
+        await self._work(request, report)
+        came, gave = self._row("came"), replace(self._row("given"), sites=("the lab",))
+        site = SiteRow(PEER, "the lab", 1_700_000_000, 3, None)
+        return Swapped(request.path, PEER, (came,), (gave,), (), (site,), 1, 1, SIZE, SIZE, 0, 0.5)
+
+    async def inventory(self, request: InventoryRequest) -> InventoryMade:
+        return InventoryMade(
+            PEER, 1, 1_700_000_000, 3, 200, as_lines(b"said", "INVENTORY"), ("P2PHUB:INVENTORY",)
+        )
+
+    async def sites(self) -> Sites:
+        site = SiteRow(PEER, "the lab", 1_700_000_000, 3, None)
+        receipt = ReceiptRow(PEER, PEER, 1_700_000_000, (COMMIT,), SIZE, "00" * 32)
+        return Sites((site,), (receipt,))
 
     def _row(self, outcome: str) -> BundleRelease:
         ref = f"{PUBLISHER}/minilm@{COMMIT}"

@@ -47,6 +47,9 @@ LIMITS: Final[Mapping[str, int]] = {
     "revocation": limits.MAX_REVOCATION + limits.MAX_ENVELOPE_OVERHEAD,
     "withdrawal": limits.MAX_WITHDRAWAL + limits.MAX_ENVELOPE_OVERHEAD,
     "fork": limits.MAX_FORK + limits.MAX_ENVELOPE_OVERHEAD,
+    "inventory": limits.MAX_INVENTORY + limits.MAX_ENVELOPE_OVERHEAD,
+    "receipt": limits.MAX_RECEIPT + limits.MAX_ENVELOPE_OVERHEAD,
+    "approval": limits.MAX_APPROVAL + limits.MAX_ENVELOPE_OVERHEAD,
 }
 """The most bytes of a packed envelope, for every type that travels in one."""
 

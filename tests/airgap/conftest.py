@@ -13,7 +13,7 @@ SMALL = make_sample(1000, seed="small")
 PAGE = b"a page" * 1000
 
 
-def fill(path, disk=None, samples=(LARGE, SMALL), made=7):
+def fill(path, disk=None, samples=(LARGE, SMALL), made=7, **told):
     """Export these files and a page; the writer, closed."""
     with BundleWriter(path, disk or Disk()) as writer:
         for sample in samples:
@@ -22,7 +22,7 @@ def fill(path, disk=None, samples=(LARGE, SMALL), made=7):
             for index in range(sample.table.count):
                 writer.put("pieces", sample.table.digest(index), sample.piece(index))
         writer.put("documents", sha256(PAGE), PAGE)
-        writer.finish(Contents(made))
+        writer.finish(Contents(made, **told))
         return writer
 
 

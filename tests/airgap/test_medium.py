@@ -1,5 +1,6 @@
 """What lies on a stick is hostile until shown otherwise."""
 
+import errno
 import os
 import re
 from contextlib import closing
@@ -130,3 +131,37 @@ def test_a_stick_that_is_pulled_out_is_an_error_of_the_source(stick):
             path.unlink()
         with pytest.raises(NoSourceError, match="cannot be read"):
             on_it.read("pieces", PIECE, 1 << 20)
+        assert on_it.is_gone()
+
+
+def test_a_bad_place_is_not_a_stick_that_is_gone(stick):
+    with closing(look(stick)) as on_it:
+        (stick / "p2phub" / "pieces-0001.pack").unlink()
+        with pytest.raises(NoSourceError):
+            on_it.read("pieces", PIECE, 1 << 20)
+        assert not on_it.is_gone()
+
+
+@pytest.mark.parametrize("call", ["open", "fstat", "pread"])
+def test_a_stick_that_is_pulled_out_while_it_is_looked_at_is_not_damaged_but_gone(
+    stick, monkeypatch, call
+):
+    """Every file fails, and closing what was open fails too."""
+    honest, close = getattr(os, call), os.close
+
+    def gone(what, *words, **more):
+        if call != "open" or medium.NAME.fullmatch(str(what)):
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return honest(what, *words, **more)
+
+    def closed(fd):
+        close(fd)
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    with monkeypatch.context() as pulled_out:
+        pulled_out.setattr(os, call, gone)
+        pulled_out.setattr(os, "close", closed)
+        with pytest.raises(NoSourceError) as caught:
+            look(stick)
+    assert "taken out" in caught.value.message
+    assert "put it back in" in caught.value.remedy

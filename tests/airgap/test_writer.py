@@ -1,5 +1,6 @@
 """A stick never claims what it does not hold, whenever it is pulled out."""
 
+import errno
 import os
 from contextlib import closing
 
@@ -9,6 +10,7 @@ from p2phub.airgap import writer as writer_module
 from p2phub.airgap.medium import look
 from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import NoSpaceError, WrongBytesError
+from p2phub.formats import limits
 from p2phub.formats.bundle import Contents
 from p2phub.formats.digest import blake3, sha256
 from p2phub.store.disk import Disk
@@ -57,8 +59,17 @@ def test_another_export_adds_and_rewrites_nothing(stick):
     made = fill(stick, samples=(LARGE, OTHER), made=8)
     assert 1_500_000 <= made.written < 1_600_000
     after = {each.name: each.read_bytes() for each in (stick / "p2phub").iterdir()}
-    assert {name: after[name] for name in before} == before
-    assert {"pieces-0002.pack", "contents-0002.list"} <= after.keys()
+    changed = {name for name in before if after[name] != before[name]}
+    assert changed == {"contents-0001.list"}
+    assert "pieces-0002.pack" in after
+    with closing(look(stick)) as on_it:
+        assert [each.made for each in on_it.contents.values()] == [8]
+
+
+def test_what_is_listed_anew_has_a_list_of_its_own(stick):
+    before = (stick / "p2phub" / "contents-0001.list").read_bytes()
+    fill(stick, samples=(LARGE, OTHER), made=8, site=bytes(limits.KEY))
+    assert (stick / "p2phub" / "contents-0001.list").read_bytes() == before
     with closing(look(stick)) as on_it:
         assert [on_it.contents[number].made for number in (1, 2)] == [7, 8]
 
@@ -121,6 +132,23 @@ def test_nothing_is_said_of_what_was_not_finished(tmp_path):
         writer.put("pieces", SMALL.content.digest, SMALL.data)
         assert writer.has("pieces", SMALL.content.digest)
     assert holds_all_it_claims(tmp_path) == 0
+
+
+def test_a_stick_that_fails_again_when_it_is_closed_is_one_error_of_ours(tmp_path, monkeypatch):
+    close = os.close
+
+    def gone(fd):
+        is_ours = os.readlink(f"/proc/self/fd/{fd}").endswith(".pack")
+        close(fd)
+        if is_ours:
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(os, "close", gone)
+    with pytest.raises(NoSpaceError):
+        fill(tmp_path, FullDisk(5))
+    fill(tmp_path)
+    monkeypatch.undo()
+    assert holds_all_it_claims(tmp_path) == LARGE.table.count + 1 + 2
 
 
 def test_an_empty_thing_is_not_written(tmp_path):

@@ -1,11 +1,15 @@
 """Every command against a running node: what it asks, what it prints, how it ends."""
 
+import os
+import sys
+
 import pytest
 
 from p2phub import errors
 from p2phub.errors import P2PHubError, WrongBytesError
 from p2phub.node.values import BundleExportRequest, PublishRequest, PullRequest, SearchQuery, Warned
 from p2phub.testing.nodes import COMMIT, PEER, PUBLISHER
+from p2phub.testing.terminals import Terminal
 
 
 def test_pull_prints_the_folder_and_nothing_else_on_standard_output(cli, node):
@@ -264,6 +268,65 @@ def test_bundle_export_hands_on_every_reference_and_a_full_path(cli, node, tmp_p
     assert cli("bundle", "export", "lab/a", "lab/b@v1", "--to", "stick").code == 0
     assert node.asked == [BundleExportRequest(("lab/a", "lab/b@v1"), tmp_path / "stick")]
     assert cli("bundle", "export", "lab/a").code == 2
+
+
+def test_bundle_export_tells_how_to_write_the_next_medium(cli, node):
+    node.bundles.parts = 2
+    result = cli("bundle", "export", "lab/a", "--to", "/media/stick", "--size-limit", "3M")
+    assert result.code == 0
+    assert "part 1 of 2" in result.err
+    assert "--size-limit 3145728 --part 2" in result.err
+    (request,) = node.asked
+    assert (request.size_limit, request.part) == (3 << 20, 1)
+
+
+def test_a_person_is_asked_for_the_next_medium(node, home, tmp_path):
+    node.bundles.parts = 2
+    words = ["bundle", "export", "lab/a", "--to", str(tmp_path / "stick"), "--size-limit", "3M"]
+    command = [sys.executable, "-m", "p2phub", "--home", str(home), *words]
+    person = Terminal(command, dict(os.environ))
+    person.type("press Enter", "")
+    assert person.end() == 0
+    assert "part 2 of 2" in person.screen
+    assert [(each.part, each.size_limit) for each in node.asked] == [(1, 3 << 20), (2, 3 << 20)]
+
+
+def test_swap_tells_what_came_and_for_whom_the_rest_is(cli, node):
+    result = cli("swap", "/media/stick", "--name", "a", "--want", "lab/x", "--size-limit", "1G")
+    assert result.code == 0
+    assert "came: verified" in result.out
+    assert "is on the stick for the lab" in result.out
+    assert "1 signed, 1 got" in result.err
+    assert node.asked[-1].wants == ("lab/x",)
+    assert cli("swap").code == 2
+
+
+@pytest.mark.parametrize("form", ["text", "file", "codes", "json"])
+def test_an_inventory_is_shown_in_every_form(cli, node, tmp_path, form):
+    file = tmp_path / "said"
+    words = {"file": ["--to", str(file)], "codes": ["--qr"], "json": ["--json"]}.get(form, [])
+    result = cli("bundle", "inventory", *words)
+    assert result.code == 0
+    match form:
+        case "text":
+            assert result.out.startswith("-----BEGIN P2PHUB INVENTORY-----\n")
+        case "file":
+            assert "BEGIN P2PHUB INVENTORY" in file.read_text()
+        case "codes":
+            assert "█" in result.out
+        case "json":
+            assert result.objects[0]["releases"] == 3
+
+
+def test_an_inventory_is_not_written_where_nothing_can_be(cli, tmp_path):
+    assert cli("bundle", "inventory", "--to", str(tmp_path / "no" / "said")).code == 7
+
+
+def test_sites_and_receipts_are_listed(cli, node):
+    result = cli("bundle", "sites")
+    assert "the lab" in result.out
+    assert "2023-11-14" in result.out
+    assert cli("--json", "bundle", "sites").objects[0]["receipts"]
 
 
 def test_bundle_inspect_of_a_folder_that_holds_none_is_not_found(cli, tmp_path):

@@ -7,7 +7,6 @@ written back as it was, unknown keys too; one changed byte fails or is another d
 import runpy
 from contextlib import suppress
 from pathlib import Path
-from types import SimpleNamespace
 from unicodedata import normalize
 
 import msgpack
@@ -16,11 +15,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from p2phub.errors import MalformedError, P2PHubError, UsageError
+from p2phub.formats.approval import Approval
 from p2phub.formats.card import card_from_readme
 from p2phub.formats.codec import decode, encode
 from p2phub.formats.digest import sha256
 from p2phub.formats.documents import KNOWN_REQUIREMENTS, TYPES
 from p2phub.formats.ids import ContentId, PublisherId, Reference
+from p2phub.formats.inventory import Inventory, Receipt
 from p2phub.formats.limits import MAX_PAGE
 from p2phub.formats.manifest import Card, FileEntry, Release
 from p2phub.formats.notices import NOTICES
@@ -30,8 +31,12 @@ from p2phub.formats.publisher import Delegation, Head, Index, Root
 from tests.fuzz.values import texts, values
 
 GOLDEN = Path(__file__).parent.parent / "golden"
-EXAMPLES = SimpleNamespace(**runpy.run_path(str(GOLDEN / "make.py"))).documents()
-CLASSES = (Root, Delegation, Index, Page, Head, Release)
+EXAMPLES = {
+    name: document
+    for file in ("make.py", "make_sites.py", "make_approvals.py")
+    for name, document in runpy.run_path(str(GOLDEN / file))["documents"]().items()
+}
+CLASSES = (Root, Delegation, Index, Page, Head, Release, Inventory, Receipt, Approval)
 
 documents = st.sampled_from(sorted(EXAMPLES))
 

@@ -5,6 +5,7 @@ never written again.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from p2phub.formats.bundle import Contents, Meant, Row, write_index
@@ -24,7 +25,9 @@ def files() -> dict[str, bytes]:
     lab = FakePublisher(1)
     release = Meant(lab.publisher.digest, "minilm", "model", sha256(b"release"), at)
     contents = Contents(1_700_000_000, (lab.sign_head().pack(),), (b"a notice",), (release,))
+    later = replace(contents, site=b"s" * 32, sites=(b"a" * 32, b"b" * 32), part=2, parts=3)
     return {
+        "contents-0002.list": later.to_bytes(),
         "pieces-0001.pack": b"".join(PIECES),
         "pieces-0001.index": write_index(rows),
         "contents-0001.list": contents.to_bytes(),

@@ -12,6 +12,7 @@ from p2phub.formats.digest import blake3, sha256
 make = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "make_bundles.py")))
 DIGESTS = {
     "contents-0001.list": "e51fb4b27bce1f92866fdb7f22d52353cd85912cdedd5481565ec8317cb62cb4",
+    "contents-0002.list": "44f92b08234fcedfe6483c7100299ca9003cfdc103bd1c731e452dd75bec641f",
     "pieces-0001.index": "26744c1ae48d7dff0fdf42abc8b5b85fd8b84ce65b108edacf09329ea463af0e",
     "pieces-0001.pack": "41a07ad730dca6f4b6105faa8b493c90d84f2aec04d064ff1dbde681da7cd725",
 }

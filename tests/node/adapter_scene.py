@@ -1,5 +1,6 @@
 """A node with a model of one publisher on its disk, and adapters for it of another."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import trio
@@ -57,7 +58,9 @@ class AdapterScene:
             store=self.store,
             knowledge=self.knowledge,
             config=settings(),
-            on_disk=trio.to_thread.run_sync,
+            on_disk=lambda work, *more, **named: trio.to_thread.run_sync(
+                partial(work, *more, **named)
+            ),
             pressure=Pressure(trio.current_time),
             withdrawals=self.withdrawals,
         )

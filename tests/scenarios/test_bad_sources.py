@@ -28,6 +28,8 @@ from tests.scenarios.test_hostile_peers import (
     library_of,
 )
 
+pytestmark = pytest.mark.slow
+
 NAME = "model.safetensors"
 DATA = random_bytes("a model of some pieces", 5 * MIB)
 FILES = {NAME: DATA}

@@ -1,12 +1,20 @@
 """Bundles between two nodes that never meet: what was signed arrives, and nothing else does."""
 
 import os
+import shutil
 from dataclasses import replace
 
 import pytest
 import trio
 
-from p2phub.errors import NoSpaceError, NotFoundError, P2PHubError, WrongBytesError
+from p2phub.airgap.folder import OpenFile
+from p2phub.errors import (
+    NoSourceError,
+    NoSpaceError,
+    NotFoundError,
+    P2PHubError,
+    WrongBytesError,
+)
 from p2phub.node.values import BundleExportRequest, BundleImportRequest
 from p2phub.testing.disks import FullDisk
 from p2phub.testing.files import tiny_model_folder
@@ -173,6 +181,35 @@ async def test_a_replayed_bundle_rolls_nothing_back(tmp_path, stick):
         assert any("older" in getattr(each, "message", "") for each in told)
         assert (await far.info(f"{who}/x")).commit == new.commit
         assert done.releases[0].commit == old.commit
+
+
+async def test_a_stick_that_is_pulled_out_ends_the_import_at_once_and_tells_what_came(
+    tmp_path, stick, monkeypatch
+):
+    """Nobody looks for each of the other releases again and again."""
+    new_publisher(tmp_path / "a")
+    async with node(tmp_path / "a") as lab:
+        for name in ("one", "two", "three", "four"):
+            await publish(lab, model(tmp_path / name, seed=name), name)
+        await export(lab, stick, "one", "two", "three", "four")
+    shutil.copytree(stick, tmp_path / "copy")
+    told, honest = [], OpenFile.pread
+
+    def pread(file, length, offset):
+        if snapshots(running_home(far)):  # one is there whole
+            shutil.rmtree(stick / "p2phub", ignore_errors=True)
+        return honest(file, length, offset)
+
+    async with node(tmp_path / "b") as far:
+        with monkeypatch.context() as patched, trio.fail_after(20):
+            patched.setattr(OpenFile, "pread", pread)
+            with pytest.raises(NoSourceError, match="1 of its 4 releases came") as caught:
+                await bring(far, stick, told.append)
+        assert "put it back in" in caught.value.remedy
+        assert not [each for each in told if "did not come" in getattr(each, "message", "")]
+        done = await bring(far, tmp_path / "copy")
+        outcomes = sorted(row.outcome for row in done.releases)
+        assert outcomes == ["came", "came", "came", "here"]
 
 
 @pytest.mark.parametrize("wrong", ["revoked", "withdrawn"])

@@ -19,6 +19,8 @@ from tests.scenarios.nodes import (
     refused,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def data_servers(monkeypatch):

@@ -19,6 +19,8 @@ from p2phub.node.values import PublishRequest, Pulled, PullRequest
 
 from .nodes import MIB, consumer, contents, new_publisher, node, quiet
 
+pytestmark = pytest.mark.slow
+
 SIZE = 16 * MIB
 Tensors = dict[str, bytes]
 

@@ -15,7 +15,7 @@ from p2phub.protocol.ports import Holding
 from p2phub.testing.samples import MemorySink, make_sample
 from p2phub.testing.sources import Link, LyingSource, PacedSource, StallingSource
 
-pytestmark = pytest.mark.budget(90)
+pytestmark = [pytest.mark.slow, pytest.mark.budget(90)]
 
 MIB = 1 << 20
 SAMPLE = make_sample(256 * MIB, piece=MIB)

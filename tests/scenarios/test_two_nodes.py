@@ -101,6 +101,7 @@ def test_what_cannot_be_found_is_told_with_its_exit_code(pair, code, reference):
     pair.consumer.refused(code, "pull", reference)
 
 
+@pytest.mark.slow
 def test_a_node_can_be_looked_at_and_a_removed_release_comes_back(pair):
     _, published = pair.published("looked-at", shards=2, shard_bytes=MIB)
     consumer = pair.consumer
@@ -138,6 +139,7 @@ def test_an_alias_is_pinned_once_and_a_second_id_names_both(pair):
     assert [pin["publisher_id"] for pin in pins if pin["alias"] == "lab"] == [pair.id]
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_ends_with_exit_code_4_and_leaves_nothing(pair):
     pair.published("flipped", shard_bytes=2 * MIB)
     files = pair.publisher.run("ls", "flipped").objects

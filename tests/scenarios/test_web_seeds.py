@@ -30,6 +30,8 @@ from tests.scenarios.nodes import (
     stock,
 )
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS, CONFIG = random_bytes("web seeds", 3 * MIB), b"{}"
 FAKES = [fake_file("weights.safetensors", WEIGHTS), fake_file("config.json", CONFIG)]
 BY_PATH = {f"/x/{fake.entry.path[0]}": fake.data for fake in FAKES}

@@ -9,7 +9,7 @@ import pytest
 
 from p2phub.errors import NoSpaceError, P2PHubError, QuotaError, RefusedError
 from p2phub.store import disk
-from p2phub.store.disk import Disk, disk_errors, read_into
+from p2phub.store.disk import UNTOLD, Disk, disk_errors, read_into
 
 DISK = Disk()
 
@@ -173,3 +173,10 @@ def test_a_system_that_cannot_give_blocks_beforehand_is_no_error(tmp_path, monke
     monkeypatch.setattr(disk, "_libc", object)
     assert not DISK.allocate(fd, 0, 1 << 20, tmp_path / "file")
     os.close(fd)
+
+
+def test_a_file_system_that_tells_no_sizes_is_not_taken_for_a_full_one(tmp_path, monkeypatch):
+    told = os.statvfs(tmp_path)
+    nothing = os.statvfs_result((1024, 1024, 0, 0, 0, *tuple(told)[5:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: nothing)
+    assert DISK.free_bytes(tmp_path) == UNTOLD

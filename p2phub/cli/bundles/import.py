@@ -9,7 +9,7 @@ that.
 import argparse
 from pathlib import Path
 
-from p2phub.cli.output import size
+from p2phub.cli.output import moment, size
 from p2phub.cli.progress import follow
 from p2phub.cli.session import Session
 
@@ -33,6 +33,10 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
     for row in done["releases"]:
         why = f"{row['outcome']}: {row['reason'] or row['verdict']}"
         session.output.line(f"{row['ref']} {why}")
+    for row in done["publishers"]:
+        what = {"newer": "is newer", "known": "was known"}.get(row["outcome"], row["outcome"])
+        when = f", as of {moment(row['as_of'])}" if row["as_of"] else ""
+        session.output.say(f"what {row['publisher_id']} lists {what}{when}")
     session.output.say(
         f"{size(done['bytes_fetched'])} came, {done['notices']} notices of what was taken back"
     )

@@ -11,5 +11,7 @@ VERBS: Final = {
     "export": "put releases of this disk into a bundle",
     "import": "take what is in a bundle, and say what came and what was refused",
     "inspect": "what a bundle says of itself",
+    "inventory": "what this site has and wants, signed: as a file, as text or as QR codes",
+    "sites": "the sites that were heard of, and the receipts that were signed either way",
 }
 """The commands and what they do."""

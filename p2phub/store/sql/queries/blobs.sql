@@ -40,7 +40,10 @@ DELETE FROM blobs WHERE id = ?;
 SELECT size, digest FROM blobs WHERE sha256 IS NULL ORDER BY id;
 
 -- name: by_sha256
-SELECT size, digest FROM blobs WHERE sha256 = ? ORDER BY id;
+SELECT size, digest FROM blobs WHERE sha256 = ? AND NOT EXISTS (
+    SELECT 1 FROM hidden_contents AS hidden
+    WHERE hidden.digest = blobs.digest AND hidden.size = blobs.size
+) ORDER BY id;
 
 -- name: every
 SELECT size, digest FROM blobs ORDER BY id;
@@ -60,7 +63,10 @@ SELECT data FROM tables WHERE digest = ? LIMIT 1;
 
 -- name: big_files
 SELECT DISTINCT sha256 FROM blobs INDEXED BY blobs_by_size
-WHERE size > ? AND sha256 IS NOT NULL;
+WHERE size > ? AND sha256 IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM hidden_contents AS hidden
+    WHERE hidden.digest = blobs.digest AND hidden.size = blobs.size
+);
 
 -- name: drop_table
 DELETE FROM tables WHERE digest = ? AND size = ?;
@@ -93,4 +99,8 @@ SELECT 1 FROM release_contents JOIN held ON held.release = release_contents.rele
 WHERE release_contents.digest = ?1 AND release_contents.size = ?2
 UNION ALL
 SELECT 1 FROM proposal_contents WHERE digest = ?1 AND size = ?2
+UNION ALL
+SELECT 1 FROM release_contents JOIN quarantined ON quarantined.release = release_contents.release
+WHERE release_contents.digest = ?1 AND release_contents.size = ?2
+    AND quarantined.state <> 'rejected'
 LIMIT 1;

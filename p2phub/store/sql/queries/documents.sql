@@ -11,6 +11,9 @@ SELECT data FROM documents WHERE digest = ?;
 -- name: of_type
 SELECT digest FROM documents WHERE type = ? ORDER BY digest;
 
+-- name: drop
+DELETE FROM documents WHERE digest = ?;
+
 -- name: set_head
 INSERT INTO heads (publisher, head, index_digest, seen) VALUES (?, ?, ?, ?)
 ON CONFLICT (publisher) DO UPDATE

@@ -77,16 +77,22 @@ INSERT INTO held (release, ref, done, since) VALUES (?, ?, ?, ?)
 ON CONFLICT (release) DO UPDATE
 SET ref = excluded.ref, done = max(done, excluded.done), since = excluded.since;
 
--- A pull that began, did not end, and was not followed by one of another release by the same ref.
+-- A pull that began, did not end, and was not followed by one of another release by the same ref; or
+-- a release that waits in quarantine.
 -- name: awaited
 SELECT 1 FROM release_contents
 JOIN held ON held.release = release_contents.release AND held.done = 0
 JOIN releases ON releases.digest = held.release
-WHERE release_contents.digest = ? AND release_contents.size = ? AND NOT EXISTS (
+WHERE release_contents.digest = ?1 AND release_contents.size = ?2 AND NOT EXISTS (
     SELECT 1 FROM releases AS others JOIN held AS later ON later.release = others.digest
     WHERE others.repo = releases.repo AND others.digest <> releases.digest
         AND later.ref = held.ref AND later.since >= held.since
 )
+UNION ALL
+SELECT 1 FROM release_contents
+JOIN quarantined ON quarantined.release = release_contents.release
+WHERE release_contents.digest = ?1 AND release_contents.size = ?2
+    AND quarantined.state <> 'rejected'
 LIMIT 1;
 
 -- name: let_go
@@ -99,6 +105,10 @@ WHERE release = ? AND NOT EXISTS (
     WHERE other.digest = own.digest AND other.size = own.size
 ) AND NOT EXISTS (
     SELECT 1 FROM proposal_contents AS other
+    WHERE other.digest = own.digest AND other.size = own.size
+) AND NOT EXISTS (
+    SELECT 1 FROM release_contents AS other
+    JOIN quarantined ON quarantined.release = other.release AND quarantined.state <> 'rejected'
     WHERE other.digest = own.digest AND other.size = own.size
 )
 ORDER BY size, digest;
@@ -167,5 +177,9 @@ AND NOT EXISTS (
 ) AND NOT EXISTS (
     SELECT 1 FROM proposal_contents
     WHERE proposal_contents.digest = blobs.digest AND proposal_contents.size = blobs.size
+) AND NOT EXISTS (
+    SELECT 1 FROM release_contents AS other
+    JOIN quarantined ON quarantined.release = other.release AND quarantined.state <> 'rejected'
+    WHERE other.digest = blobs.digest AND other.size = blobs.size
 )
 ORDER BY id LIMIT ?;

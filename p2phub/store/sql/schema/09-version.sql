@@ -1,3 +1,3 @@
 -- The version of this schema: the number of the last migration.
 
-PRAGMA user_version = 9;
+PRAGMA user_version = 11;
