@@ -51,6 +51,16 @@ class Peer:
         *_, done = self._connection.events(calls.pull(reference))
         return done
 
+    def export(self, reference: str, stick: Path) -> Mapping[str, Any]:
+        """What an export into the folder `stick` tells when it is done."""
+        *_, done = self._connection.events(calls.bundle_export([reference], stick))
+        return done
+
+    def bring(self, stick: Path) -> Mapping[str, Any]:
+        """What an import tells when it is done."""
+        *_, done = self._connection.events(calls.bundle_import(stick))
+        return done
+
     def timed_pull(self, reference: str) -> tuple[float, Mapping[str, Any]]:
         """Wall seconds of a pull, and what it told."""
         started = time.perf_counter()
