@@ -2,7 +2,7 @@
 
 Rules it keeps:
  * only plain files in that folder are opened: no link is followed, no device or pipe is read;
- * a file is written and synchronised, the page cache of it is thrown away, and it is read back;
+ * a file is read back from the medium before it counts, as `written` does that;
  * a small file is written beside its name and renamed into place.
 
 >>> open_folder(Path("/nowhere"))
@@ -11,7 +11,6 @@ Traceback (most recent call last):
 p2phub.errors.NotFoundError: there is no bundle in /nowhere: No such file or directory
 """
 
-import hashlib
 import os
 import stat
 import threading
@@ -20,13 +19,12 @@ from pathlib import Path
 from typing import Final
 
 from p2phub.airgap.volume import FOLDER, NewFile, StoredFile, Volume, gone, let_go
-from p2phub.errors import NoSourceError, NotFoundError, WrongBytesError
-from p2phub.store.disk import Disk, Progress, disk_errors
+from p2phub.airgap.written import Written
+from p2phub.errors import NoSourceError, NotFoundError
+from p2phub.store.disk import Disk, Progress, no_progress
 
 _PLAIN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_BLOCK: Final = 1 << 20
-"""Bytes written and read back at a time."""
 
 
 class OpenFile:
@@ -135,60 +133,14 @@ class _NewFile:
         disk.remove(path)
         self._data = Written(path, disk, disk.create(path, 0o644))
 
-    def append(self, data: bytes | memoryview) -> None:
-        self._data.append(data)
+    def append(self, data: bytes | memoryview, progress: Progress = no_progress) -> None:
+        self._data.append(data, progress)
 
     def finish(self, progress: Progress) -> None:
         self._data.finish(progress)
 
     def close(self) -> None:
-        let_go(self._data.fd)
-
-
-class Written:
-    """Bytes that are written one after another from `start` on in the file `fd`, then read back."""
-
-    def __init__(self, path: Path, disk: Disk, fd: int, start: int = 0) -> None:
-        self.fd, self.size = fd, 0
-        self._path, self._disk, self._start = path, disk, start
-        self._sha256 = hashlib.sha256()
-        self._waiting = bytearray()
-
-    def append(self, data: bytes | memoryview) -> None:
-        self._sha256.update(data)
-        self._waiting += data
-        self.size += len(data)
-        if len(self._waiting) >= _BLOCK:
-            self._flush()
-
-    def finish(self, progress: Progress) -> None:
-        """Raises `WrongBytesError` if other bytes are read back."""
-        self._flush()
-        self._disk.sync(self.fd, self._path)
-        if self._read_back(progress) != self._sha256.digest():
-            raise WrongBytesError(
-                f"{self._path} does not hold what was written to it",
-                remedy="the medium is broken: use another one",
-            )
-
-    def _flush(self) -> None:
-        at = self._start + self.size - len(self._waiting)
-        self._disk.write(self.fd, bytes(self._waiting), at, self._path)
-        self._waiting = bytearray()
-
-    def _read_back(self, progress: Progress) -> bytes:
-        """The digest of what is on the medium: what the page cache has of it is thrown away."""
-        os.posix_fadvise(self.fd, self._start, self.size, os.POSIX_FADV_DONTNEED)
-        found, at = hashlib.sha256(), 0
-        while at < self.size:
-            with disk_errors(self._path):
-                data = os.pread(self.fd, min(_BLOCK, self.size - at), self._start + at)
-            if not data:
-                break
-            found.update(data)
-            at += len(data)
-            progress(len(data))
-        return found.digest()
+        self._data.close()
 
 
 def write_file(disk: Disk, path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from p2phub.errors import NoSourceError
-from p2phub.store.disk import Progress
+from p2phub.store.disk import Progress, no_progress
 
 FOLDER: Final = "p2phub"
 """The folder that all files of a bundle are in."""
@@ -63,7 +63,8 @@ class Volume(Protocol):
 class NewFile(Protocol):
     """A file of a bundle that is being written."""
 
-    def append(self, data: bytes | memoryview) -> None: ...
+    def append(self, data: bytes | memoryview, progress: Progress = no_progress) -> None:
+        """What was appended until now may be read back meanwhile, which `progress` is told."""
 
     def finish(self, progress: Progress) -> None:
         """Make it whole. Raises `WrongBytesError` if other bytes are read back."""

@@ -1,10 +1,10 @@
 """Write a bundle: things into packs, each pack whole before its index says so.
 
 What a stick has already is not written again; an export adds packs with new numbers and rewrites
-nothing. A pack that has no index (the stick was pulled out) is written over. A pack is written and
-synchronised, read back from the medium, and only then gets its index, which is renamed into place;
-the list of contents comes last. FAT knows no links and no times finer than two seconds: neither is
-used.
+nothing. A pack that has no index (the stick was pulled out) is written over. A pack is written,
+read back from the medium and synchronised, and only then gets its index, which is renamed into
+place; the list of contents comes last. FAT knows no links and no times finer than two seconds:
+neither is used.
 
 >>> ROLL_AT < limits.MAX_PACK
 True
@@ -39,8 +39,9 @@ copied to another disk, all together; none may be renamed.
 class _Pack:
     """A pack that is being written."""
 
-    def __init__(self, into: NewVolume, kind: Kind, number: int) -> None:
+    def __init__(self, into: NewVolume, kind: Kind, number: int, progress: Progress) -> None:
         self.kind, self.number = kind, number
+        self._progress = progress
         self.rows: dict[bytes, Row] = {}
         self.size = 0
         self._into = into
@@ -52,12 +53,12 @@ class _Pack:
 
     def put(self, digest: bytes, data: bytes | memoryview) -> None:
         self.rows[digest] = Row(digest, self.size, len(data))
-        self._file.append(data)
+        self._file.append(data, self._progress)
         self.size += len(data)
 
-    def finish(self, progress: Progress) -> None:
+    def finish(self) -> None:
         """Make it whole and say so. Raises `WrongBytesError` if other bytes are read back."""
-        self._file.finish(progress)
+        self._file.finish(self._progress)
         index = name_of(self.kind, self.number, "index")
         self._into.write(index, write_index(self.rows.values()))
 
@@ -68,7 +69,9 @@ class _Pack:
 class BundleWriter:
     """Adds to the bundle in `path`, or begins one. Used in a `with` block, by one thread at a time.
 
-    Raises `NoSpaceError` for a full medium, `RefusedError` for one that cannot be written.
+    `progress` is told of the bytes of pieces that were read back from the medium; also of none, so
+    that it can end the writing. Raises `NoSpaceError` for a full medium, `RefusedError` for one
+    that cannot be written.
     """
 
     def __init__(self, path: Path, disk: Disk, progress: Progress = no_progress) -> None:
@@ -93,7 +96,7 @@ class BundleWriter:
             self._finish(kind)
             pack = None
         if pack is None:
-            pack = self._open[kind] = _Pack(self._into, kind, self._next(kind))
+            pack = self._open[kind] = self._new(kind)
         pack.put(digest, data)
         self.written += len(data)
         return True
@@ -112,11 +115,15 @@ class BundleWriter:
     def _finish(self, kind: Kind) -> None:
         pack = self._open.pop(kind)
         try:
-            pack.finish(self._progress)
+            pack.finish()
         finally:
             pack.close()
         self._medium.close()
         self._medium = take_stock(self._into.look())
+
+    def _new(self, kind: Kind) -> _Pack:
+        told = self._progress if kind == "pieces" else lambda count: self._progress(0)
+        return _Pack(self._into, kind, self._next(kind), told)
 
     def _next(self, kind: Kind) -> int:
         number = max(self._medium.packs[kind], default=0) + 1

@@ -43,18 +43,29 @@ class Load:
 def stow(services: Services, path: Path, load: Load, progress: Progress) -> int:
     """Put all of it on the medium at `path`; how many bytes were not there before.
 
+    `progress` is told of pieces that are on the medium, and were read back if they were not before.
     Raises `DamagedBlobError`, `NoSpaceError`, `RefusedError`, `WrongBytesError` for a medium that
     does not hold what was written.
     """
     store, cargo = services.store, load.cargo
     slices = Slices(load.room, cargo.only)
-    with BundleWriter(path, store.disk, lambda _: trio.from_thread.check_cancelled()) as into:
+    with BundleWriter(path, store.disk, _cancellable(progress)) as into:
         for file in cargo.files:
             _put_pieces(store, into, file, slices, load.contents.part, progress)
         for digest, data in documents_of(services, cargo):
             into.put("documents", digest, data)
         into.finish(load.contents)
         return into.written
+
+
+def _cancellable(progress: Progress) -> Progress:
+    """The same, in a thread of trio's that may be told to end."""
+
+    def told(count: int) -> None:
+        trio.from_thread.check_cancelled()
+        progress(count)
+
+    return told
 
 
 def contents_of(services: Services, cargo: Cargo, sites: tuple[bytes, ...] = ()) -> Contents:
@@ -103,7 +114,7 @@ def _put_pieces(
     part: int,
     progress: Progress,
 ) -> None:
-    """The pieces of a file that belong to this part."""
+    """The pieces of a file that belong to this part. `progress`: of those that are there."""
     content, blobs, table = file.content, store.blobs, table_of(store, file)
     buffer = memoryview(bytearray(min(MAX_PIECE, max(content.size, 1))))
     with blobs.opened(content) as fd:
@@ -112,8 +123,8 @@ def _put_pieces(
             digest, piece = table.digest(index), buffer[: table.length(index)]
             if slices.part_of(digest, len(piece)) != part:
                 continue
-            progress(len(piece))
             if into.has("pieces", digest):
+                progress(len(piece))
                 continue
             got = read_into(fd, piece, table.offset(index), blobs.path(content))
             if not table.check(index, piece[:got]):

@@ -42,6 +42,8 @@ than the system call."""
 FICLONE = 0x40049409
 FICLONERANGE = 0x4020940D
 SYNC_FILE_RANGE_WRITE = 2
+SYNC_FILE_RANGE_ALL = 7
+"""Wait for what is being written, write the rest, and wait for that: sync_file_range(2)."""
 PRIVATE = 0o600
 READ_ONLY = 0o444
 READ_BLOCK = 8 << 20
@@ -53,6 +55,7 @@ _FULL = {errno.ENOSPC, errno.EFBIG}
 _REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
 _TOO_MANY = {errno.EMFILE, errno.ENFILE}
+_NO_RANGES = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.ESPIPE}
 _BROKEN = {errno.EIO, errno.ENXIO, errno.ENODEV}
 
 
@@ -205,6 +208,23 @@ class Disk:
         begin = getattr(_libc(), "sync_file_range", None)
         if begin is not None:
             begin(fd, ctypes.c_int64(0), ctypes.c_int64(0), SYNC_FILE_RANGE_WRITE)  # all of it
+
+    def write_out(self, fd: int, offset: int, length: int, path: Path) -> None:
+        """Return once the system has written these bytes to the device, which may still hold them
+        in a memory of its own: only `sync` makes them survive a power cut.
+        """
+        self._about_to("write_out", path)
+        write_out = getattr(_libc(), "sync_file_range", None)
+        with disk_errors(path):
+            if write_out is None:
+                os.fdatasync(fd)
+                return
+            flags = SYNC_FILE_RANGE_ALL
+            if write_out(fd, ctypes.c_int64(offset), ctypes.c_int64(length), flags) != 0:
+                code = ctypes.get_errno()
+                if code not in _NO_RANGES:
+                    raise OSError(code, os.strerror(code))
+                os.fdatasync(fd)
 
     def sync(self, fd: int, path: Path) -> None:
         """Return once the bytes of this file would survive a power cut."""

@@ -27,6 +27,9 @@ class CountingDisk(Disk):
     def sync(self, fd: int, path: Path) -> None:
         self._about_to("sync", path)
 
+    def write_out(self, fd: int, offset: int, length: int, path: Path) -> None:
+        self._about_to("write_out", path)
+
     def sync_path(self, path: PathText) -> None:
         self._about_to("sync_path", path)
         os.stat(path)
@@ -68,7 +71,16 @@ class FullDisk(FailingDisk):
     code = errno.ENOSPC
 
     def _minds(self, action: str) -> bool:
-        return action in {"make_folder", "create", "open_file", "touch", "write", "link", "sync"}
+        return action in {
+            "make_folder",
+            "create",
+            "open_file",
+            "touch",
+            "write",
+            "link",
+            "write_out",
+            "sync",
+        }
 
 
 class ReadOnlyDisk(FailingDisk):

@@ -103,16 +103,16 @@ def test_wherever_the_stick_is_pulled_out_it_claims_only_what_it_holds(tmp_path,
 
 
 def test_a_medium_that_gives_back_other_bytes_is_found_out(tmp_path, monkeypatch):
-    honest, broken = os.pread, []
+    honest, broken = os.preadv, []
 
-    def rotten(fd, length, offset):
-        data = honest(fd, length, offset)
+    def rotten(fd, buffers, offset):
+        count = honest(fd, buffers, offset)
         if os.readlink(f"/proc/self/fd/{fd}").endswith(".pack") and offset == 1 << 20:
             broken.append(fd)
-            return data[:-1] + bytes([data[-1] ^ 1])
-        return data
+            buffers[-1][-1] ^= 1
+        return count
 
-    monkeypatch.setattr(os, "pread", rotten)
+    monkeypatch.setattr(os, "preadv", rotten)
     with pytest.raises(WrongBytesError, match="does not hold"):
         fill(tmp_path)
     monkeypatch.undo()
@@ -157,3 +157,15 @@ def test_an_empty_thing_is_not_written(tmp_path):
         assert writer.put("documents", sha256(PAGE), PAGE)
         writer.finish(Contents(1))
     assert holds_all_it_claims(tmp_path) == 1
+
+
+def test_who_writes_is_told_of_the_pieces_that_were_read_back_and_of_nothing_else(tmp_path):
+    told = []
+    with BundleWriter(tmp_path, Disk(), told.append) as writer:
+        writer.put("documents", sha256(PAGE), PAGE)
+        for index in range(LARGE.table.count):
+            writer.put("pieces", LARGE.table.digest(index), LARGE.piece(index))
+        assert sum(told) < LARGE.content.size
+        writer.finish(Contents(1))
+    assert sum(told) == LARGE.content.size
+    assert 0 in told

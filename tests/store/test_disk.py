@@ -1,9 +1,11 @@
 """What the system says about a disk becomes a sentence a person can act on."""
 
+import ctypes
 import errno
 import os
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -180,3 +182,33 @@ def test_a_file_system_that_tells_no_sizes_is_not_taken_for_a_full_one(tmp_path,
     nothing = os.statvfs_result((1024, 1024, 0, 0, 0, *tuple(told)[5:]))
     monkeypatch.setattr(os, "statvfs", lambda path: nothing)
     assert DISK.free_bytes(tmp_path) == UNTOLD
+
+
+@pytest.mark.parametrize("code", [None, errno.ENOSYS])
+def test_a_system_that_cannot_write_out_a_part_writes_out_all(tmp_path, monkeypatch, code):
+    path, all_of = tmp_path / "file", []
+    fd = DISK.create(path)
+    DISK.write(fd, b"x" * 10_000, 0, path)
+    monkeypatch.setattr(os, "fdatasync", all_of.append)
+    DISK.write_out(fd, 0, 10_000, path)
+    assert all_of == []
+    monkeypatch.setattr(disk, "_libc", lambda: failing("sync_file_range", code))
+    DISK.write_out(fd, 0, 10_000, path)
+    assert all_of == [fd]
+    os.close(fd)
+
+
+def test_what_cannot_be_written_out_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk, "_libc", lambda: failing("sync_file_range", errno.ENOSPC))
+    with pytest.raises(NoSpaceError):
+        DISK.write_out(0, 0, 1, tmp_path)
+
+
+def failing(call, code):
+    """A libc whose call fails with this code, or that has no such call."""
+
+    def fail(*_):
+        ctypes.set_errno(code)
+        return -1
+
+    return SimpleNamespace(**({call: fail} if code else {}))
