@@ -33,7 +33,14 @@ from p2phub.testing.web import WebServer
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.envelope import unpack
 from tests.scenarios.nodes import consumer, node, pull, settings, snapshots, stock
-from tests.scenarios.policy_scene import NOW, Disk, brought, named_in, outcome
+from tests.scenarios.policy_scene import (
+    NOW,
+    Disk,
+    brought,
+    named_in,
+    outcome,
+    write_bundle,
+)
 from tests.scenarios.policy_table import Case, Outcome
 from tests.scenarios.processes import Home
 
@@ -240,6 +247,23 @@ def has_heard(home, case: Case, rule) -> None:
         knowledge.learn_head(case.lab.publisher, case.made.head.pack())
         for notice in case.notices:
             knowledge.learn_notice(notice.pack())
+
+
+async def imported_by_a_process(tmp_path, case: Case, rule) -> Outcome:
+    """From a stick, by a command that meets nobody. Each release is told to have come or not; the
+    exit code is that of the first that did not."""
+    write_bundle(tmp_path / "stick", case)
+    with Store.open(Layout.of(tmp_path / "here", "store")) as store:
+        store.rules.set_rule(case.lab.publisher, rule)
+        if case.newer is not None:
+            knowledge = Knowledge(store, TrustedCatalog(), lambda: NOW)
+            knowledge.learn_head(case.lab.publisher, case.newer.head.pack())
+    async with command_line(tmp_path / "here") as p2phub:
+        result = await p2phub("bundle", "import", tmp_path / "stick")
+    (row,) = result.last["releases"]
+    assert (row["exit"], row["outcome"] == "refused") == (result.code, result.code != 0)
+    assert bool(snapshots(tmp_path / "here")) is (result.code == 0)
+    return told(result, row["verdict"])
 
 
 async def verified_by_a_process(tmp_path, case: Case, rule) -> Outcome:

@@ -23,6 +23,7 @@ from p2phub.trust.refusals import Refusal, verdict_of
 from tests.scenarios.nodes import consumer, pull, quiet, settings, snapshots
 from tests.scenarios.policy_paths import (
     asked_of_a_model,
+    imported_by_a_process,
     offered_by_sha256,
     pulled_after_the_dht,
     pulled_by_a_process,
@@ -403,6 +404,20 @@ PATHS = (
     Path(
         "the process p2phub pull, stale refused",
         pulled_by_a_process,
+        dict.fromkeys(EXPECTED.keys() - {"stale"}, ONLY_STALE_DIFFERS),
+        slow=True,
+        rules=("enforce, stale refused",),
+    ),
+    Path(
+        "the process p2phub bundle import",
+        imported_by_a_process,
+        {"poisoned": ONLY_HASHING},
+        slow=True,
+        rules=("enforce",),
+    ),
+    Path(
+        "the process p2phub bundle import, stale refused",
+        imported_by_a_process,
         dict.fromkeys(EXPECTED.keys() - {"stale"}, ONLY_STALE_DIFFERS),
         slow=True,
         rules=("enforce, stale refused",),
