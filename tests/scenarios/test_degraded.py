@@ -3,7 +3,7 @@
 import pytest
 
 from p2phub.network.data_server import DataServer
-from p2phub.node import node as wiring
+from p2phub.node import planes
 from p2phub.node.values import PullRequest
 from p2phub.testing.files import random_bytes
 from tests.scenarios.nodes import (
@@ -32,7 +32,7 @@ def data_servers(monkeypatch):
             made.append(self)
             super().start()
 
-    monkeypatch.setattr(wiring, "DataServer", Noted)
+    monkeypatch.setattr(planes, "DataServer", Noted)
     return made
 
 
