@@ -4,7 +4,8 @@ Rules it keeps:
  * Python files of the release run only if `allow_remote_code` says so, and then those of the
    verified folder;
  * nothing is asked of the network;
- * what a stranger wrote into `config.json` is an error of ours, whatever it is.
+ * what a stranger wrote into `config.json` is an error of ours, whatever it is;
+ * transformers finds no scipy: each model would import `scipy.optimize`, for losses of training.
 """
 
 import importlib
@@ -14,9 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import transformers
+import transformers.utils
 
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
+
+transformers.utils.is_scipy_available = lambda: False
 
 
 class Folder(Protocol):

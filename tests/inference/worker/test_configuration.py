@@ -1,11 +1,17 @@
 """What a stranger wrote into config.json: an error of ours, whatever it is."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from p2phub.errors import MalformedError, UnsupportedError
 from p2phub.inference.spec import ModelSpec
 from p2phub.inference.worker.configuration import read_config
 
+ROOT = Path(__file__).parents[3]
 SPEC = ModelSpec("", "lab/x", "transformers", "text-generation", ())
 
 
@@ -37,3 +43,22 @@ def test_code_of_a_release_does_not_run_unasked(tmp_path):
     (tmp_path / "evil.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(UnsupportedError, match="may not run"):
         read_config(tmp_path, SPEC)
+
+
+@pytest.mark.slow
+def test_what_only_training_needs_takes_no_memory(tmp_path):
+    (tmp_path / "scipy").mkdir()
+    (tmp_path / "scipy" / "__init__.py").write_text('__version__ = "1.17"')
+    (tmp_path / "scipy" / "optimize.py").write_text("linear_sum_assignment = len")
+    program = (
+        "import sys, p2phub.inference.worker.text, transformers.models.bert.modeling_bert;"
+        "print('scipy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "False\n", done.stderr[-2000:]
