@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from p2phub.airgap_results import Quarantined
-from p2phub.errors import UsageError
+from p2phub.errors import MalformedError, UsageError
+from p2phub.gateway.guard import HttpError
 from p2phub.gateway.operation import Nothing, Operation
 from p2phub.gateway.ports import NodeApi
 from p2phub.node.values import (
@@ -38,7 +39,10 @@ async def _decide(node: NodeApi, request: QuarantineDecision, report: Report) ->
         approval = b64decode(request.approval, validate=True)
     except (Base64Error, ValueError):
         raise UsageError("an approval is sent as base64") from None
-    return await node.quarantine.decide(approval)
+    try:
+        return await node.quarantine.decide(approval)
+    except MalformedError as error:
+        raise HttpError(error, 400) from error  # it came from the caller, not from a peer
 
 
 async def _reject(node: NodeApi, request: QuarantineRejection, report: Report) -> Quarantined:

@@ -184,9 +184,13 @@ async def test_an_unknown_path_and_a_wrong_method_are_told_in_json(served):
     assert set(wrong.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
-async def test_a_parcel_that_is_none_is_the_fault_of_who_sends_it(served):
-    served.node.fails = MalformedError("this is no parcel")
-    answer = await served.client.post(f"{V1}/identity/adopt", json={"parcel": "gqlk"})
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [("identity/adopt", {"parcel": "gqlk"}), ("quarantine/decide", {"approval": "gqlk"})],
+)
+async def test_a_document_that_is_none_is_the_fault_of_who_sends_it(served, asked, sent):
+    served.node.fails = MalformedError("this is no envelope")
+    answer = await served.client.post(f"{V1}/{asked}", json=sent)
     assert answer.status_code == 400
     assert (answer.json()["error"]["code"], answer.json()["error"]["exit"]) == ("malformed", 4)
 
