@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import traceback
+from inspect import signature
 from typing import Any, Final, Protocol
 
 import torch
@@ -100,7 +101,9 @@ def follow(manager: Any) -> None:
     manager._handle_critical_error = _break
     manager.warmup()
     keep_apart(manager.batch_processor.cache)
-    manager._run_generation_loop()
+    loop = manager._run_generation_loop
+    told = "use_inference_mode" in signature(loop).parameters  # since transformers 5.24
+    loop(**({"use_inference_mode": torch.is_inference_mode_enabled()} if told else {}))
 
 
 def _break(error: Exception, *more: Any) -> None:
