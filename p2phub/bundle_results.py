@@ -108,6 +108,8 @@ class BundleLook:
     parts: int = 1
     """How many media it was split over."""
     problems: tuple[BundleProblem, ...] = ()
+    sealed: bool = False
+    """Whether some of it is sealed to keys that are not here, and does not count."""
 
 
 @dataclass(frozen=True, slots=True)

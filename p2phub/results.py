@@ -34,6 +34,8 @@ class Identity:
     """What its publisher calls itself, signed for all to see."""
     domain: str | None = None
     """The domain that its publisher claims."""
+    recipient: str | None = None
+    """`age1…`: what others seal bundles to that only this node opens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,10 @@ Rules it keeps:
  * at most `MOST_NAMES` names are looked at; an index is read within the limits of `formats.bundle`;
  * what is wrong with a file is noted in `problems`, and the file counts for nothing.
 
->>> NAME.fullmatch("pieces-0001.pack") is not None, NAME.fullmatch("pieces-1.PACK") is None
-(True, True)
+>>> name_of("documents", 12, "index")
+'documents-0012.index'
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,14 +20,15 @@ from pathlib import Path
 from typing import Final, Literal
 
 from p2phub.airgap.folder import open_folder
+from p2phub.airgap.sealed import SUFFIX, Unsealed
 from p2phub.airgap.volume import FOLDER as FOLDER
-from p2phub.airgap.volume import StoredFile, Volume
+from p2phub.airgap.volume import NAME, StoredFile, Volume
 from p2phub.errors import GarbageError, NoSourceError, NotFoundError, P2PHubError
 from p2phub.formats import limits
 from p2phub.formats.bundle import INDEX, LONGEST_DOCUMENT, Contents, PackIndex, Row
+from p2phub.trust.age import Identity
 
 Kind = Literal["pieces", "documents"]
-NAME: Final = re.compile(r"(pieces|documents|contents)-([0-9]{4})\.(pack|index|list)")
 MOST_NAMES: Final = 50_000
 GONE: Final = (
     "was taken out or has failed",
@@ -60,11 +60,18 @@ class Medium:
     contents: dict[int, Contents] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
     """What is wrong with files, by their names."""
+    sealed: dict[str, int] = field(default_factory=dict)
+    """The highest numbers of what cannot be used here, by their kinds: sealed to others."""
 
     @property
     def path(self) -> Path:
         """What a person named."""
         return self.volume.path
+
+    def next_number(self, kind: str) -> int:
+        """The next number that neither a whole pack nor a list has."""
+        mine = self.contents if kind == "contents" else self.packs[kind]  # type: ignore[index]
+        return max(max(mine, default=0), self.sealed.get(kind, 0)) + 1
 
     def find(self, kind: Kind, digest: bytes) -> Place | None:
         """Where something lies; the newest pack that has it."""
@@ -120,13 +127,15 @@ class Medium:
         self.volume.close()
 
 
-def look(path: Path) -> Medium:
-    """What is on a stick.
+def look(path: Path, identities: Sequence[Identity] = (), only: bytes | None = None) -> Medium:
+    """What is on a stick, opened with these identities where it is sealed.
+
+    `only`: nothing counts but what was sealed with this mark.
 
     Raises `NotFoundError` if there is no bundle, `NoSourceError` if it cannot be read or has more
     names than any bundle.
     """
-    return take_stock(open_folder(path))
+    return take_stock(Unsealed(open_folder(path), identities, only))
 
 
 def take_stock(volume: Volume) -> Medium:
@@ -158,7 +167,15 @@ def _names(medium: Medium) -> list[str]:
         if count >= MOST_NAMES:
             raise NoSourceError(f"{medium.path} has more names than any bundle")
         found += [name] if NAME.fullmatch(name) else []
+        _note_sealed(medium, name)
     return found
+
+
+def _note_sealed(medium: Medium, name: str) -> None:
+    """That a number is taken, by a whole pack or a list that is somebody else's."""
+    match = NAME.fullmatch(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
+    if match is not None and match[3] != "pack":
+        medium.sealed[match[1]] = max(int(match[2]), medium.sealed.get(match[1], 0))
 
 
 def _take(medium: Medium, name: str) -> None:

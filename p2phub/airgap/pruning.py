@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from p2phub.airgap.medium import FOLDER, Kind, name_of
+from p2phub.airgap.sealed import SUFFIX
 from p2phub.formats.bundle import PackIndex
 from p2phub.store.disk import Disk
 
@@ -45,8 +46,9 @@ def unneeded(
 
 
 def _remove(path: Path, disk: Disk, names: Collection[str]) -> None:
-    """Remove files in this order, each for good before the next."""
+    """Remove files in this order, sealed or not, each for good before the next."""
     folder = path / FOLDER
     for name in names:
         disk.remove(folder / name)
+        disk.remove(folder / (name + SUFFIX))
         disk.sync_path(folder)

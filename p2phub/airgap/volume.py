@@ -15,6 +15,7 @@ Rules that an implementation keeps:
 """
 
 import os
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,10 @@ from p2phub.store.disk import Progress, no_progress
 
 FOLDER: Final = "p2phub"
 """The folder that all files of a bundle are in."""
+NAME: Final = re.compile(r"(pieces|documents|contents)-([0-9]{4})\.(pack|index|list)")
+"""What files of a bundle are called."""
+README: Final = "README.txt"
+"""What a person finds who looks into the folder."""
 
 
 class StoredFile(Protocol):

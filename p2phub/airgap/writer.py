@@ -17,7 +17,8 @@ from typing import Final, Self
 
 from p2phub.airgap.folder import NewFolder
 from p2phub.airgap.medium import Kind, name_of, take_stock
-from p2phub.airgap.volume import NewVolume
+from p2phub.airgap.sealed import NewSealed, Seal
+from p2phub.airgap.volume import README, NewVolume
 from p2phub.errors import NotFoundError
 from p2phub.formats import limits
 from p2phub.formats.bundle import Contents, Row, write_index
@@ -25,14 +26,15 @@ from p2phub.store.disk import Disk, Progress, no_progress
 
 ROLL_AT: Final = limits.MAX_PACK - limits.MAX_TABLE
 """Bytes of a pack after which the next one begins: the longest thing still fits into this one."""
-README: Final = """\
+WHAT_THIS_IS: Final = """\
 This folder holds models or datasets for p2phub, a hub that nobody owns.
 
     p2phub bundle inspect FOLDER     shows what is on it
     p2phub bundle import FOLDER      brings it in, and checks every byte against its signatures
 
 where FOLDER is the folder that this one, p2phub, lies in. Nothing here runs by itself. Files may be
-copied to another disk, all together; none may be renamed.
+copied to another disk, all together; none may be renamed. What ends in .age is sealed, and is
+opened by the keys of whom it is for; that import finds out by itself.
 """
 
 
@@ -69,14 +71,19 @@ class _Pack:
 class BundleWriter:
     """Adds to the bundle in `path`, or begins one. Used in a `with` block, by one thread at a time.
 
+    With a `seal` everything is sealed, and nothing is reused that was not sealed just so.
+
     `progress` is told of the bytes of pieces that were read back from the medium; also of none, so
     that it can end the writing. Raises `NoSpaceError` for a full medium, `RefusedError` for one
     that cannot be written.
     """
 
-    def __init__(self, path: Path, disk: Disk, progress: Progress = no_progress) -> None:
+    def __init__(
+        self, path: Path, disk: Disk, progress: Progress = no_progress, seal: Seal | None = None
+    ) -> None:
         self._progress = progress
-        self._into: NewVolume = NewFolder(path, disk)
+        plain: NewVolume = NewFolder(path, disk)
+        self._into = plain if seal is None else NewSealed(plain, seal)
         self._medium = take_stock(self._into.look())
         self._open: dict[Kind, _Pack] = {}
         self.written = 0
@@ -105,11 +112,11 @@ class BundleWriter:
         """Say what was put there, after all of it is there. Raises `WrongBytesError`."""
         for kind in tuple(self._open):
             self._finish(kind)
-        self._into.write("README.txt", README.encode())
+        self._into.write(README, WHAT_THIS_IS.encode())
         lists = self._medium.contents
         if contents not in lists.values():
             same = (key for key in lists if replace(lists[key], made=contents.made) == contents)
-            number = next(same, max(lists, default=0) + 1)
+            number = next(same, self._medium.next_number("contents"))
             self._into.write(name_of("contents", number, "list"), contents.to_bytes())
 
     def _finish(self, kind: Kind) -> None:
@@ -126,7 +133,7 @@ class BundleWriter:
         return _Pack(self._into, kind, self._next(kind), told)
 
     def _next(self, kind: Kind) -> int:
-        number = max(self._medium.packs[kind], default=0) + 1
+        number = self._medium.next_number(kind)
         if number > limits.MAX_PACKS:
             raise NotFoundError(f"{self._into.path} has no room for another pack")
         return number

@@ -198,15 +198,22 @@ def bundle_export(
     since: Path | None = None,
     size_limit: int | None = None,
     part: int | None = None,
+    recipients: Sequence[str] = (),
+    seal: bool = False,
 ) -> Call[BundleExported]:
     body = {"references": list(references), "to": _path(to)} | _given(
-        since=_path(since) if since else None, size_limit=size_limit, part=part
+        since=_path(since) if since else None,
+        size_limit=size_limit,
+        part=part,
+        recipients=recipients,
+        seal=seal or None,
     )
     return Call("bundle/export", _one(BundleExported), body=body, streams=True)
 
 
-def bundle_import(path: Path) -> Call[BundleImported]:
-    return Call("bundle/import", _one(BundleImported), body={"path": _path(path)}, streams=True)
+def bundle_import(path: Path, identities: Sequence[Path] = ()) -> Call[BundleImported]:
+    body = {"path": _path(path)} | _given(identities=[_path(each) for each in identities])
+    return Call("bundle/import", _one(BundleImported), body=body, streams=True)
 
 
 def swap(
@@ -217,6 +224,7 @@ def swap(
     inventories: Sequence[Path] = (),
     size_limit: int | None = None,
     to_anybody: bool = False,
+    seal: bool = False,
 ) -> Call[Swapped]:
     body = {"path": _path(path)} | _given(
         wants=wants,
@@ -224,6 +232,7 @@ def swap(
         inventories=[_path(each) for each in inventories],
         size_limit=size_limit,
         to_anybody=to_anybody or None,
+        seal=seal or None,
     )
     return Call("bundle/swap", _one(Swapped), body=body, streams=True)
 

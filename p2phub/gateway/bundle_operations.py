@@ -28,6 +28,8 @@ async def _export(node: NodeApi, request: BundleExportRequest, report: Report) -
 
 async def _import(node: NodeApi, request: BundleImportRequest, report: Report) -> BundleImported:
     require_absolute("path", request.path)
+    for path in request.identities:
+        require_absolute("identities", path)
     return await node.bundles.import_from(request, report)
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from p2phub.airgap.medium import FOLDER, look
+from p2phub.airgap.sealed import Seal
 from p2phub.bundle_results import BundleExported, BundleRelease
 from p2phub.errors import UntrustedError, UsageError
 from p2phub.formats.bundle import ROW
@@ -36,6 +37,7 @@ from p2phub.node.events import Planned, Report, Warned
 from p2phub.node.locate import ResolvedRelease, locate
 from p2phub.node.progress import reporting
 from p2phub.node.pull import check_target, obey_policy, told_of
+from p2phub.node.sealing import identities_of, seal_of
 from p2phub.node.services import Services
 from p2phub.node.sites import read_inventory_file
 from p2phub.node.stowing import Load, contents_of, documents_of, stow
@@ -44,6 +46,8 @@ from p2phub.trust.sites import read_inventory
 
 OVERHEAD: Final = 1 * MIB
 """Bytes on a medium for what is neither a piece nor a document."""
+SEALING: Final = 2 * KIB
+"""What is sealed grows by less than a byte for each of these."""
 
 
 async def export_bundle(
@@ -68,7 +72,8 @@ async def export_bundle(
     since = await services.on_disk(_inventory, request.since) if request.since else None
     picked = await _picked(services, request, since, report)
     cargo = await services.on_disk(_cargo, services, picked, since)
-    load = await services.on_disk(_share, services, request, cargo, since)
+    seal = await services.on_disk(_seal, services, request, since)
+    load = await services.on_disk(_share, services, request, cargo, since, seal)
     report(Planned(len(cargo.files), load.size, bytes_linked=0, bytes_to_fetch=0))
     async with reporting(load.size, report) as progress:
         add = services.pressure.shared(progress.add)
@@ -153,8 +158,23 @@ def _inventory(path: Path) -> Inventory:
     return read_inventory(read_inventory_file(path))
 
 
+def _seal(services: Services, request: BundleExportRequest, since: Inventory | None) -> Seal | None:
+    """Whom it is sealed to. Raises `UsageError`."""
+    if request.seal and since is None:
+        raise UsageError(
+            "it is not said whom to seal it to",
+            remedy="name the site that it is for (--since INVENTORY), or --recipient age1…",
+        )
+    sites = [since] if request.seal and since is not None else []
+    return seal_of(services, request.recipients, sites)
+
+
 def _share(
-    services: Services, request: BundleExportRequest, cargo: Cargo, since: Inventory | None
+    services: Services,
+    request: BundleExportRequest,
+    cargo: Cargo,
+    since: Inventory | None,
+    seal: Seal | None,
 ) -> Load:
     """What of the cargo goes on this medium. Raises `UsageError`."""
     contents = contents_of(services, cargo, (since.site,) if since is not None else ())
@@ -166,9 +186,10 @@ def _share(
                 f"there is no part {request.part}: all of it fits on one medium",
                 remedy="name the --size-limit that the first part was made with",
             )
-        return Load(cargo, contents, size=size)
+        return Load(cargo, contents, size=size, seal=seal)
     documents = {digest: len(data) for digest, data in documents_of(services, cargo)}
-    fixed = OVERHEAD + len(contents.to_bytes()) + sum(documents.values()) + ROW * len(documents)
+    overhead = OVERHEAD + (limit // SEALING if seal is not None else 0)
+    fixed = overhead + len(contents.to_bytes()) + sum(documents.values()) + ROW * len(documents)
     if limit < fixed + MAX_PIECE + ROW:
         raise UsageError(
             f"{limit} bytes on one medium are too few: {fixed} go to what has to be on each",
@@ -178,7 +199,7 @@ def _share(
     if request.part > len(sizes):
         raise UsageError(f"there is no part {request.part}: there are {len(sizes)}")
     contents = replace(contents, part=request.part, parts=len(sizes))
-    return Load(cargo, contents, limit - fixed, sizes[request.part - 1], limit)
+    return Load(cargo, contents, limit - fixed, sizes[request.part - 1], limit, seal)
 
 
 def _limit_by_room(services: Services, request: BundleExportRequest, size: int) -> int | None:
@@ -187,18 +208,18 @@ def _limit_by_room(services: Services, request: BundleExportRequest, size: int) 
     while not folder.exists():
         folder = folder.parent
     free = services.store.disk.free_bytes(folder)
-    needed = OVERHEAD + size + size // (64 * KIB) * ROW
+    needed = OVERHEAD + size + size // (64 * KIB) * ROW + size // SEALING
     if request.part > 1 or needed <= free:
         return None
-    there = _bytes_there(request.to)
+    there = _bytes_there(services, request.to)
     return None if needed <= free + there else (free + there) // MIB * MIB
 
 
-def _bytes_there(path: Path) -> int:
+def _bytes_there(services: Services, path: Path) -> int:
     """What whole packs on the medium hold."""
     if not (path / FOLDER).is_dir():
         return 0
-    medium = look(path)
+    medium = look(path, identities_of(services))
     try:
         packs = medium.packs.values()
         return sum(row.length for kind in packs for index in kind.values() for row in index)

@@ -15,14 +15,16 @@ from typing import Final
 
 from p2phub.airgap.medium import Medium, look
 from p2phub.airgap.pruning import Needed, drop_contents, drop_packs, unneeded
+from p2phub.airgap.sealed import Seal
 from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import NotFoundError
 from p2phub.formats.bundle import ROW, Contents
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.inventory import Inventory
-from p2phub.node.bundling import OVERHEAD
+from p2phub.node.bundling import OVERHEAD, SEALING
 from p2phub.node.cargo import Cargo, each_once, lacked_by, table_of, whole_files
 from p2phub.node.locate import ResolvedRelease
+from p2phub.node.sealing import identities_of
 from p2phub.node.services import Services
 from p2phub.node.stowing import contents_of, documents_of
 from p2phub.node.tidings import publisher_of_news
@@ -78,10 +80,18 @@ def cargo_of(
     return Cargo(releases, files, publishers, only)
 
 
-def on_stick(path: Path) -> Medium | None:
-    """What is on a stick; None for a fresh one."""
+def on_stick(services: Services, path: Path) -> Medium | None:
+    """What is on a stick and can be opened here; None for a fresh one."""
     try:
-        return look(path)
+        return look(path, identities_of(services))
+    except NotFoundError:
+        return None
+
+
+def _reusable(path: Path, seal: Seal | None) -> Medium | None:
+    """What is on a stick and need not be put there again; None for a fresh one."""
+    try:
+        return look(path) if seal is None else look(path, [seal.identity], seal.mark)
     except NotFoundError:
         return None
 
@@ -108,9 +118,9 @@ def listing(services: Services, gift: Gift, cargo: Cargo, medium: Medium | None)
     )
 
 
-def make_room(services: Services, path: Path, gift: Gift) -> int:
+def make_room(services: Services, path: Path, gift: Gift, seal: Seal | None) -> int:
     """Take off the stick what no site lacks; how many bytes that were."""
-    medium = on_stick(path)
+    medium = on_stick(services, path)
     if medium is None:
         return 0
     with closing(medium):
@@ -125,7 +135,7 @@ def make_room(services: Services, path: Path, gift: Gift) -> int:
             return 0
         disk = services.store.disk
         kept = tuple(each for each in gift.cargo.releases if each.digest in there)
-        with BundleWriter(path, disk) as writer:
+        with BundleWriter(path, disk, seal=seal) as writer:
             writer.finish(listing(services, gift, replace(gift.cargo, releases=kept), medium))
         drop_contents(path, disk, tuple(medium.contents))
         return drop_packs(path, disk, medium.packs, needed)
@@ -133,20 +143,21 @@ def make_room(services: Services, path: Path, gift: Gift) -> int:
 
 def drop_older(services: Services, path: Path, gift: Gift) -> None:
     """Leave one list of contents, the newest, if it says all that is needed."""
-    with closing(look(path)) as medium:
+    with closing(look(path, identities_of(services))) as medium:
         older = sorted(medium.contents)[:-1]
         if older and not _lacked_elsewhere(gift, medium):
             drop_contents(path, services.store.disk, older)
 
 
 def fitting(
-    services: Services, path: Path, gift: Gift, limit: int | None
+    services: Services, path: Path, gift: Gift, limit: int | None, seal: Seal | None
 ) -> tuple[Cargo, tuple[ResolvedRelease, ...]]:
     """What of a gift fits on the stick, and what does not. `limit`: bytes that may be added."""
-    store, cargo, medium = services.store, gift.cargo, on_stick(path)
+    store, cargo, medium = services.store, gift.cargo, _reusable(path, seal)
     there = releases_in(medium.contents.values()) if medium is not None else {}
     free = store.disk.free_bytes(next(each for each in (path, *path.parents) if each.exists()))
     room = (free if limit is None else min(free, limit)) - OVERHEAD
+    room -= room // SEALING if seal is not None else 0
     chosen: list[ResolvedRelease] = []
     left: list[ResolvedRelease] = []
     counted: set[bytes] = set()

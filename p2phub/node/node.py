@@ -55,6 +55,7 @@ from p2phub.node.quarantine_desk import QuarantineDesk
 from p2phub.node.ranges import bring_ranges, read_ranges, what_it_names
 from p2phub.node.rates import Paces
 from p2phub.node.remove import remove
+from p2phub.node.sealing import recipient_of
 from p2phub.node.services import Bell, DiskThreads, Services, Turns
 from p2phub.node.spreading import Spreading
 from p2phub.node.traffic import Meter, Traffic
@@ -293,7 +294,13 @@ class Node:
         publisher, alias = self._inspector.own()
         claims, network = self._inspector.own_claims(), self._network
         return Identity(
-            network.peer_id, publisher, alias, network.addresses(), claims.name, claims.domain
+            network.peer_id,
+            publisher,
+            alias,
+            network.addresses(),
+            claims.name,
+            claims.domain,
+            recipient_of(self._services),
         )
 
     async def status(self) -> Status:

@@ -24,6 +24,8 @@ from p2phub.node.verify_oms import ModelCheck, ModelVerifier
 from p2phub.store.keyring import Keyring
 from p2phub.store.layout import Layout
 from p2phub.store.store import Store
+from p2phub.trust.age import Identity as AgeIdentity
+from p2phub.trust.age import recipient_text
 from p2phub.trust.catalog import TrustedCatalog
 from p2phub.trust.policy import Rule
 from p2phub.trust_results import Profile, RuleSet, Trusted, TrustList
@@ -61,7 +63,14 @@ class Offline(Inspector):
         publisher, alias = self.own()
         peer_id = peer_id_of_seed(seed) if seed else ""
         claims = self.own_claims()
-        return Identity(peer_id, publisher, alias, (), claims.name, claims.domain)
+        recipient = recipient_text(AgeIdentity.of_node(seed).recipient) if seed else None
+        return Identity(peer_id, publisher, alias, (), claims.name, claims.domain, recipient)
+
+    @property
+    def age_identities(self) -> tuple[AgeIdentity, ...]:
+        """What opens that which is sealed to this machine: none before `init` or `node`."""
+        seed = self._keyring.load("node")
+        return (AgeIdentity.of_node(seed),) if seed else ()
 
     def verify_model(self, asked: ModelCheck, report: Report = lambda event: None) -> Verification:
         """Check a folder, or a release on this disk, against its model signature.

@@ -22,6 +22,7 @@ from p2phub.formats.inventory import Inventory, Receipt, Wanted, prefixes
 from p2phub.network.libp2p_identity import peer_id_of_public, public_of_peer_id
 from p2phub.node.cargo import held_digests
 from p2phub.node.initialise import node_seed
+from p2phub.node.sealing import identity_of
 from p2phub.node.services import Services
 from p2phub.store.disk import disk_errors
 from p2phub.store.documents import Documents
@@ -62,6 +63,7 @@ def make_inventory(
         prefixes(kept),
         name,
         None if wants is None else tuple(Wanted(*each) for each in sorted(asked)),
+        identity_of(services).recipient,
     )
     return sign_as_site(inventory, SigningKey(node_seed(services.keyring))).pack()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from p2phub.airgap.sealed import Seal
 from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import DamagedBlobError
 from p2phub.formats.bundle import Contents, Meant
@@ -38,6 +39,8 @@ class Load:
     """Bytes of the pieces of this part."""
     limit: int | None = None
     """Bytes of all that is in one part; None: no limit."""
+    seal: Seal | None = None
+    """Whom it is sealed to; None: it is not."""
 
 
 def stow(services: Services, path: Path, load: Load, progress: Progress) -> int:
@@ -49,7 +52,7 @@ def stow(services: Services, path: Path, load: Load, progress: Progress) -> int:
     """
     store, cargo = services.store, load.cargo
     slices = Slices(load.room, cargo.only)
-    with BundleWriter(path, store.disk, _cancellable(progress)) as into:
+    with BundleWriter(path, store.disk, _cancellable(progress), load.seal) as into:
         for file in cargo.files:
             _put_pieces(store, into, file, slices, load.contents.part, progress)
         for digest, data in documents_of(services, cargo):

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import trio
 
+from p2phub.airgap.sealed import Seal
 from p2phub.bundle_results import BundleRelease, Swapped
-from p2phub.errors import NotFoundError, RefusedError, WrongBytesError
+from p2phub.errors import NotFoundError, RefusedError, UsageError, WrongBytesError
 from p2phub.formats.bundle import Meant
 from p2phub.formats.ids import PublisherId, Reference, RepoId
 from p2phub.formats.inventory import Inventory
@@ -41,6 +42,7 @@ from p2phub.node.gifts import (
 from p2phub.node.locate import ResolvedRelease, publisher_of
 from p2phub.node.progress import reporting
 from p2phub.node.pull import check_target
+from p2phub.node.sealing import identity_of, seal_of
 from p2phub.node.services import Services
 from p2phub.node.sites import read_inventory_file, site_id, site_key, site_row
 from p2phub.node.stowing import Load, stow
@@ -62,6 +64,11 @@ async def swap(services: Services, request: SwapRequest, report: Report) -> Swap
             "this node gives to the sites that `[airgap] sites` names, and to nobody else",
             remedy="leave --to-anybody out",
         )
+    if request.to_anybody and request.seal:
+        raise UsageError(
+            "what is for anybody cannot be sealed to somebody",
+            remedy="leave --to-anybody out, and give the inventories of the others: --inventory",
+        )
     wants = await on_disk(wanted_repos, services, request.wants)
     given = [await on_disk(read_inventory_file, each) for each in request.inventories]
     taken = await _take_in(services, path, wants, report)
@@ -71,9 +78,10 @@ async def swap(services: Services, request: SwapRequest, report: Report) -> Swap
         sites = (*sites, anybody)
     acknowledged = await on_disk(_acknowledge, services, path)
     whom = _allowed(services, sites, report)
+    seal = await on_disk(_seal, services, whom) if request.seal else None
     gift = await on_disk(gift_for, services, await may_go(services, report), whom, sites)
-    dropped = await on_disk(make_room, services, path, gift)
-    given_rows, left, written = await _give(services, request, gift, report)
+    dropped = await on_disk(make_room, services, path, gift, seal)
+    given_rows, left, written = await _give(services, request, gift, seal, report)
     await on_disk(leave_inventory, services, path, request.name, wants)
     rows = taken.rows if taken is not None else ()
     return Swapped(
@@ -106,6 +114,11 @@ def _allowed(
     return tuple(found)
 
 
+def _seal(services: Services, whom: Sequence[Inventory]) -> Seal:
+    """To all of them, and to this node. Raises `UsageError` if one told no key."""
+    return seal_of(services, (), whom) or Seal(identity_of(services), ())
+
+
 def wanted_repos(services: Services, named_by: Sequence[str]) -> tuple[RepoId, ...] | None:
     """The repos that references name; None for no reference, which is whatever there is."""
     if not named_by:
@@ -122,13 +135,16 @@ async def _take_in(
     def wanted(meant: Meant) -> bool:
         return wants is None or RepoId(PublisherId(meant.publisher), meant.name) in wants
 
-    medium = await services.on_disk(on_stick, path)
+    medium = await services.on_disk(on_stick, services, path)
     if medium is None:
         return None
     with closing(medium):
         try:
             return await take_all(services, medium, report, wanted)
         except NotFoundError:
+            return None
+        except RefusedError as error:  # all of it is for others
+            report(Warned(error.message))
             return None
         except WrongBytesError as error:  # what it carries is lost, and is put there again
             report(Warned(error.message))
@@ -137,7 +153,7 @@ async def _take_in(
 
 def _acknowledge(services: Services, path: Path) -> int:
     """Sign for what is here now of what others had put on the stick."""
-    medium = on_stick(path)
+    medium = on_stick(services, path)
     if medium is None:
         return 0
     with closing(medium):
@@ -147,23 +163,24 @@ def _acknowledge(services: Services, path: Path) -> int:
 
 
 async def _give(
-    services: Services, request: SwapRequest, gift: Gift, report: Report
+    services: Services, request: SwapRequest, gift: Gift, seal: Seal | None, report: Report
 ) -> tuple[tuple[BundleRelease, ...], tuple[BundleRelease, ...], int]:
     """Put on the stick what fits: what was given, what was left, and how many bytes are new."""
     on_disk, path = services.on_disk, request.path
-    cargo, left = await on_disk(fitting, services, path, gift, request.size_limit)
+    cargo, left = await on_disk(fitting, services, path, gift, request.size_limit, seal)
     size = await on_disk(size_of, services.store, cargo)
     if cargo.files:
         report(Planned(len(cargo.files), size, bytes_linked=0, bytes_to_fetch=0))
     written = 0
     if gift.whom:
-        medium = await on_disk(on_stick, path)
+        medium = await on_disk(on_stick, services, path)
         contents = await on_disk(listing, services, gift, cargo, medium)
         if medium is not None:
             medium.close()
         async with reporting(size, report) as progress:
             add = services.pressure.shared(progress.add)
-            written = await on_disk(stow, services, path, Load(cargo, contents, size=size), add)
+            load = Load(cargo, contents, size=size, seal=seal)
+            written = await on_disk(stow, services, path, load, add)
         await on_disk(drop_older, services, path, gift)
     given = tuple(_row(each, gift, "given") for each in cargo.releases)
     return given, tuple(_row(each, gift, "left") for each in left), written

@@ -23,6 +23,7 @@ from p2phub.errors import (
     NoSourceError,
     NotFoundError,
     P2PHubError,
+    RefusedError,
     UntrustedError,
     WrongBytesError,
 )
@@ -32,9 +33,11 @@ from p2phub.node.bundling import row_of
 from p2phub.node.events import Report, Warned
 from p2phub.node.pull import pull
 from p2phub.node.quarantining import is_held_back, take_into_quarantine
+from p2phub.node.sealing import identities_of
 from p2phub.node.services import Services
 from p2phub.node.tidings import Learnt, heads_of, learn_all, tell_of
 from p2phub.node.values import BundleImportRequest, PullRequest
+from p2phub.trust.age import Identity
 from p2phub.trust.refusals import verdict_of
 
 
@@ -59,7 +62,8 @@ async def import_bundle(
     what says which releases it carries is damaged, `NoSourceError` if it cannot be read.
     """
     started = trio.current_time()
-    medium = await services.on_disk(look, request.path)
+    identities = await services.on_disk(identities_of, services, request.identities)
+    medium = await services.on_disk(look, request.path, identities)
     try:
         taken = await take_all(services, medium, report)
     finally:
@@ -85,6 +89,8 @@ async def take_all(
     """Take what is on a medium and `wanted`. Raises as `import_bundle`."""
     for name, problem in medium.problems.items():
         report(Warned(f"{name} is left alone: {problem}"))
+    if medium.sealed:
+        report(Warned("some of it is sealed to other keys, and is left alone"))
     contents = newest_first(medium)
     learnt = await services.on_disk(learn_all, services, medium, contents)
     tell_of(learnt, report)
@@ -108,9 +114,9 @@ async def take_all(
     return Taken(tuple(rows), senders, learnt, fetched)
 
 
-def inspect_bundle(path: Path) -> BundleLook:
+def inspect_bundle(path: Path, identities: Sequence[Identity] = ()) -> BundleLook:
     """What a bundle says of itself. Raises `NotFoundError`, `NoSourceError`."""
-    medium = look(path)
+    medium = look(path, identities)
     try:
         contents = [medium.contents[number] for number in sorted(medium.contents, reverse=True)]
         packs = [index for kind in medium.packs.values() for index in kind.values()]
@@ -123,18 +129,28 @@ def inspect_bundle(path: Path) -> BundleLook:
             problems=tuple(BundleProblem(*each) for each in medium.problems.items()),
             part=contents[0].part if contents else 1,
             parts=contents[0].parts if contents else 1,
+            sealed=bool(medium.sealed),
         )
     finally:
         medium.close()
 
 
 def newest_first(medium: Medium) -> Sequence[Contents]:
-    """What exports said that they put there. Raises `NotFoundError`, `WrongBytesError`."""
+    """What exports said that they put there.
+
+    Raises `NotFoundError`, `WrongBytesError`, `RefusedError` if all of it is sealed to others.
+    """
     found = [medium.contents[number] for number in sorted(medium.contents, reverse=True)]
     if not found and any(name.endswith(".list") for name in medium.problems):
         raise WrongBytesError(
             f"what says which releases are in {medium.path} is damaged",
             remedy="export them again, onto this medium or a better one",
+        )
+    if not found and medium.sealed:
+        raise RefusedError(
+            f"what is in {medium.path} is sealed to other keys",
+            remedy="let it be sealed to the recipient that `p2phub id` shows here, or name the file"
+            " of the key that it was sealed to: --identity FILE",
         )
     if not found:
         raise NotFoundError(

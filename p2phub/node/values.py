@@ -207,6 +207,10 @@ class BundleExportRequest:
     """Bytes that one medium may take; None: what is free there."""
     part: int = 1
     """Which of the media this is, where it takes several."""
+    recipients: tuple[str, ...] = ()
+    """`age1…`: whom it is sealed to, besides this node; none: it is not sealed."""
+    seal: bool = False
+    """Seal it to the site of `since`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +219,8 @@ class BundleImportRequest:
 
     path: Path
     """The folder that the export was told; absolute when it comes over HTTP."""
+    identities: tuple[Path, ...] = ()
+    """Files with identities of age that open it, besides this node's; absolute over HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +239,8 @@ class SwapRequest:
     """Bytes that may be added; None: what is free there."""
     to_anybody: bool = False
     """Give everything, for a site that has left no inventory."""
+    seal: bool = False
+    """Seal what is given to the sites that it is for."""
 
 
 @dataclass(frozen=True, slots=True)

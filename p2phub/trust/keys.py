@@ -23,6 +23,7 @@ SigningKey(public='3b6a27bcceb6a42d…')
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -72,9 +73,25 @@ def verify(public: bytes, data: bytes, signature: bytes) -> bool:
     return True
 
 
-def derive(secret: bytes, info: bytes) -> SecretBytes:
-    """The 32 bytes that HKDF-SHA256 without a salt derives from `secret` for the use `info`."""
-    return SecretBytes(HKDF(SHA256(), SEED_SIZE, salt=None, info=info).derive(secret))
+def derive(secret: bytes, info: bytes, salt: bytes = b"") -> SecretBytes:
+    """The 32 bytes that HKDF-SHA256 derives from `secret` for the use `info`."""
+    return SecretBytes(HKDF(SHA256(), SEED_SIZE, salt=salt, info=info).derive(secret))
+
+
+def exchange_public(secret: bytes) -> bytes:
+    """The public half of an X25519 key, 32 bytes."""
+    return X25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
+
+
+def exchange(secret: bytes, public: bytes) -> SecretBytes | None:
+    """What X25519 makes of our secret half and another's public half; None for a point of low
+    order, which would be no secret.
+    """
+    try:
+        key = X25519PrivateKey.from_private_bytes(secret)
+        return SecretBytes(key.exchange(X25519PublicKey.from_public_bytes(public)))
+    except ValueError:
+        return None
 
 
 def stretch(passphrase: bytes, salt: bytes, n: int, r: int, p: int) -> SecretBytes:

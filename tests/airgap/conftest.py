@@ -13,9 +13,9 @@ SMALL = make_sample(1000, seed="small")
 PAGE = b"a page" * 1000
 
 
-def fill(path, disk=None, samples=(LARGE, SMALL), made=7, **told):
+def fill(path, disk=None, samples=(LARGE, SMALL), made=7, seal=None, **told):
     """Export these files and a page; the writer, closed."""
-    with BundleWriter(path, disk or Disk()) as writer:
+    with BundleWriter(path, disk or Disk(), seal=seal) as writer:
         for sample in samples:
             if sample.content.has_table:
                 writer.put("documents", sample.content.digest, sample.table.pack())

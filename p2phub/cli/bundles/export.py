@@ -9,6 +9,9 @@ With --since only what another site lacks goes along: `p2phub bundle inventory` 
 there. What does not fit on one medium is split over several: on a terminal you are asked for the
 next one, elsewhere the answer says how many parts there are, and --part N writes one of them, with
 the same --size-limit. They are imported one after another, in any order.
+
+With --recipient, or --since and --seal, all of it is sealed (age, age-encryption.org): only those
+it is for can open it, and this node. Who finds the medium sees how much there is, and no names.
 """
 
 import argparse
@@ -44,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what one medium takes, such as 64G (what is free there)",
     )
     parser.add_argument("--part", metavar="N", type=int, default=1, help="which of the media (1)")
+    parser.add_argument(
+        "--recipient",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="age1…: seal it to this key, which `p2phub id` shows on the other side; repeatable",
+    )
+    parser.add_argument("--seal", action="store_true", help="seal it to the site of --since")
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
@@ -68,6 +79,8 @@ def _export(
         since=arguments.since,
         size_limit=limit,
         part=part,
+        recipients=arguments.recipient,
+        seal=arguments.seal,
     )
     with session.node() as node:
         done = dict(follow(node.events(call), session.output, "exporting"))
@@ -90,6 +103,8 @@ def _next_medium(arguments: argparse.Namespace, session: Session, done: dict[str
     if output.quiet or not at_terminal(output):
         words = ["p2phub", "bundle", "export", *arguments.references, "--to", "PATH"]
         words += ["--since", str(arguments.since)] if arguments.since else []
+        words += [word for key in arguments.recipient for word in ("--recipient", key)]
+        words += ["--seal"] if arguments.seal else []
         words += ["--size-limit", str(done["size_limit"]), "--part", str(done["part"] + 1)]
         output.say(f"the next one: {shlex.join(words)}")
         return False

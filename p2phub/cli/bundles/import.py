@@ -3,7 +3,7 @@
 Each release is named with what became of it: it came, was here, or was refused and why. If all came
 or were here the exit code is 0, else that of the first refusal. What came is kept when the medium
 is pulled out, and the same command goes on from there. No alias is pinned: `p2phub trust add` does
-that.
+that. What is sealed is opened with the key of this node, or with --identity.
 """
 
 import argparse
@@ -18,12 +18,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path", metavar="PATH", type=Path, help="the folder that the export was told"
     )
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="a key of age that opens it, besides this node's own",
+    )
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     from p2phub.client import calls
 
-    call = calls.bundle_import(arguments.path)
+    call = calls.bundle_import(arguments.path, arguments.identity)
     with session.node() as node:
         done = follow(node.events(call), session.output, "importing")
     status: int = done["exit"]

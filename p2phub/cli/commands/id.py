@@ -16,6 +16,7 @@ _NAMES = {
     "alias": "alias",
     "name": "calls itself",
     "domain": "domain",
+    "recipient": "bundles are sealed to",
     "addresses": "address",
 }
 

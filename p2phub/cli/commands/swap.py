@@ -5,6 +5,8 @@ next knows what it lacks, and signed receipts for what came. What no site on the
 more is taken off again. After the round everybody has the union, and nothing was carried that was
 there already. The first site of a new stick knows of nobody: `--to-anybody` gives everything.
 
+With --seal only those sites can open what is given (age); their inventories stay readable.
+
 Everything on the stick is checked as `p2phub bundle import` checks it, and the exit code is that of
 the first refusal. What does not fit is told, and goes along next time.
 """
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--to-anybody", action="store_true", help="give all that is here, whoever comes next"
     )
+    parser.add_argument(
+        "--seal", action="store_true", help="seal what is given to the sites that it is for"
+    )
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
@@ -55,6 +60,7 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         inventories=arguments.inventory,
         size_limit=arguments.size_limit,
         to_anybody=arguments.to_anybody,
+        seal=arguments.seal,
     )
     with session.node() as node:
         done: Any = follow(node.events(call), session.output, "swapping")
