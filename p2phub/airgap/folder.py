@@ -109,6 +109,8 @@ def open_folder(path: Path) -> Volume:
 class NewFolder:
     """A folder that gets files of a bundle, or has some already."""
 
+    one_at_a_time = False
+
     def __init__(self, path: Path, disk: Disk) -> None:
         self.path = path
         self._disk, self._folder = disk, path / FOLDER
@@ -125,6 +127,12 @@ class NewFolder:
     def write(self, name: str, data: bytes) -> None:
         """See `NewVolume.write`."""
         write_file(self._disk, self._folder / name, data)
+
+    def complete(self) -> None:
+        """See `NewVolume.complete`: each file was, when it got its name."""
+
+    def close(self) -> None:
+        """See `NewVolume.close`: nothing is open."""
 
 
 class _NewFile:

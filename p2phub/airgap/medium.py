@@ -1,8 +1,8 @@
 """A stick as it lies there, read with suspicion: which packs are whole, and where things are.
 
-Below the folder that a person names is a folder `p2phub` with `pieces-0001.pack`, its index
-`pieces-0001.index`, the same of documents, and `contents-0001.list`. A pack without an index is
-what a stick that was pulled out leaves, and is not looked at.
+Below the folder that a person names, or in the archive, is a folder `p2phub`. In it are
+`pieces-0001.pack`, its index `pieces-0001.index`, the same of documents, and `contents-0001.list`.
+A pack without an index is what a stick that was pulled out leaves, and is not looked at.
 
 Rules it keeps:
  * only files of those names are opened, and as `volume` opens them;
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from p2phub.airgap.folder import open_folder
+from p2phub.airgap.onefile import open_archive
 from p2phub.airgap.sealed import SUFFIX, Unsealed
 from p2phub.airgap.volume import FOLDER as FOLDER
 from p2phub.airgap.volume import NAME, StoredFile, Volume
@@ -135,7 +136,8 @@ def look(path: Path, identities: Sequence[Identity] = (), only: bytes | None = N
     Raises `NotFoundError` if there is no bundle, `NoSourceError` if it cannot be read or has more
     names than any bundle.
     """
-    return take_stock(Unsealed(open_folder(path), identities, only))
+    volume = open_archive(path) if path.is_file() else open_folder(path)
+    return take_stock(Unsealed(volume, identities, only))
 
 
 def take_stock(volume: Volume) -> Medium:

@@ -180,6 +180,7 @@ class NewSealed:
 
     def __init__(self, into: NewVolume, seal: Seal) -> None:
         self.path: Path = into.path
+        self.one_at_a_time: bool = into.one_at_a_time
         self._into, self._seal = into, seal
 
     def look(self) -> Volume:
@@ -201,6 +202,12 @@ class NewSealed:
             for at in range(last + 1)
         )
         return self._into.write(name + SUFFIX, header + b"".join(chunks))
+
+    def complete(self) -> None:
+        self._into.complete()
+
+    def close(self) -> None:
+        self._into.close()
 
     def _begin(self) -> tuple[bytes, Payload]:
         """How a file begins, and what seals the rest of it."""

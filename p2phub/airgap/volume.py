@@ -81,6 +81,9 @@ class NewFile(Protocol):
 class NewVolume(Protocol):
     """A bundle that is being written."""
 
+    one_at_a_time: bool
+    """Whether a file has to be finished before the next is created."""
+
     @property
     def path(self) -> Path:
         """What a person named."""
@@ -93,6 +96,12 @@ class NewVolume(Protocol):
 
     def write(self, name: str, data: bytes) -> None:
         """A small file, whole or not at all."""
+
+    def complete(self) -> None:
+        """All of it is there. Raises `WrongBytesError` if the medium does not hold it."""
+
+    def close(self) -> None:
+        """Done with, complete or not."""
 
 
 def gone(path: Path, error: OSError) -> NoSourceError:

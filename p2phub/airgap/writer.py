@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from p2phub.airgap.folder import NewFolder
 from p2phub.airgap.medium import Kind, name_of, take_stock
+from p2phub.airgap.onefile import NewArchive, is_one_file
 from p2phub.airgap.sealed import NewSealed, Seal
 from p2phub.airgap.volume import README, NewVolume
 from p2phub.errors import NotFoundError
@@ -82,7 +83,7 @@ class BundleWriter:
         self, path: Path, disk: Disk, progress: Progress = no_progress, seal: Seal | None = None
     ) -> None:
         self._progress = progress
-        plain: NewVolume = NewFolder(path, disk)
+        plain: NewVolume = NewArchive(path, disk) if is_one_file(path) else NewFolder(path, disk)
         self._into = plain if seal is None else NewSealed(plain, seal)
         self._medium = take_stock(self._into.look())
         self._open: dict[Kind, _Pack] = {}
@@ -103,6 +104,8 @@ class BundleWriter:
             self._finish(kind)
             pack = None
         if pack is None:
+            if self._into.one_at_a_time:
+                self._finish_all()
             pack = self._open[kind] = self._new(kind)
         pack.put(digest, data)
         self.written += len(data)
@@ -110,14 +113,18 @@ class BundleWriter:
 
     def finish(self, contents: Contents) -> None:
         """Say what was put there, after all of it is there. Raises `WrongBytesError`."""
-        for kind in tuple(self._open):
-            self._finish(kind)
+        self._finish_all()
         self._into.write(README, WHAT_THIS_IS.encode())
         lists = self._medium.contents
         if contents not in lists.values():
             same = (key for key in lists if replace(lists[key], made=contents.made) == contents)
             number = next(same, self._medium.next_number("contents"))
             self._into.write(name_of("contents", number, "list"), contents.to_bytes())
+        self._into.complete()
+
+    def _finish_all(self) -> None:
+        for kind in tuple(self._open):
+            self._finish(kind)
 
     def _finish(self, kind: Kind) -> None:
         pack = self._open.pop(kind)
@@ -151,3 +158,4 @@ class BundleWriter:
         for pack in self._open.values():
             pack.close()
         self._medium.close()
+        self._into.close()

@@ -17,6 +17,7 @@ from typing import Final
 import trio
 
 from p2phub.airgap.medium import FOLDER, look
+from p2phub.airgap.onefile import is_one_file
 from p2phub.airgap.sealed import Seal
 from p2phub.bundle_results import BundleExported, BundleRelease
 from p2phub.errors import UntrustedError, UsageError
@@ -55,6 +56,8 @@ async def export_bundle(
 ) -> BundleExported:
     """Add the releases that `request` names to the bundle in its folder, or begin one there.
 
+    A path that ends in `.tar` is one file, which is made anew.
+
     With an inventory and no name: whatever that site lacks and wants of what is here.
 
     Raises `NotFoundError` for a release that is not here with all its files (but pickles, which a
@@ -68,7 +71,8 @@ async def export_bundle(
             "nothing was named",
             remedy="name the releases to export, or the site that they are for: --since INVENTORY",
         )
-    await services.on_disk(check_target, request.to, services.store.layout.store)
+    folder = request.to.parent if is_one_file(request.to) else request.to
+    await services.on_disk(check_target, folder, services.store.layout.store)
     since = await services.on_disk(_inventory, request.since) if request.since else None
     picked = await _picked(services, request, since, report)
     cargo = await services.on_disk(_cargo, services, picked, since)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import trio
 
+from p2phub.airgap.onefile import is_one_file
 from p2phub.airgap.sealed import Seal
 from p2phub.bundle_results import BundleRelease, Swapped
 from p2phub.errors import NotFoundError, RefusedError, UsageError, WrongBytesError
@@ -58,6 +59,11 @@ async def swap(services: Services, request: SwapRequest, report: Report) -> Swap
     `export_bundle`. What was done until then stays done; the same call goes on from there.
     """
     started, path, on_disk = trio.current_time(), request.path, services.on_disk
+    if is_one_file(path):
+        raise UsageError(
+            f"{path} is one file: nothing can be added to it",
+            remedy="swap by a folder, or use `p2phub bundle export` and `import`",
+        )
     await on_disk(check_target, path, services.store.layout.store)
     if request.to_anybody and services.config.airgap.sites:
         raise RefusedError(

@@ -200,7 +200,7 @@ class BundleExportRequest:
     """`[publisher/]name[@revision]` or `p2p://…`; each must be here with all its files. None with
     `since`: whatever that site lacks."""
     to: Path
-    """The folder on the medium; absolute when it comes over HTTP."""
+    """The folder on the medium, or a file `….tar` that is not there yet; absolute over HTTP."""
     since: Path | None = None
     """The inventory of the site that it is for, which has something already; absolute over HTTP."""
     size_limit: int | None = None
@@ -218,7 +218,7 @@ class BundleImportRequest:
     """Take what is in a bundle."""
 
     path: Path
-    """The folder that the export was told; absolute when it comes over HTTP."""
+    """The folder or file that the export was told; absolute when it comes over HTTP."""
     identities: tuple[Path, ...] = ()
     """Files with identities of age that open it, besides this node's; absolute over HTTP."""
 

@@ -14,8 +14,9 @@ from p2phub.node.values import (
     InventoryRequest,
     SwapRequest,
 )
+from p2phub.testing.files import random_bytes
 from p2phub.trust.age import Identity, recipient_text
-from tests.scenarios.nodes import flip, model, new_publisher, node, publish, quiet
+from tests.scenarios.nodes import MIB, flip, model, new_publisher, node, publish, quiet
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +157,35 @@ async def test_sealed_and_plain_exports_share_a_stick(tmp_path, stick):
             assert [(row.name, row.outcome) for row in rows] == [("two", "came")]
         rows = (await bring(far, stick)).releases
         assert {row.name: row.outcome for row in rows} == {"one": "came", "two": "came"}
+
+
+@pytest.mark.parametrize("is_sealed", [False, True])
+async def test_one_file_crosses_like_a_folder(tmp_path, is_sealed):
+    file = tmp_path / "out" / "x.tar"
+    async with node(site(tmp_path, "a")) as lab, node(tmp_path / "b") as far:
+        await publish(lab, model(tmp_path / "model"))
+        whom = (far.identity.recipient,) if is_sealed else ()
+        done = await export(lab, file, "x", recipients=whom)
+        assert (done.path, done.bytes_written > done.bytes_total) == (file, True)
+        assert [each.name for each in file.parent.iterdir()] == ["x.tar"]
+        row = (await bring(far, file)).releases[0]
+        assert (row.outcome, row.verdict) == ("came", "verified")
+        with pytest.raises(RefusedError, match="already"):
+            await export(lab, file, "x")
+        with pytest.raises(UsageError, match="one file"):
+            await swap(lab, file)
+
+
+async def test_one_file_is_split_by_a_limit(tmp_path):
+    async with node(site(tmp_path, "a")) as lab, node(tmp_path / "b") as far:
+        folder = model(tmp_path / "model")
+        (folder / "large.safetensors").write_bytes(random_bytes("large", 12 * MIB))
+        await publish(lab, folder)
+        first = await export(lab, tmp_path / "1.tar", "x", size_limit=8 * MIB)
+        assert first.parts > 1
+        for part in range(2, first.parts + 1):
+            await export(lab, tmp_path / f"{part}.tar", "x", size_limit=8 * MIB, part=part)
+        for part in range(1, first.parts + 1):
+            assert (tmp_path / f"{part}.tar").stat().st_size <= 8 * MIB
+            done = await bring(far, tmp_path / f"{part}.tar")
+        assert (done.releases[0].outcome, done.exit) == ("came", 0)

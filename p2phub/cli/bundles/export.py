@@ -10,6 +10,9 @@ there. What does not fit on one medium is split over several: on a terminal you 
 next one, elsewhere the answer says how many parts there are, and --part N writes one of them, with
 the same --size-limit. They are imported one after another, in any order.
 
+A PATH that ends in .tar is one file, for a diode or a disc: an archive that any tar unpacks to the
+same folder. It is made anew, and gets its name when all of it is there.
+
 With --recipient, or --since and --seal, all of it is sealed (age, age-encryption.org): only those
 it is for can open it, and this node. Who finds the medium sees how much there is, and no names.
 """
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="[publisher/]name[@revision] or p2p://…; none with --since: whatever is lacked there",
     )
     parser.add_argument(
-        "--to", metavar="PATH", type=Path, required=True, help="a folder on the medium"
+        "--to", metavar="PATH", type=Path, required=True, help="a folder on the medium, or FILE.tar"
     )
     parser.add_argument(
         "--since", metavar="FILE", type=Path, help="the inventory of the site that it is for"
@@ -100,7 +103,7 @@ def _export(
 def _next_medium(arguments: argparse.Namespace, session: Session, done: dict[str, Any]) -> bool:
     """Whether the next medium is in; who cannot be asked is told what to type."""
     output = session.output
-    if output.quiet or not at_terminal(output):
+    if arguments.to.suffix == ".tar" or output.quiet or not at_terminal(output):
         words = ["p2phub", "bundle", "export", *arguments.references, "--to", "PATH"]
         words += ["--since", str(arguments.since)] if arguments.since else []
         words += [word for key in arguments.recipient for word in ("--recipient", key)]

@@ -16,7 +16,7 @@ from p2phub.cli.session import Session
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH", type=Path, help="the folder that the export was told"
+        "path", metavar="PATH", type=Path, help="the folder or the file that the export was told"
     )
     parser.add_argument(
         "--identity",

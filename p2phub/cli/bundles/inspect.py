@@ -16,7 +16,7 @@ _COLUMNS = (Column("release", "ref"), Column("kind", "kind"), Column("size", "by
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "path", metavar="PATH", type=Path, help="the folder that the export was told"
+        "path", metavar="PATH", type=Path, help="the folder or the file that the export was told"
     )
     parser.add_argument(
         "--identity",
