@@ -171,6 +171,8 @@ def pull(
 ) -> Call[Pulled]:
     if layout == "hf":
         to = to or huggingface.own_cache()
+    if layout == "ollama":
+        to = to or ollama.own_models()
     body = {"reference": reference} | _given(
         to=_path(to), layout=layout, include=include, exclude=exclude
     )

@@ -104,6 +104,8 @@ class Hub(TrustMethods, PublishMethods, BundleMethods, ModelMethods):
             to: a folder that gets writable copies; by default the read-only snapshot is returned.
             layout: `hf` makes a Hugging Face cache of `to` (by default the one that huggingface_hub
                 uses), with links to the node's store: `from_pretrained` finds it without a network.
+                `oci` makes an OCI image layout of `to`, `ollama` puts the GGUF file among Ollama's
+                models (`to`, by default where Ollama looks).
             include: glob patterns; only files that match one are fetched. Pickles must be named.
             exclude: glob patterns; files that match one are left out.
             progress: called now and then with bytes done and in all, and bytes a second.

@@ -27,7 +27,7 @@ def resolve(folder: Path) -> Path:
     if not text.startswith(PREFIX):
         return folder
     name = text.removeprefix(PREFIX)
-    models = _models()
+    models = own_models()
     manifest = manifest_in(models, name)
     if not manifest.is_file():
         raise NotFoundError(
@@ -55,7 +55,8 @@ def manifest_in(models: Path, name: str) -> Path:
     return models.joinpath("manifests", *parts)
 
 
-def _models() -> Path:
+def own_models() -> Path:
+    """The folder of models: $OLLAMA_MODELS, that of this user, or that of the service."""
     chosen = os.environ.get("OLLAMA_MODELS")
     if chosen:
         return Path(chosen).expanduser()

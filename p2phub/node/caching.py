@@ -57,12 +57,12 @@ async def put_into_cache(
         files=resolved.release.files,
         wanted=files,
     )
-    await _hash(services, resolved, files, report)
+    await hash_all(services, resolved, files, report)
     cache = HuggingFaceCache(request.to, services.store.blobs, services.store.disk)
     return await services.on_disk(cache.write, release)
 
 
-async def _hash(
+async def hash_all(
     services: Services, resolved: ResolvedRelease, files: Sequence[FileEntry], report: Report
 ) -> None:
     """Hash whole what only its pieces were checked of, and let others find it by its SHA-256."""

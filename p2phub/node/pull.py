@@ -14,6 +14,7 @@ from p2phub.formats.manifest import FileEntry
 from p2phub.node.bring import bring_all
 from p2phub.node.caching import check_cacheable, put_into_cache
 from p2phub.node.events import Report, Resolved, Warned
+from p2phub.node.images import LAYOUTS, check_image, files_of_image, put_into_images
 from p2phub.node.locate import ResolvedRelease, require_let_in
 from p2phub.node.resolve import resolve
 from p2phub.node.rules import rule_of
@@ -32,6 +33,8 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     reference = Reference.parse(request.reference)
     if request.layout == "hf":
         check_cacheable(request)
+    elif request.layout in LAYOUTS:
+        check_image(request)
     if request.to is not None:
         await services.on_disk(check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
@@ -54,7 +57,7 @@ async def pull_resolved(
     report(told_of(resolved))
     for refusal in resolved.refused:
         report(Warned(f"a peer sent a head that is not believed: {refusal}"))
-    files = wanted_files(resolved, request, report)
+    files = files_of_image(wanted_files(resolved, request, report), request.layout)
     await services.on_disk(
         services.store.repos.pulling, resolved.digest, resolved.revision, services.now()
     )
@@ -73,6 +76,8 @@ async def pull_resolved(
         path = await services.on_disk(_present, services, resolved, files, to)
         if request.layout == "hf":
             path = await put_into_cache(services, resolved, request, files, report)
+        elif request.layout in LAYOUTS:
+            path = await put_into_images(services, resolved, request, files, report)
     complete = len(files) == len(resolved.release.files)
     services.announcer.publisher(resolved.repo.publisher)
     services.domains.pulled(resolved.repo.publisher)

@@ -172,8 +172,9 @@ class PullRequest:
     """Globs; a file is fetched if any matches. Empty means every file (pickles left out)."""
     exclude: tuple[str, ...] = ()
     """Glob patterns; a file is left out if any matches, whatever `include` says."""
-    layout: Literal["folder", "hf"] = "folder"
-    """`hf`: `to` is a cache of Hugging Face's tools, which gets links to this store."""
+    layout: Literal["folder", "hf", "oci", "ollama"] = "folder"
+    """`hf`: `to` is a cache of Hugging Face's tools, which gets links to this store; `oci`: an OCI
+    image layout, with copies; `ollama`: a folder of Ollama's models, with links or clones."""
 
 
 @dataclass(frozen=True, slots=True)

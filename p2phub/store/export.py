@@ -102,11 +102,7 @@ def _export(blobs: Blobs, disk: Disk, content: ContentId, target: Path, progress
     try:
         copy, aside = _begin(disk, target, content)
         try:
-            # What is a person's file may change while it is cloned: its pieces are checked.
-            clonable = blobs.place(content) is None
-            if content.size and not (clonable and disk.clone(source, copy)):
-                _copy(blobs, disk, content, source, copy, aside, progress)
-            disk.sync(copy, aside)
+            _fill(blobs, disk, content, source, copy, aside, progress)
             disk.rename(aside, target)
         except P2PHubError:
             with contextlib.suppress(P2PHubError):
@@ -116,6 +112,35 @@ def _export(blobs: Blobs, disk: Disk, content: ContentId, target: Path, progress
             os.close(copy)
     finally:
         os.close(source)
+
+
+def copy_to(blobs: Blobs, disk: Disk, content: ContentId, made: Path) -> None:
+    """A clone or a checked copy of a blob, as the new file `made`. Raises as `export`."""
+    source = blobs.open_verified(content)
+    try:
+        copy = disk.create(made, WRITABLE)
+        try:
+            _fill(blobs, disk, content, source, copy, made, no_progress)
+        finally:
+            os.close(copy)
+    finally:
+        os.close(source)
+
+
+def _fill(
+    blobs: Blobs,
+    disk: Disk,
+    content: ContentId,
+    source: int,
+    copy: int,
+    made: Path,
+    progress: Progress,
+) -> None:
+    # What is a person's file may change while it is cloned: its pieces are checked.
+    clonable = blobs.place(content) is None
+    if content.size and not (clonable and disk.clone(source, copy)):
+        _copy(blobs, disk, content, source, copy, made, progress)
+    disk.sync(copy, made)
 
 
 def _copy(

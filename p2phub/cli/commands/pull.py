@@ -6,6 +6,11 @@ code when they are loaded (pickles) are skipped unless --include names them.
 With --layout hf the files also stand in a Hugging Face cache (the one that huggingface_hub uses, or
 --to DIR), as links to this node's store: transformers and the others find lab/name there, also with
 HF_HUB_OFFLINE=1. Remove it there with `hf cache rm` before you remove it here with `p2phub rm`.
+
+With --layout oci the files are layers of a model (CNCF ModelPack) in an OCI image layout, --to DIR:
+`skopeo copy oci:DIR:lab/name:main docker://…` takes it to a registry. With --layout ollama the GGUF
+file stands among Ollama's models (--to, or $OLLAMA_MODELS, or ~/.ollama/models), for `ollama run
+p2phub/lab/name:main`.
 """
 
 import argparse
@@ -24,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", metavar="DIR", type=Path, help="a folder for writable copies")
     parser.add_argument(
         "--layout",
-        choices=("folder", "hf"),
-        help="hf: links in a Hugging Face cache instead of copies",
+        choices=("folder", "hf", "oci", "ollama"),
+        help="a Hugging Face cache, an OCI image layout, or Ollama's models, instead of a folder",
     )
     parser.add_argument(
         "--include", metavar="GLOB", action="append", default=[], help="only these files"
