@@ -49,7 +49,7 @@ def test_a_command_that_does_not_exist_would_be_noticed():
     assert _help("frobnicate").returncode == 2
 
 
-@pytest.mark.parametrize("script", ["setup", "quickstart", "test", "check", "bench"])
+@pytest.mark.parametrize("script", ["setup", "quickstart", "test", "check", "bench", "wheelhouse"])
 def test_every_script_runs_and_says_what_it_does(script):
     path = ROOT / "scripts" / script
     assert path.stat().st_mode & 0o111

@@ -57,6 +57,7 @@ COMMANDS: Final = {
     "rm": "drop a release from this disk",
     "trust": "who may say what: aliases of publishers",
     "key": "your own keys: who may publish in your name, and what was taken back",
+    "update": "install another version of p2phub from a release, without a network",
     "token": "tokens for other programs and machines, and what each may do",
 }
 

@@ -3,10 +3,17 @@
 The nodes reach each other over loopback, which stands for the isolated LAN.
 """
 
+import json
+import os
 import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+import p2phub
 from tests.real_models import package_folder
 from tests.scenarios.processes import machines
 
@@ -58,3 +65,78 @@ def _embedded(home):
         told = home.run("embed", "lab/minilm", text, seconds=150)
         assert told.code == 0, told
         yield told
+
+
+@dataclass(frozen=True)
+class Installed:
+    """p2phub in a virtual environment of its own, from a folder of wheels."""
+
+    environment: Path
+    variables: dict[str, str]
+
+    @classmethod
+    def from_wheels(cls, environment, wheels, variables):
+        subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+        pip = [environment / "bin/pip", "install", "--no-index", "--find-links", wheels]
+        pip += ["--quiet", "--require-hashes", "-r", wheels / "requirements.txt"]
+        subprocess.run(pip, check=True, env=variables)
+        return cls(environment, variables)
+
+    def run(self, code, *words):
+        """What it prints; it must end with `code`."""
+        done = subprocess.run(
+            [self.environment / "bin/p2phub", *words],
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    def told(self, code, *words):
+        """The last JSON object that it prints."""
+        return json.loads(self.run(code, *words, "--json").splitlines()[-1])
+
+
+def hostile(newer, to):
+    """A folder of wheels whose requirements send pip somewhere else."""
+    shutil.copytree(newer, to)
+    with (to / "requirements.txt").open("a") as file:
+        file.write("--extra-index-url https://mirror.example/simple\n")
+    return to
+
+
+@pytest.mark.budget(280)
+def test_p2phub_is_updated_from_a_stick_by_whom_its_user_trusts(far, tmp_path):
+    older, newer = (Path(os.environ["FAR_SIDE_WHEELS"]) / each for each in ("older", "newer"))
+    stick, lab = tmp_path / "stick", far.publisher()
+    who = lab.done("id")["publisher_id"]
+    folders = {"p2phub": newer, "older": older, "hostile": hostile(newer, tmp_path / "hostile")}
+    for name, folder in folders.items():
+        lab.done("publish", folder, name, "--kind", "space")
+    lab.done("bundle", "export", *folders, "--to", stick)
+    variables = far.home("site").environment | {"P2PHUB_HOME": str(tmp_path / "site")}
+    variables.pop("PYTHONPATH", None)
+    site = Installed.from_wheels(tmp_path / "environment", older, variables)
+    site.run(0, "init")
+    site.run(0, "bundle", "import", stick)
+
+    assert site.told(3, "update", "lab/p2phub")["error"]["message"]
+    site.run(0, "trust", "add", "lab", who)
+    assert "mirror.example" in site.told(4, "update", "lab/hostile")["error"]["message"]
+    assert site.told(0, "update", "lab/p2phub", "--dry-run")["installed"] is False
+    assert site.run(0, "--version") == f"p2phub {p2phub.__version__}\n"
+
+    assert site.told(0, "update", "lab/p2phub")["installed"] is True
+    assert site.run(0, "--version") == "p2phub 9.0\n"
+    assert site.told(0, "update", "lab/p2phub")["installed"] is False
+    assert "older" in site.told(7, "update", "lab/older")["error"]["message"]
+    again = site.told(0, "update", "lab/older", "--allow-downgrade")
+    assert (again["before"], again["after"], again["verdict"]) == (
+        "9.0",
+        p2phub.__version__,
+        "verified",
+    )
+    assert site.run(0, "--version") == f"p2phub {p2phub.__version__}\n"
