@@ -188,3 +188,30 @@ def test_the_quickstart_shows_a_model_that_came_from_a_peer():
     cosines = [float(line.split()[0]) for line in run.stdout.splitlines() if " | " in line]
     alike, unlike = cosines[:2]
     assert alike > 0.5 > unlike
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "name the folder to write"),
+        (["full"], "full is not empty"),
+        (["new", "--from", "nowhere"], "nowhere is no folder"),
+        (["new", "--index", "x"], '"--index" is no option'),
+        (["new", "--extra"], "--extra wants a value"),
+        (["new", "other"], "one folder only"),
+    ],
+)
+def test_a_wheelhouse_that_cannot_be_made_says_why(tmp_path, words, said):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/kept").touch()
+    done = subprocess.run(
+        [ROOT / "scripts/wheelhouse", *words],
+        env=os.environ | {"P2PHUB_PYTHON": sys.executable},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert [each.name for each in (tmp_path / "full").iterdir()] == ["kept"]

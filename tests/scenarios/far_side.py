@@ -117,7 +117,8 @@ def test_p2phub_is_updated_from_a_stick_by_whom_its_user_trusts(far, tmp_path):
     for name, folder in folders.items():
         lab.done("publish", folder, name, "--kind", "space")
     lab.done("bundle", "export", *folders, "--to", stick)
-    variables = far.home("site").environment | {"P2PHUB_HOME": str(tmp_path / "site")}
+    home, gate = far.home("site"), far.home("gate")
+    variables = home.environment | {"P2PHUB_HOME": str(home.folder)}
     variables.pop("PYTHONPATH", None)
     site = Installed.from_wheels(tmp_path / "environment", older, variables)
     site.run(0, "init")
@@ -140,3 +141,22 @@ def test_p2phub_is_updated_from_a_stick_by_whom_its_user_trusts(far, tmp_path):
         "verified",
     )
     assert site.run(0, "--version") == f"p2phub {p2phub.__version__}\n"
+
+    damage(home.store, "p2phub-9.0-py3-none-any.whl")
+    assert "missing" in site.told(6, "update", "lab/p2phub")["error"]["message"]
+    assert site.run(0, "--version") == f"p2phub {p2phub.__version__}\n"
+    gate.done("init")
+    gate.done("bundle", "import", stick)
+    with gate.running() as at, home.running(at.address):
+        mended = site.told(0, "update", "lab/p2phub")
+    assert (mended["installed"], mended["restart"]) == (True, True)
+    assert site.run(0, "--version") == "p2phub 9.0\n"
+
+
+def damage(store, name):
+    """Flip a byte in the middle of a file of all releases on a disk."""
+    for path in {each.resolve() for each in store.rglob(name)}:
+        path.chmod(0o644)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
