@@ -326,6 +326,9 @@ class Verification:
     """When its signer dated the release: unix seconds."""
     heard: int | None = None
     """When this machine last took a head of its publisher."""
+    as_of: int | None = None
+    """When its publisher signed the newest list of its releases that is known here, which may have
+    come on an old medium: unix seconds by its clock."""
     fresh_until: int | None = None
     """Until when that head is fresh; None: it always is, or there is none."""
 

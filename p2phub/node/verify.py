@@ -14,7 +14,7 @@ from dataclasses import replace
 from p2phub.errors import NotFoundError, UntrustedError
 from p2phub.formats.ids import PublisherId, RepoId, commit_id
 from p2phub.formats.manifest import FileEntry, Release
-from p2phub.formats.publisher import Head
+from p2phub.formats.publisher import Head, Index
 from p2phub.node.events import Report, Verifying
 from p2phub.node.knowledge import Knowledge, Missing
 from p2phub.node.values import StepTaken, Verification
@@ -83,7 +83,15 @@ def _with_origin(
         signed_by=tuple(key.hex() for key in signers),
         created=release.created if release is not None else None,
         fresh_until=state.fresh_until if state is not None else None,
+        as_of=_dated(knowledge, state.index) if state is not None else None,
     )
+
+
+def _dated(knowledge: Knowledge, index: bytes) -> int | None:
+    """When an index was signed; None if it is not here."""
+    found = knowledge.document(index, Index)
+    document = found.document if found is not None else None
+    return document.created if isinstance(document, Index) else None
 
 
 def _files(

@@ -9,6 +9,7 @@ from p2phub.node.values import SearchQuery
 from p2phub.testing.notices import revoke_release
 from p2phub.testing.publishers import CREATED, FakePublisher
 from p2phub.trust.catalog import TrustedCatalog
+from p2phub.trust.envelope import unpack
 from p2phub.trust.policy import Rule
 from tests.node.test_knowledge import FILES, Home
 
@@ -74,6 +75,9 @@ def test_it_says_who_signed_and_how_old_that_is(tmp_path):
         1_800_000_000,
         1_900_000_000,
     )
+    index = shop.home.knowledge.state(shop.lab.publisher).index
+    dated = Index.from_payload(unpack(shop.home.store.documents.get(index)).payload).created
+    assert found.as_of == dated < found.heard
     shop.home.store.close()
 
 

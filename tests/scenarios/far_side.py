@@ -55,6 +55,7 @@ def test_what_a_stick_brings_is_found_spread_checked_and_served_on_the_isolated_
             assert checked["verdict"] == "verified"
             assert 0 < checked["created"] <= checked["heard"] < checked["created"] + DAY
             assert checked["fresh_until"] > checked["heard"]
+            assert checked["created"] <= checked["as_of"] <= checked["heard"]
         near, far_off = (each.objects[0]["embedding"] for each in _embedded(b))
         assert len(near) == 384
         assert near != far_off

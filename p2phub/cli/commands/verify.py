@@ -102,6 +102,11 @@ def _origin(result: Mapping[str, Any], now: float) -> Iterator[str]:
         yield f"signed by {', '.join(result['signed_by'])}"
     if result["created"] is not None:
         yield f"dated {moment(result['created'])}, {age(now - result['created'])} ago"
+    if result["as_of"] is not None:
+        yield (
+            f"what its publisher lists and took back is known as of {moment(result['as_of'])},"
+            f" {age(now - result['as_of'])} ago"
+        )
     if result["heard"] is not None:
         fresh = result["fresh_until"]
         until = f", fresh until {moment(fresh)}" if fresh is not None else ""
