@@ -15,6 +15,7 @@ from p2phub.cli.commands import status
 from p2phub.cli.output import Output
 from p2phub.cli.session import Session
 from p2phub.results import RepoRow
+from p2phub.trust.age import read_recipient
 
 ID = "b" * 51 + "a"
 
@@ -43,6 +44,7 @@ def test_init_twice_changes_nothing_and_says_so(cli):
 def test_id_tells_the_same_as_init(cli):
     made = cli("--json", "init", "--name", "me").objects[0]
     told = cli("--json", "id").objects[0]
+    assert read_recipient(told.pop("recipient"))
     assert told == {
         "peer_id": made["peer_id"],
         "publisher_id": made["publisher_id"],
