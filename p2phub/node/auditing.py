@@ -7,7 +7,7 @@ it for what came of it. The log itself is `p2phub.store.audit_log`; looking at i
 
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
@@ -16,7 +16,7 @@ from p2phub.airgap_results import AuditChecked, AuditHead, AuditLine, AuditProbl
 from p2phub.airgap_settings import AirgapSettings
 from p2phub.config import Config
 from p2phub.errors import NotFoundError, P2PHubError, UsageError
-from p2phub.formats.audit import Line, Value, cut
+from p2phub.formats.audit import MAX_LIST, Line, Value, cut
 from p2phub.node.offline import layout_of
 from p2phub.store.audit_log import AuditLog, check, read_lines
 from p2phub.store.keyring import Keyring
@@ -44,6 +44,12 @@ class Audit:
         Raises `NoSpaceError`, `RefusedError`.
         """
         await self.on_disk(self.log.append, event, cut(fields))  # type: ignore[misc]
+
+    async def record_all(self, event: str, **named: Sequence[str]) -> None:
+        """Note lists of any length, in as many lines as that takes; none for an empty one."""
+        for name, texts in named.items():
+            for at in range(0, len(texts), MAX_LIST):
+                await self.record(event, **{name: texts[at : at + MAX_LIST]})
 
 
 def audit_of(

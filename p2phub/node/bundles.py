@@ -1,8 +1,8 @@
 """The bundles of one node: what a person asks of it about sticks.
 
 Exports and imports take turns: two at once would write the same pack, or share a stick’s one head.
-What crosses is noted in the audit log, before it does and after; what cannot be noted does not
-happen.
+What crosses is noted in the audit log, before it does and after (which releases, and what came of
+each, is noted where they are taken and given); what cannot be noted does not happen.
 """
 
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from p2phub.node.events import Report
 from p2phub.node.services import Services
 from p2phub.node.sites import inventory_made, sites_known
 from p2phub.node.swapping import swap, wanted_repos
-from p2phub.node.unbundling import import_bundle
+from p2phub.node.unbundling import import_bundle, note_release
 from p2phub.node.values import (
     BundleExportRequest,
     BundleImportRequest,
@@ -41,7 +41,6 @@ class Bundles:
             await record(
                 "bundle.export.ended",
                 to=done.path,
-                releases=[row.ref for row in done.releases],
                 count=len(done.releases),
                 bytes_total=done.bytes_total,
                 bytes_written=done.bytes_written,
@@ -53,15 +52,6 @@ class Bundles:
         record = self._services.audit.record
         async with self._turn, self._noted("import", request.path):
             done = await import_bundle(self._services, request, report)
-            for row in done.releases:
-                await record(
-                    "bundle.import.release",
-                    ref=row.ref,
-                    outcome=row.outcome,
-                    verdict=row.verdict,
-                    reason=row.reason,
-                    bytes=row.bytes,
-                )
             await record(
                 "bundle.import.ended",
                 path=done.path,
@@ -78,16 +68,8 @@ class Bundles:
         record = self._services.audit.record
         async with self._turn, self._noted("swap", request.path):
             done = await swap(self._services, request, report)
-            for row in (*done.came, *done.gave):
-                await record(
-                    "bundle.swap.release",
-                    ref=row.ref,
-                    outcome=row.outcome,
-                    verdict=row.verdict,
-                    reason=row.reason,
-                    bytes=row.bytes,
-                    sites=", ".join(row.sites),
-                )
+            for row in done.gave:
+                await note_release(self._services, "swap", row)
             await record(
                 "bundle.swap.ended",
                 path=done.path,

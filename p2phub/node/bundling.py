@@ -79,6 +79,7 @@ async def export_bundle(
     seal = await services.on_disk(_seal, services, request, since)
     load = await services.on_disk(_share, services, request, cargo, since, seal)
     report(Planned(len(cargo.files), load.size, bytes_linked=0, bytes_to_fetch=0))
+    await note_giving(services, "export", cargo)
     async with reporting(load.size, report) as progress:
         add = services.pressure.shared(progress.add)
         written = await services.on_disk(stow, services, request.to, load, add)
@@ -92,6 +93,14 @@ async def export_bundle(
         parts=load.contents.parts,
         size_limit=load.limit,
     )
+
+
+async def note_giving(services: Services, act: str, cargo: Cargo) -> None:
+    """Say in the audit log what is about to leave. `act`: what the log calls this."""
+    refs = [
+        row_of(each.repo, each.digest, each.release.kind, size=0).ref for each in cargo.releases
+    ]
+    await services.audit.record_all(f"bundle.{act}.giving", refs=refs)
 
 
 def row_of(repo: RepoId, digest: bytes, kind: str, size: int) -> BundleRelease:

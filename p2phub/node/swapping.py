@@ -27,7 +27,7 @@ from p2phub.errors import NotFoundError, RefusedError, UsageError, WrongBytesErr
 from p2phub.formats.bundle import Meant
 from p2phub.formats.ids import PublisherId, Reference, RepoId
 from p2phub.formats.inventory import Inventory
-from p2phub.node.bundling import may_go, row_of
+from p2phub.node.bundling import may_go, note_giving, row_of
 from p2phub.node.cargo import held_digests, size_of
 from p2phub.node.events import Planned, Report, Warned
 from p2phub.node.gifts import (
@@ -146,7 +146,7 @@ async def _take_in(
         return None
     with closing(medium):
         try:
-            return await take_all(services, medium, report, wanted)
+            return await take_all(services, medium, report, "swap", wanted)
         except NotFoundError:
             return None
         except RefusedError as error:  # all of it is for others
@@ -181,6 +181,7 @@ async def _give(
     if gift.whom:
         medium = await on_disk(on_stick, services, path)
         contents = await on_disk(listing, services, gift, cargo, medium)
+        await note_giving(services, "swap", cargo)
         if medium is not None:
             medium.close()
         async with reporting(size, report) as progress:

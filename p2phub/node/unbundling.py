@@ -65,7 +65,7 @@ async def import_bundle(
     identities = await services.on_disk(identities_of, services, request.identities)
     medium = await services.on_disk(look, request.path, identities)
     try:
-        taken = await take_all(services, medium, report)
+        taken = await take_all(services, medium, report, "import")
     finally:
         medium.close()
     return BundleImported(
@@ -84,25 +84,33 @@ async def take_all(
     services: Services,
     medium: Medium,
     report: Report,
+    act: str,
     wanted: Callable[[Meant], bool] = lambda meant: True,
 ) -> Taken:
-    """Take what is on a medium and `wanted`. Raises as `import_bundle`."""
+    """Take what is on a medium and `wanted`. Raises as `import_bundle`.
+
+    Which releases that will be is in the audit log before any of it is taken, and what came of each
+    before the next; `act`: what the log calls this.
+    """
     for name, problem in medium.problems.items():
         report(Warned(f"{name} is left alone: {problem}"))
     if medium.sealed:
         report(Warned("some of it is sealed to other keys, and is left alone"))
     contents = newest_first(medium)
+    there = [each for each in releases_in(contents).values() if wanted(each[0])]
+    refs = [_listed(meant).ref for meant, _ in there]
+    await services.audit.record_all(f"bundle.{act}.taking", refs=refs)
     learnt = await services.on_disk(learn_all, services, medium, contents)
     tell_of(learnt, report)
     for publisher in learnt.heads:
         services.spreading.changed(publisher)
         await services.withdrawals.check(publisher)
     rows, senders, fetched = [], {}, 0
-    there = [each for each in releases_in(contents).values() if wanted(each[0])]
     scope = trio.CancelScope()
     with services.neighbours.lent(BundleSource(medium, scope.cancel)), scope:
         for meant, of in there:
             row, came = await _take(services, meant, of, learnt, medium.path, report)
+            await note_release(services, act, row)
             rows.append(row)
             senders[row.commit] = of.site
             fetched += came
@@ -112,6 +120,20 @@ async def take_all(
             f"{medium.path} {GONE[0]}: {whole} of its {len(there)} releases came", remedy=GONE[1]
         )
     return Taken(tuple(rows), senders, learnt, fetched)
+
+
+async def note_release(services: Services, act: str, row: BundleRelease) -> None:
+    """Say in the audit log what came of one release."""
+    sites = {"sites": ", ".join(row.sites)} if row.sites else {}
+    await services.audit.record(
+        f"bundle.{act}.release",
+        ref=row.ref,
+        outcome=row.outcome,
+        verdict=row.verdict,
+        reason=row.reason,
+        bytes=row.bytes,
+        **sites,
+    )
 
 
 def inspect_bundle(path: Path, identities: Sequence[Identity] = ()) -> BundleLook:

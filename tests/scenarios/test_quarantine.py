@@ -17,7 +17,7 @@ from p2phub.errors import (
 )
 from p2phub.formats.ids import PublisherId, Reference
 from p2phub.formats.notices import Withdrawal
-from p2phub.node import housekeeping
+from p2phub.node import housekeeping, unbundling
 from p2phub.node.approvers import read_approval
 from p2phub.node.approving import read_asked
 from p2phub.node.auditing import check_log, log_lines
@@ -25,6 +25,7 @@ from p2phub.node.desk import key_in_force, open_desk, own_papers
 from p2phub.node.library import Library
 from p2phub.node.locate import locate
 from p2phub.node.parts import PartRequest
+from p2phub.node.unbundling import note_release
 from p2phub.node.values import as_json
 from p2phub.trust.envelope import merge, sign
 from p2phub.trust.keys import SigningKey
@@ -69,7 +70,11 @@ async def stocked(tmp_path, stick):
 
 async def test_what_leaves_and_what_comes_is_noted_also_without_quarantine(tmp_path, stick):
     who, commit = await publish_and_export(tmp_path, stick)
-    assert noted(tmp_path / "a") == ["bundle.export.started", "bundle.export.ended"]
+    assert noted(tmp_path / "a") == [
+        "bundle.export.started",
+        "bundle.export.giving",
+        "bundle.export.ended",
+    ]
     async with node(tmp_path / "b") as far:
         await bring(far, stick)
         with pytest.raises(NotFoundError):
@@ -77,12 +82,14 @@ async def test_what_leaves_and_what_comes_is_noted_also_without_quarantine(tmp_p
     lines = log_lines(settings(), tmp_path / "b")
     assert [line.event for line in lines] == [
         "bundle.import.started",
+        "bundle.import.taking",
         "bundle.import.release",
         "bundle.import.ended",
         "bundle.import.started",
         "bundle.import.broken",
     ]
-    assert lines[1].fields["ref"] == f"{who}/x@{commit}"
+    assert lines[1].fields["refs"] == (f"{who}/x@{commit}",)
+    assert lines[2].fields["ref"] == f"{who}/x@{commit}"
     assert check_log(settings(), tmp_path / "b").ok
 
 
@@ -100,6 +107,37 @@ async def test_an_import_that_cannot_be_noted_does_not_happen(tmp_path, stick, m
             await bring(far, stick)
         assert not await far.ls(None)
         assert not list((running_home(far) / "store" / "blobs").rglob("*-*"))
+
+
+async def test_whenever_an_import_dies_the_log_names_what_it_had_let_in(
+    tmp_path, stick, monkeypatch
+):
+    new_publisher(tmp_path / "a")
+    async with node(tmp_path / "a") as lab:
+        for name in ("x", "y", "z"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "data.txt").write_text(name)
+            await publish(lab, tmp_path / name, name)
+        await export(lab, stick, "x", "y", "z")
+    async with node(tmp_path / "b") as far:
+        let_in, dies = [], RuntimeError("as if the power failed")
+
+        async def die_after(services, act, row):
+            let_in.append(row)
+            if len(let_in) == 2:
+                raise dies
+            await note_release(services, act, row)
+
+        monkeypatch.setattr(unbundling, "note_release", die_after)
+        with pytest.raises(RuntimeError) as caught:
+            await bring(far, stick)
+        assert caught.value is dies
+        lines = log_lines(settings(), tmp_path / "b")
+        named = [ref for line in lines for ref in line.fields.get("refs", ())]
+        ended = [line.fields["ref"] for line in lines if line.event == "bundle.import.release"]
+        assert {repo.commit for repo in await far.ls(None)} == {row.commit for row in let_in}
+        assert {row.ref for row in let_in} < set(named)
+        assert (ended, len(named)) == ([let_in[0].ref], 3)
 
 
 # ---------------------------------------------------------------- what waits
@@ -133,6 +171,7 @@ async def test_what_comes_waits_and_an_approver_lets_it_in(tmp_path, stick, stoc
     assert noted(tmp_path / "b") == [
         "gate.settings",
         "bundle.import.started",
+        "bundle.import.taking",
         "quarantine.waits",
         "bundle.import.release",
         "bundle.import.ended",
