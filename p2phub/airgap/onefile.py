@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Final
 
 from p2phub.airgap.folder import OpenFile
+from p2phub.airgap.turns import lock
 from p2phub.airgap.volume import FOLDER, NAME, README, NewFile, StoredFile, Volume, gone, let_go
 from p2phub.airgap.written import Written
 from p2phub.errors import GarbageError, NoSourceError, P2PHubError, RefusedError, WrongBytesError
@@ -197,8 +198,10 @@ class NewArchive:
         self.path = path
         self._disk, self._part = disk, path.with_name(path.name + ".part")
         disk.make_folder(path.parent)
+        _refuse_if_written(self._part)
         disk.remove(self._part)
         self._fd = disk.create(self._part, 0o644)
+        lock(self._fd, path)
         self._end = 0
         self._written: dict[str, Member] = {}
 
@@ -258,6 +261,18 @@ class NewArchive:
         self._disk.write(self._fd, bytes(fill), start + size, self._part)
         self._end = start + size + fill
         self._written[name] = Member(start, size)
+
+
+def _refuse_if_written(part: Path) -> None:
+    """Raises `BusyError` if somebody writes there now, and did not just die."""
+    try:
+        fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        lock(fd, part)
+    finally:
+        let_go(fd)
 
 
 class _NewMember:

@@ -71,6 +71,7 @@ async def bring_all(
         bringing = Bringing(services, resolved, report, progress, holdings, linked=here, head=head)
         bringing.quiet = quiet
         if missing:
+            await services.on_disk(services.store.space.require, to_fetch)
             async with _gathered(bringing, missing):
                 await _bring_missing(bringing, missing)
     return bringing

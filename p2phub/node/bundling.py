@@ -41,7 +41,7 @@ from p2phub.node.pull import check_target, obey_policy, told_of
 from p2phub.node.sealing import identities_of, seal_of
 from p2phub.node.services import Services
 from p2phub.node.sites import read_inventory_file
-from p2phub.node.stowing import Load, contents_of, documents_of, stow
+from p2phub.node.stowing import Load, alone_at, contents_of, documents_of, stow
 from p2phub.node.values import BundleExportRequest
 from p2phub.trust.sites import read_inventory
 
@@ -62,8 +62,9 @@ async def export_bundle(
 
     Raises `NotFoundError` for a release that is not here with all its files (but pickles, which a
     pull leaves out), `UntrustedError` for one that is refused, `DamagedBlobError`, `NoSpaceError`
-    for a full medium, `RefusedError` for one that cannot be written, `UsageError`. What was written
-    until then counts for nothing, and the next export writes over it.
+    for a full medium, `RefusedError` for one that cannot be written, `BusyError` for one that
+    somebody else uses, `UsageError`. What was written until then counts for nothing, and the next
+    export writes over it.
     """
     started = trio.current_time()
     if not request.references and request.since is None:
@@ -80,7 +81,7 @@ async def export_bundle(
     load = await services.on_disk(_share, services, request, cargo, since, seal)
     report(Planned(len(cargo.files), load.size, bytes_linked=0, bytes_to_fetch=0))
     await note_giving(services, "export", cargo)
-    async with reporting(load.size, report) as progress:
+    async with alone_at(services, request.to), reporting(load.size, report) as progress:
         add = services.pressure.shared(progress.add)
         written = await services.on_disk(stow, services, request.to, load, add)
     return BundleExported(

@@ -4,13 +4,17 @@ Documents go along with every part of an export, so that any of them can be begu
 hashed when it is read, before it is written; one that is on the medium already is not read.
 """
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import trio
 
+from p2phub.airgap.onefile import is_one_file
 from p2phub.airgap.sealed import Seal
+from p2phub.airgap.turns import writing
+from p2phub.airgap.volume import FOLDER
 from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import DamagedBlobError
 from p2phub.formats.bundle import Contents, Meant
@@ -41,6 +45,18 @@ class Load:
     """Bytes of all that is in one part; None: no limit."""
     seal: Seal | None = None
     """Whom it is sealed to; None: it is not."""
+
+
+@asynccontextmanager
+async def alone_at(services: Services, path: Path) -> AsyncIterator[None]:
+    """Nobody else reads or writes the bundle in `path`, which is begun if need be.
+
+    Raises `BusyError`, `NoSpaceError`, `RefusedError`.
+    """
+    if not is_one_file(path):
+        await services.on_disk(services.store.disk.make_folder, path / FOLDER)
+    with writing(path):
+        yield
 
 
 def stow(services: Services, path: Path, load: Load, progress: Progress) -> int:

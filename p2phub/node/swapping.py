@@ -46,7 +46,7 @@ from p2phub.node.pull import check_target
 from p2phub.node.sealing import identity_of, seal_of
 from p2phub.node.services import Services
 from p2phub.node.sites import read_inventory_file, site_id, site_key, site_row
-from p2phub.node.stowing import Load, stow
+from p2phub.node.stowing import Load, alone_at, stow
 from p2phub.node.swap_notes import leave_inventory, leave_receipts, take_notes
 from p2phub.node.unbundling import Taken, releases_in, take_all
 from p2phub.node.values import SwapRequest
@@ -58,7 +58,7 @@ async def swap(services: Services, request: SwapRequest, report: Report) -> Swap
     Raises as `import_bundle` (but for a stick without a bundle, which is a fresh one) and as
     `export_bundle`. What was done until then stays done; the same call goes on from there.
     """
-    started, path, on_disk = trio.current_time(), request.path, services.on_disk
+    path, on_disk = request.path, services.on_disk
     if is_one_file(path):
         raise UsageError(
             f"{path} is one file: nothing can be added to it",
@@ -77,6 +77,19 @@ async def swap(services: Services, request: SwapRequest, report: Report) -> Swap
         )
     wants = await on_disk(wanted_repos, services, request.wants)
     given = [await on_disk(read_inventory_file, each) for each in request.inventories]
+    async with alone_at(services, path):
+        return await _swap(services, request, wants, given, report)
+
+
+async def _swap(
+    services: Services,
+    request: SwapRequest,
+    wants: tuple[RepoId, ...] | None,
+    given: Sequence[bytes],
+    report: Report,
+) -> Swapped:
+    """The same, of a request that can be met. `given`: inventories that are not on the stick."""
+    started, path, on_disk = trio.current_time(), request.path, services.on_disk
     taken = await _take_in(services, path, wants, report)
     sites, receipts = await on_disk(take_notes, services, path, given, report)
     if request.to_anybody:

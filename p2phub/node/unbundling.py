@@ -11,6 +11,7 @@ index is not to be had, it is refused as rolled back.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import trio
 
 from p2phub.airgap.bundle_source import BundleSource
 from p2phub.airgap.medium import GONE, Medium, look
+from p2phub.airgap.turns import reading
 from p2phub.bundle_results import BundleImported, BundleLook, BundleProblem, BundleRelease
 from p2phub.errors import (
     NoSourceError,
@@ -59,15 +61,15 @@ async def import_bundle(
     """Take everything in a bundle that passes. What was refused is told in the answer, not raised.
 
     Raises `NotFoundError` if there is no bundle or none that was finished, `WrongBytesError` if
-    what says which releases it carries is damaged, `NoSourceError` if it cannot be read.
+    what says which releases it carries is damaged, `NoSourceError` if it cannot be read,
+    `BusyError` if somebody writes to it.
     """
     started = trio.current_time()
     identities = await services.on_disk(identities_of, services, request.identities)
-    medium = await services.on_disk(look, request.path, identities)
-    try:
-        taken = await take_all(services, medium, report, "import")
-    finally:
-        medium.close()
+    with reading(request.path):
+        medium = await services.on_disk(look, request.path, identities)
+        with closing(medium):
+            taken = await take_all(services, medium, report, "import")
     return BundleImported(
         path=request.path,
         releases=taken.rows,

@@ -68,6 +68,26 @@ class Space:
             self._check_free(_Claim(size, at), before)
             self._add(name, _Claim(size, at))
 
+    def require(self, size: int) -> None:
+        """Refuse so many bytes before any of them comes if they could never fit: not even if every
+        blob and all that was begun were part of them.
+
+        Raises `QuotaError` or `NoSpaceError`.
+        """
+        with self._lock:
+            if self._quota and size > self._quota:
+                raise QuotaError(
+                    f"{size} bytes are needed in {self._folder}, and the quota is {self._quota}",
+                    remedy="raise [store] quota in node.toml, or leave files out",
+                )
+            free = self._disk.free_bytes(self._folder)
+            most = free + self._used() + self._claimed
+            if size > most:
+                raise NoSpaceError(
+                    f"{self._folder} has {free} bytes to spare, {size} are needed",
+                    remedy="free some space, or set [store] path to a larger disk",
+                )
+
     def found(self, name: Hashable, size: int, at: Path | None = None) -> None:
         """Count what lay on the disk when the store was opened, whether it fits or not."""
         with self._lock:

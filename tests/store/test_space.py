@@ -107,3 +107,17 @@ def test_what_needs_nothing_more_is_not_refused_on_a_disk_that_others_filled(tmp
     space.claim("b", 4096, tmp_path / "b")
     with pytest.raises(NoSpaceError):
         space.claim("c", 1)
+
+
+def test_what_could_never_fit_is_refused_before_anything_comes(space, tmp_path, used):
+    """What blobs that are here could share counts as room: it may cost nothing."""
+    space.require(500)
+    with pytest.raises(QuotaError):
+        space.require(501)
+    large = Space(SmallDisk(), tmp_path, 0, lambda: used[0])
+    used[0] = 200
+    large.claim("begun", 50)
+    large.require(1250)
+    with pytest.raises(NoSpaceError, match="1251 are needed"):
+        large.require(1251)
+    large.claim("a", 900)  # nothing was set aside
