@@ -6,7 +6,8 @@ A pack without an index is what a stick that was pulled out leaves, and is not l
 
 Rules it keeps:
  * only files of those names are opened, and as `volume` opens them;
- * at most `MOST_NAMES` names are looked at; an index is read within the limits of `formats.bundle`;
+ * at most `MOST_NAMES` names are looked at; an index is read within the limits of `formats.bundle`,
+   and of all of them together `MOST_ROWS` rows and `MOST_LISTED` bytes of lists, the newest first;
  * what is wrong with a file is noted in `problems`, and the file counts for nothing.
 
 >>> name_of("documents", 12, "index")
@@ -17,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from p2phub.airgap.folder import open_folder
 from p2phub.airgap.onefile import open_archive
@@ -26,18 +27,23 @@ from p2phub.airgap.volume import FOLDER as FOLDER
 from p2phub.airgap.volume import NAME, StoredFile, Volume
 from p2phub.errors import GarbageError, NoSourceError, NotFoundError, P2PHubError
 from p2phub.formats import limits
-from p2phub.formats.bundle import INDEX, LONGEST_DOCUMENT, Contents, PackIndex, Row
+from p2phub.formats.bundle import INDEX, LONGEST_DOCUMENT, ROW, Contents, PackIndex, Row
 from p2phub.trust.age import Identity
 
 Kind = Literal["pieces", "documents"]
+Numbered = TypeVar("Numbered")
 MOST_NAMES: Final = 50_000
+MOST_ROWS: Final = 1 << 23
+"""Pieces and documents on one medium: 8 TiB of large files; 320 MiB of memory."""
+MOST_LISTED: Final = 2 * limits.MAX_CONTENTS
+"""Bytes of all lists of contents on one medium."""
 GONE: Final = (
     "was taken out or has failed",
     "put it back in, and run the command again: what came is kept",
 )
 """What is said of a stick that cannot be read any more, and what to do."""
 _LONGEST: Final[dict[Kind, int]] = {"pieces": limits.MAX_PIECE, "documents": LONGEST_DOCUMENT}
-_MOST_INDEX: Final = len(INDEX) + 40 * limits.MAX_PACK_ROWS + limits.DIGEST
+_MOST_INDEX: Final = len(INDEX) + ROW * limits.MAX_PACK_ROWS + limits.DIGEST
 _MOST_PACK: Final = (1 << 32) - 1
 
 
@@ -63,6 +69,15 @@ class Medium:
     """What is wrong with files, by their names."""
     sealed: dict[str, int] = field(default_factory=dict)
     """The highest numbers of what cannot be used here, by their kinds: sealed to others."""
+    rows: int = 0
+    """Of all packs that are whole."""
+    listed: int = 0
+    """Bytes of the lists of contents."""
+    _sieves: dict[Kind, "_Sieve"] = field(
+        default_factory=lambda: {"pieces": _Sieve(), "documents": _Sieve()}
+    )
+    _last: dict[Kind, int] = field(default_factory=dict)
+    """The pack in which something was found last: what is asked for next lies there too."""
 
     @property
     def path(self) -> Path:
@@ -75,9 +90,15 @@ class Medium:
         return max(max(mine, default=0), self.sealed.get(kind, 0)) + 1
 
     def find(self, kind: Kind, digest: bytes) -> Place | None:
-        """Where something lies; the newest pack that has it."""
-        for number, index in reversed(self.packs[kind].items()):
+        """Where something lies. A look costs the same however many packs there are."""
+        if not self._sieves[kind].may_have(digest):
+            return None
+        packs, last = self.packs[kind], self._last.get(kind, 0)
+        if last in packs and (row := packs[last].find(digest)) is not None:
+            return Place(name_of(kind, last, "pack"), row)
+        for number, index in reversed(packs.items()):
             if (row := index.find(digest)) is not None:
+                self._last[kind] = number
                 return Place(name_of(kind, number, "pack"), row)
         return None
 
@@ -123,6 +144,31 @@ class Medium:
         except NoSourceError:
             return False
 
+    def take(self, name: str) -> None:
+        """Note an index or a list that is there, or what is wrong with it."""
+        kind, number, what = NAME.fullmatch(name).groups()  # type: ignore[union-attr]
+        try:
+            if (kind, what) == ("contents", "list"):
+                self._take_list(name, int(number))
+            elif kind in _LONGEST and what == "index":
+                self._take_index(kind, name, int(number))
+        except P2PHubError as error:
+            self.problems[name] = error.message
+
+    def _take_list(self, name: str, number: int) -> None:
+        data = _whole(self, name, min(limits.MAX_CONTENTS, MOST_LISTED - self.listed))
+        self.contents[number] = Contents.from_bytes(data)
+        self.listed += len(data)
+
+    def _take_index(self, kind: Kind, name: str, number: int) -> None:
+        size = _size(self, name_of(kind, number, "pack"))
+        most = len(INDEX) + ROW * (MOST_ROWS - self.rows) + limits.DIGEST
+        data = _whole(self, name, min(_MOST_INDEX, most))
+        index = PackIndex.read(data, pack=size, longest=_LONGEST[kind])
+        self.packs[kind][number] = index
+        self._sieves[kind].add(index)
+        self.rows += len(index)
+
     def close(self) -> None:
         """Let the stick go, so that it can be taken out; who still reads it is told it is gone."""
         self.volume.close()
@@ -145,9 +191,12 @@ def take_stock(volume: Volume) -> Medium:
     medium = Medium(volume)
     with ExitStack() as undo:
         undo.callback(medium.close)
-        names = sorted(_names(medium))
+        names = sorted(_names(medium), reverse=True)
         for name in names:
-            _take(medium, name)
+            medium.take(name)
+        _in_order(medium.contents)
+        for packs in medium.packs.values():
+            _in_order(packs)
         if medium.problems and medium.is_gone(names):
             raise NoSourceError(f"{volume.path} {GONE[0]}", remedy=GONE[1])
         undo.pop_all()
@@ -180,20 +229,32 @@ def _note_sealed(medium: Medium, name: str) -> None:
         medium.sealed[match[1]] = max(int(match[2]), medium.sealed.get(match[1], 0))
 
 
-def _take(medium: Medium, name: str) -> None:
-    """Note an index or a list, or what is wrong with it."""
-    kind, number, what = NAME.fullmatch(name).groups()  # type: ignore[union-attr]
-    try:
-        if (kind, what) == ("contents", "list"):
-            data = _whole(medium, name, limits.MAX_CONTENTS)
-            medium.contents[int(number)] = Contents.from_bytes(data)
-        elif kind in _LONGEST and what == "index":
-            size = _size(medium, name_of(kind, int(number), "pack"))
-            data = _whole(medium, name, _MOST_INDEX)
-            longest = _LONGEST[kind]
-            medium.packs[kind][int(number)] = PackIndex.read(data, pack=size, longest=longest)
-    except P2PHubError as error:
-        medium.problems[name] = error.message
+def _in_order(found: dict[int, Numbered]) -> None:
+    ordered = sorted(found.items())
+    found.clear()
+    found.update(ordered)
+
+
+class _Sieve:
+    """What certainly is in no pack: a bit for the first 27 of every digest that is in one."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, index: PackIndex) -> None:
+        self._bits = self._bits or bytearray(1 << 24)
+        for row in index:
+            at, bit = _bit_of(row.digest)
+            self._bits[at] |= bit
+
+    def may_have(self, digest: bytes) -> bool:
+        at, bit = _bit_of(digest)
+        return bool(self._bits) and bool(self._bits[at] & bit)
+
+
+def _bit_of(digest: bytes) -> tuple[int, int]:
+    first = int.from_bytes(digest[:4])
+    return first >> 8, 1 << (first & 7)
 
 
 def _size(medium: Medium, name: str) -> int:

@@ -104,6 +104,8 @@ class Unsealed:
 
     def open(self, name: str) -> StoredFile:
         """See `Volume.open`."""
+        if name not in self._keys and self._only is not None:
+            self._opens(name)  # it was written after the others were listed
         key = self._keys.get(name)
         if key is None:
             return self._volume.open(name)

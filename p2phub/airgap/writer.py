@@ -16,11 +16,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from p2phub.airgap.folder import NewFolder
-from p2phub.airgap.medium import Kind, name_of, take_stock
+from p2phub.airgap.medium import MOST_ROWS, Kind, name_of, take_stock
 from p2phub.airgap.onefile import NewArchive, is_one_file
 from p2phub.airgap.sealed import NewSealed, Seal
 from p2phub.airgap.volume import README, NewVolume
-from p2phub.errors import NotFoundError
+from p2phub.errors import NoSpaceError
 from p2phub.formats import limits
 from p2phub.formats.bundle import Contents, Row, write_index
 from p2phub.store.disk import Disk, Progress, no_progress
@@ -132,8 +132,9 @@ class BundleWriter:
             pack.finish()
         finally:
             pack.close()
-        self._medium.close()
-        self._medium = take_stock(self._into.look())
+        self._medium.volume.close()
+        self._medium.volume = self._into.look()
+        self._medium.take(name_of(kind, pack.number, "index"))
 
     def _new(self, kind: Kind) -> _Pack:
         told = self._progress if kind == "pieces" else lambda count: self._progress(0)
@@ -141,8 +142,11 @@ class BundleWriter:
 
     def _next(self, kind: Kind) -> int:
         number = self._medium.next_number(kind)
-        if number > limits.MAX_PACKS:
-            raise NotFoundError(f"{self._into.path} has no room for another pack")
+        if number > limits.MAX_PACKS or self._medium.rows + limits.MAX_PACK_ROWS > MOST_ROWS:
+            raise NoSpaceError(
+                f"{self._into.path} has as many packs as a bundle can have",
+                remedy="use another medium, or another folder",
+            )
         return number
 
     def __enter__(self) -> Self:

@@ -10,8 +10,10 @@ import pytest
 from p2phub.airgap import medium
 from p2phub.airgap.medium import look
 from p2phub.errors import GarbageError, NoSourceError, NotFoundError
+from p2phub.formats.bundle import PackIndex
 from p2phub.formats.digest import sha256
-from tests.airgap.conftest import LARGE, PAGE, SMALL
+from p2phub.testing.samples import make_sample
+from tests.airgap.conftest import LARGE, PAGE, SMALL, fill
 
 PIECE = LARGE.table.digest(0)
 
@@ -165,3 +167,43 @@ def test_a_stick_that_is_pulled_out_while_it_is_looked_at_is_not_damaged_but_gon
             look(stick)
     assert "taken out" in caught.value.message
     assert "put it back in" in caught.value.remedy
+
+
+@pytest.mark.parametrize("most", ["MOST_ROWS", "MOST_LISTED"])
+def test_a_stick_full_of_lists_takes_no_more_memory_than_is_set_and_the_newest_count(
+    stick, monkeypatch, most
+):
+    for made in (8, 9, 10):
+        sample = make_sample(900, seed=str(made))
+        fill(stick, samples=(LARGE, sample), made=made, notices=(b"%d" % made,))
+    sizes = [path.stat().st_size for path in (stick / "p2phub").glob("contents-*.list")]
+    limit = 2 * max(sizes) if most == "MOST_LISTED" else 5
+    monkeypatch.setattr(medium, most, limit)
+    with closing(look(stick)) as on_it:
+        assert on_it.problems
+        assert all("is the most" in told for told in on_it.problems.values())
+        if most == "MOST_LISTED":
+            assert list(on_it.contents) == [3, 4]
+            assert on_it.listed <= limit
+        else:
+            assert list(on_it.packs["pieces"]) == [2, 3, 4]
+            assert on_it.rows <= limit
+
+
+def test_a_look_up_costs_the_same_however_many_packs_there_are(stick, monkeypatch):
+    """Neither what is nowhere nor what lies beside the last one is looked for in every pack."""
+    for number in range(30):
+        fill(stick, samples=(make_sample(900, seed=str(number)),), made=number)
+    looks = []
+    honest = PackIndex.find
+    monkeypatch.setattr(
+        PackIndex, "find", lambda self, digest: looks.append(digest) or honest(self, digest)
+    )
+    with closing(look(stick)) as on_it:
+        for number in range(1000):
+            assert not on_it.has("pieces", sha256(b"nowhere %d" % number))
+        assert len(looks) < 10
+        looks.clear()
+        for index in range(LARGE.table.count):
+            assert on_it.has("pieces", LARGE.table.digest(index))
+        assert len(looks) < 31 + LARGE.table.count

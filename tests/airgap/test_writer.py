@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 
 from p2phub.airgap import writer as writer_module
+from p2phub.airgap.folder import Folder
 from p2phub.airgap.medium import look
 from p2phub.airgap.writer import BundleWriter
 from p2phub.errors import NoSpaceError, WrongBytesError
@@ -80,6 +81,26 @@ def test_a_full_pack_is_followed_by_the_next(tmp_path, monkeypatch):
     packs = [name for name in names(tmp_path) if name.startswith("pieces") and "pack" in name]
     assert len(packs) == 3
     assert holds_all_it_claims(tmp_path) == LARGE.table.count + 1 + 2
+
+
+def test_an_index_is_read_once_however_many_packs_follow(tmp_path, monkeypatch):
+    """Else a large export costs the square of its packs."""
+    opened, honest = [], Folder.open
+    monkeypatch.setattr(writer_module, "ROLL_AT", 1)
+    monkeypatch.setattr(
+        Folder, "open", lambda self, name: opened.append(name) or honest(self, name)
+    )
+    fill(tmp_path, samples=(LARGE, SMALL, OTHER))
+    indexes = [name for name in opened if name.endswith(".index")]
+    assert len(indexes) == len(set(indexes)) >= 9
+
+
+def test_a_medium_with_as_much_as_any_can_have_takes_no_more(tmp_path, monkeypatch):
+    fill(tmp_path, samples=(SMALL,))
+    monkeypatch.setattr(writer_module, "MOST_ROWS", limits.MAX_PACK_ROWS + 1)
+    with pytest.raises(NoSpaceError, match="as many packs"):
+        fill(tmp_path, samples=(LARGE,), made=8)
+    assert holds_all_it_claims(tmp_path)
 
 
 def test_wherever_the_stick_is_pulled_out_it_claims_only_what_it_holds(tmp_path, monkeypatch):
