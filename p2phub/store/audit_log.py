@@ -27,6 +27,7 @@ what is written down elsewhere: `check(…, anchor)`.
 
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from p2phub.errors import MalformedError
+from p2phub.errors import MalformedError, RefusedError
 from p2phub.formats.audit import FIRST, MAX_LINE, Line, Value
 from p2phub.formats.digest import sha256
 from p2phub.store.disk import Disk, disk_errors
@@ -184,6 +185,7 @@ class AuditLog:
 
     @contextmanager
     def _open(self) -> Iterator[int]:
+        _refuse_what_is_no_file(self._path)
         fd = self._disk.open_file(self._path)
         try:
             with disk_errors(self._path):
@@ -331,6 +333,7 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Each line and its number in the file; 0 for what has no newline. One that is too long comes
     in parts.
     """
+    _refuse_what_is_no_file(path)
     with disk_errors(path):
         try:
             file = path.open("rb")
@@ -345,9 +348,25 @@ def _raw_lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield (at, data.removesuffix(b"\n")) if whole else (0, data)
 
 
+def _refuse_what_is_no_file(path: Path) -> None:
+    """Raises `RefusedError` for a link, a pipe, a folder: somebody put it there."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:  # whoever opens it says why
+        return
+    if not stat.S_ISREG(mode):
+        raise RefusedError(
+            f"{path} is no plain file: nothing is read from it, and nothing is done that cannot be"
+            " noted there",
+            remedy="find out who put it there and take it away; `p2phub audit verify` then tells"
+            " what is missing",
+        )
+
+
 @contextmanager
 def _held_still(path: Path) -> Iterator[None]:
     """Nobody adds to the file inside of the block."""
+    _refuse_what_is_no_file(path)
     with disk_errors(path):
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -6,7 +6,8 @@ from itertools import count
 
 import pytest
 
-from p2phub.errors import NoSpaceError
+from p2phub.errors import NoSpaceError, RefusedError
+from p2phub.formats.audit import Line
 from p2phub.store import audit_log
 from p2phub.store.audit_log import AuditLog, check, read_lines
 from p2phub.testing.disks import FullDisk
@@ -213,9 +214,38 @@ def test_two_who_write_at_once_make_one_chain(store, log):
     assert (found.problems, found.seq) == ((), 25)
 
 
-def test_a_link_in_the_place_of_the_log_is_not_followed(store, tmp_path):
-    (tmp_path / "theirs").write_text("theirs")
-    store.layout.audit.symlink_to(tmp_path / "theirs")
-    with pytest.raises(Exception, match=r"audit\.log"):
-        log_of(store).append("event.1", {})
-    assert (tmp_path / "theirs").read_text() == "theirs"
+@pytest.mark.parametrize("kind", ["link", "link to nowhere", "pipe", "folder"])
+def test_what_is_no_file_in_the_place_of_the_log_is_refused_and_not_followed(store, tmp_path, kind):
+    """A pipe that nobody writes to would be waited for without end."""
+    theirs, path = tmp_path / "theirs", store.layout.audit
+    theirs.write_text("theirs")
+    match kind:
+        case "link":
+            path.symlink_to(theirs)
+        case "link to nowhere":
+            path.symlink_to(tmp_path / "nowhere")
+        case "pipe":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+    for act in (lambda: log_of(store).append("event.1", {}), lambda: look(store), events):
+        with pytest.raises(RefusedError, match=r"audit\.log is no plain file"):
+            act(store) if act is events else act()
+    assert theirs.read_text() == "theirs"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_line_that_is_gone_from_among_thousands_is_named(store, log):
+    last = log.append("event.6", {})
+    for number in range(7, 3000):
+        last = Line(number, 1, "event", {}, last.digest).signed(KEY.sign)
+        with store.layout.audit.open("ab") as file:
+            file.write(last.to_bytes() + b"\n")
+    with store.index.write() as statements:
+        statements.run("audit.put", last.seq, last.to_bytes())
+        statements.run("audit.written", last.seq)
+    assert look(store).problems == ()
+    kept = lines(store)
+    rewrite(store, kept[:1500] + kept[1501:])
+    (problem,) = look(store).problems
+    assert problem.line == 1501
