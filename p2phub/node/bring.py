@@ -57,9 +57,11 @@ async def bring_all(
     *,
     head: int = 0,
     quiet: bool = False,
+    waits: bool = True,
 ) -> Bringing:
     """Bring all of these files. `head`: bytes at the start of each that come before its others;
-    `quiet`: tell nobody that they are here.
+    `quiet`: tell nobody that they are here; `waits`: for somebody to turn up who has what nobody
+    has now.
     """
     missing = await services.on_disk(_missing, services.store.shelf, files)
     total = sum(file.size for file in files)
@@ -69,7 +71,7 @@ async def bring_all(
         holdings = Holdings((file.content for file in missing), services.control)
         here = total - to_fetch
         bringing = Bringing(services, resolved, report, progress, holdings, linked=here, head=head)
-        bringing.quiet = quiet
+        bringing.quiet, bringing.waits = quiet, waits
         if missing:
             await services.on_disk(services.store.space.require, to_fetch)
             async with _gathered(bringing, missing):
@@ -176,7 +178,7 @@ async def _bring_with_patience(bringing: Bringing, file: FileEntry) -> None:
         except WrongBytesError as error:
             lie = error
         except NoSourceError as error:
-            if lie is not None or attempt + 1 == ATTEMPTS:
+            if lie is not None or attempt + 1 == ATTEMPTS or not bringing.waits:
                 raise lie or error from None
             await trio.sleep(ATTEMPT_PAUSE)
         else:

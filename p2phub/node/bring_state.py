@@ -44,6 +44,8 @@ class Bringing:
     """What this pull waits for its turn at; None: each file."""
     quiet: bool = False
     """Whether nobody is to hear of it."""
+    waits: bool = True
+    """Whether it waits for somebody to turn up who has what nobody has now."""
     lies: dict[ContentId, WrongBytesError] = field(default_factory=dict)
     """The small files of which somebody has delivered wrong bytes, and what is to be said of it."""
 

@@ -24,8 +24,10 @@ from p2phub.node.values import Pulled, PullRequest, SourceShare
 from p2phub.store.export import export, sweep
 
 
-async def pull(services: Services, request: PullRequest, report: Report) -> Pulled:
-    """Bring what `request` asks for onto this disk, verified.
+async def pull(
+    services: Services, request: PullRequest, report: Report, *, waits: bool = True
+) -> Pulled:
+    """Bring what `request` asks for onto this disk, verified. `waits`: as for `bring_all`.
 
     Raises `NotFoundError`, `UntrustedError`, `WrongBytesError` (naming the file), `NoSourceError`,
     `NoSpaceError`, `UsageError`."""
@@ -38,7 +40,7 @@ async def pull(services: Services, request: PullRequest, report: Report) -> Pull
     if request.to is not None:
         await services.on_disk(check_target, request.to, services.store.layout.store)
     resolved = await resolve(services, reference)
-    return await pull_resolved(services, resolved, request, report, started)
+    return await pull_resolved(services, resolved, request, report, started, waits=waits)
 
 
 async def pull_resolved(
@@ -49,6 +51,7 @@ async def pull_resolved(
     started: float,
     *,
     head: int = 0,
+    waits: bool = True,
 ) -> Pulled:
     """The same for a release that is resolved already; `started`: when, by trio's clock. `head`:
     bytes at the start of each file that come before the rest of it, which is read while it comes.
@@ -64,7 +67,7 @@ async def pull_resolved(
     services.traffic.pulls += 1
     try:
         async with services.withdrawals.obeyed(resolved.digest):
-            bringing = await bring_all(services, resolved, files, report, head=head)
+            bringing = await bring_all(services, resolved, files, report, head=head, waits=waits)
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go_if_empty, services, resolved)

@@ -148,7 +148,7 @@ async def _bring(
     services.traffic.pulls += 1
     try:
         async with services.withdrawals.obeyed(resolved.digest):
-            bringing = await bring_all(services, resolved, files, report, quiet=True)
+            bringing = await bring_all(services, resolved, files, report, quiet=True, waits=False)
     except BaseException:
         with trio.CancelScope(shield=True):
             await services.on_disk(_let_go, services, resolved)

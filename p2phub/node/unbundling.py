@@ -2,7 +2,8 @@
 
 A bundle says which releases it carries; nothing it says is believed. Heads and notices go through
 the gate, as when a peer tells them, and each release is pulled by its commit as any other, with the
-bundle as one more source: the same verdict, the same resuming, and nothing half-fetched is seen. A
+bundle as one more source: the same verdict, the same resuming, and nothing half-fetched is seen.
+Only nobody waits for what a bundle lacks to turn up elsewhere: it may list 100,000 releases. A
 bundle pins no alias.
 
 Heads that are older than what is known are not kept and are no fault: a stick may travel for long.
@@ -211,7 +212,7 @@ async def _take(
         if await is_held_back(services, meant.digest):
             return await take_into_quarantine(services, row, meant.digest, str(path), report)
         was_here = meant.digest in await services.on_disk(services.store.repos.held_releases)
-        pulled = await pull(services, PullRequest(row.ref), report)
+        pulled = await pull(services, PullRequest(row.ref), report, waits=False)
     except P2PHubError as failed:
         if isinstance(failed, NoSourceError) and of.parts > 1:
             rest = f"the rest is on other media: this is part {of.part} of {of.parts}"

@@ -16,6 +16,7 @@ from p2phub.errors import BusyError, NotFoundError, RefusedError
 from p2phub.formats.bundle import Contents, Meant
 from p2phub.formats.ids import ContentId
 from p2phub.formats.limits import MAX_FILE
+from p2phub.node import bring as bring_files
 from p2phub.node.values import SwapRequest
 from p2phub.store.disk import Disk
 from p2phub.testing.disks import ReadOnlyDisk
@@ -97,6 +98,30 @@ async def test_sizes_that_only_the_list_claims_are_not_believed(tmp_path, stick)
         (row,) = (await bring(far, stick)).releases
         assert row.outcome == "came"
         assert row.bytes < 10 * MIB
+
+
+@pytest.mark.parametrize("quarantine", ["false", "true"])
+async def test_nobody_waits_for_what_it_lists_and_does_not_hold(
+    tmp_path, stick, monkeypatch, quarantine
+):
+    """It may list 100,000 releases; to wait a second for each would take a day."""
+    lab = FakePublisher(1)
+    made = [lab.publish(f"r{number}", {"a": b"%d" % number}) for number in range(3)]
+    stick.mkdir()
+    with BundleWriter(stick, Disk()) as into:
+        for digest, data in lab.documents.items():
+            into.put("documents", digest, data)
+        meant = [
+            Meant(lab.publisher.digest, f"r{number}", "model", each.release.digest, 1)
+            for number, each in enumerate(made)
+        ]
+        into.finish(Contents(CREATED, (lab.head.pack(),), (), tuple(meant)))
+    monkeypatch.setattr(bring_files, "ATTEMPT_PAUSE", 1000.0)
+    async with node(tmp_path / "b", AIRGAP_QUARANTINE=quarantine) as far:
+        with trio.fail_after(60):
+            done = await bring(far, stick)
+        assert [(row.outcome, row.exit) for row in done.releases] == [("refused", 6)] * 3
+        assert await far.quarantine.waiting() == ()
 
 
 # ---------------------------------------------------------------- its names
