@@ -2,7 +2,8 @@
 
 Rules it keeps:
  * a piece is on the stick if a site lacks it, once for all of them;
- * what none of them lacks is taken off, but never anything that is lacked and is not here;
+ * what none of them lacks is taken off, but never anything that is lacked and is not here, nor what
+   an export put there for whoever finds it;
  * a release goes as a whole, or is left for the next round if it does not fit; what is on the stick
    already costs nothing, so it is never left.
 """
@@ -22,10 +23,11 @@ from p2phub.formats.bundle import ROW, Contents
 from p2phub.formats.ids import PublisherId
 from p2phub.formats.inventory import Inventory
 from p2phub.node.bundling import OVERHEAD, SEALING
-from p2phub.node.cargo import Cargo, each_once, lacked_by, table_of, whole_files
+from p2phub.node.cargo import Cargo, each_once, lacked_by, pieces_of, table_of, whole_files
 from p2phub.node.locate import ResolvedRelease
 from p2phub.node.sealing import identities_of
 from p2phub.node.services import Services
+from p2phub.node.sites import site_key
 from p2phub.node.stowing import contents_of, documents_of
 from p2phub.node.tidings import publisher_of_news
 from p2phub.node.unbundling import releases_in
@@ -42,6 +44,8 @@ class Gift:
     cargo: Cargo
     lackers: Mapping[bytes, tuple[Inventory, ...]]
     """Who lacks each release, by its digest."""
+    held: tuple[ResolvedRelease, ...]
+    """All that may go from here, lacked or not."""
     whom: tuple[Inventory, ...]
     """The sites that it is for."""
     sites: tuple[Inventory, ...]
@@ -66,7 +70,7 @@ def gift_for(
     chosen = tuple(each for each in held if each.digest in lackers)
     publishers = tuple(store.repos.held_publishers())
     cargo = cargo_of(store, chosen, publishers, frozenset(only))
-    return Gift(cargo, lackers, tuple(whom), tuple(sites))
+    return Gift(cargo, lackers, tuple(held), tuple(whom), tuple(sites))
 
 
 def cargo_of(
@@ -88,6 +92,12 @@ def on_stick(services: Services, path: Path) -> Medium | None:
         return None
 
 
+def _staying(medium: Medium) -> Mapping[int, Contents]:
+    """The lists of what exports put there for whoever finds it, which swaps leave alone."""
+    found = medium.contents.items()
+    return {number: each for number, each in found if each.releases and not each.sites}
+
+
 def _reusable(path: Path, seal: Seal | None) -> Medium | None:
     """What is on a stick and need not be put there again; None for a fresh one."""
     try:
@@ -101,9 +111,8 @@ def listing(services: Services, gift: Gift, cargo: Cargo, medium: Medium | None)
 
     What other sites told on it of publishers that are not known here stays there.
     """
-    keys = {site.site for site in gift.whom}
-    whom = () if ANYBODY in keys else tuple(sorted(keys))
-    contents = contents_of(services, cargo, whom)
+    whom = {site.site for site in gift.whom} or {site_key(services)}
+    contents = contents_of(services, cargo, tuple(sorted(whom)))
     told = medium.contents.values() if medium is not None else ()
     heads = [data for each in told for data in each.heads]
     notices = [data for each in told for data in each.notices]
@@ -124,27 +133,39 @@ def make_room(services: Services, path: Path, gift: Gift, seal: Seal | None) -> 
     if medium is None:
         return 0
     with closing(medium):
-        there = releases_in(medium.contents.values())
+        staying = _staying(medium)
+        brought = [each for number, each in medium.contents.items() if number not in staying]
+        there, stays = releases_in(brought), releases_in(staying.values())
         ours = {each.digest for each in gift.cargo.releases}
+        kept_on = tuple(each for each in gift.held if each.digest in stays)
+        exported = cargo_of(services.store, kept_on, gift.cargo.publishers, frozenset())
         needed: Needed = {
-            "pieces": gift.cargo.only or frozenset(),
-            "documents": {digest for digest, _ in documents_of(services, gift.cargo)},
+            "pieces": {
+                *(gift.cargo.only or ()),
+                *(digest for file in exported.files for digest in pieces_of(services.store, file)),
+            },
+            "documents": {
+                digest
+                for cargo in (gift.cargo, exported)
+                for digest, _ in documents_of(services, cargo)
+            },
         }
         is_stale = there.keys() - ours or any(unneeded(medium.packs, needed))
-        if not is_stale or _lacked_elsewhere(gift, medium):
+        is_known = len(kept_on) == len(stays)
+        if not is_stale or not is_known or _lacked_elsewhere(gift, medium):
             return 0
         disk = services.store.disk
         kept = tuple(each for each in gift.cargo.releases if each.digest in there)
         with BundleWriter(path, disk, seal=seal) as writer:
             writer.finish(listing(services, gift, replace(gift.cargo, releases=kept), medium))
-        drop_contents(path, disk, tuple(medium.contents))
+        drop_contents(path, disk, tuple(medium.contents.keys() - staying.keys()))
         return drop_packs(path, disk, medium.packs, needed)
 
 
 def drop_older(services: Services, path: Path, gift: Gift) -> None:
-    """Leave one list of contents, the newest, if it says all that is needed."""
+    """Leave one list of contents of swaps, the newest, if it says all that is needed."""
     with closing(look(path, identities_of(services))) as medium:
-        older = sorted(medium.contents)[:-1]
+        older = sorted(medium.contents.keys() - _staying(medium).keys())[:-1]
         if older and not _lacked_elsewhere(gift, medium):
             drop_contents(path, services.store.disk, older)
 

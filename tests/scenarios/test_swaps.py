@@ -259,6 +259,25 @@ async def test_a_fresh_stick_can_carry_everything_to_anybody(tmp_path, stick):
         assert (again.receipts_taken, again.gave) == (1, ())
 
 
+async def test_what_an_export_put_there_for_anybody_stays_for_whoever_comes_later(tmp_path, stick):
+    homes = [site(tmp_path, name) for name in ("a", "b")]
+    async with node(homes[0]) as one, node(homes[1]) as two, node(tmp_path / "c") as three:
+        made = await publish(one, model(tmp_path / "model"), "x")
+        await one.bundles.export_to(BundleExportRequest(("x",), stick), quiet)
+        before = {each.name for each in (stick / "p2phub").iterdir()}
+        done = await swap(two, stick)
+        assert [row.outcome for row in done.came] == ["came"]
+        assert done.bytes_dropped == 0
+        other = await publish(two, model(tmp_path / "other", seed="o"), "y")
+        for running in (one, two, one, two):
+            await swap(running, stick)
+        assert (await one.info(f"{other.publisher_id}/y")).commit == other.commit
+        assert before <= {each.name for each in (stick / "p2phub").iterdir()}
+        found = await three.bundles.import_from(BundleImportRequest(stick), quiet)
+        assert made.commit in [row.commit for row in found.releases if row.outcome == "came"]
+        assert found.exit == 0
+
+
 async def test_who_asks_for_some_repos_gets_those_and_hands_on_nothing_that_others_lack(
     tmp_path, stick
 ):
